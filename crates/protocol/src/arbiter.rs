@@ -1,0 +1,428 @@
+//! The arbiter: one invocation, from a wake to a world that is right.
+//!
+//! ```text
+//!  read lease ─▶ read heartbeats ─▶ decide ─▶ commit ─▶ move ─▶ record ─▶ done
+//!      ▲                              │ │        │        ▲
+//!      └── look again, superseded ────┘ └─ stay ─┼────────┘ if the last move is unfinished, or due for a second look
+//!                                                └─ looks at EC2 run beside the commit
+//! ```
+//!
+//! A wake says which cluster to look at and nothing more; whoever sent it, and however often, the invocation decides from
+//! its own strongly consistent reads. An invocation can end at any line: what it decided stands in the lease, and the next
+//! one carries it forward. It never ends with a call still under way that it could have waited for.
+//!
+//! Driven like a node: `handle_*` takes in, [`Invocation::poll_action`] hands out, [`Invocation::next_deadline`] says when
+//! [`Invocation::handle_timer`] is due, and [`Invocation::report`] is there once all is done.
+
+mod action;
+mod finish;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub use action::{Action, Hint, Outcome, Report};
+
+use crate::decide::{Decision, Snapshot, Stay, decide};
+use crate::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
+use crate::grant::{Committed, Grant};
+use crate::heartbeat::Heartbeat;
+use crate::history::{Event, Happening};
+use crate::ids::{AllocationId, ClusterName, Epoch, InstanceArn};
+use crate::lease::{Lease, LeaseState, SCHEMA};
+use crate::mover::{self, Mover};
+use crate::outcome::{Failure, Read};
+use crate::time::{BootTime, Now};
+
+/// Between two reads of the same invocation that look for a sign of life. A claimant beats each 200 ms.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How often an invocation looks again: long enough for two heartbeats of the default profile.
+const LOOKS_AGAIN: u32 = 10;
+/// How often an invocation starts over after it lost a commit to another.
+const RESTARTS: u32 = 3;
+/// The wait after a throttled or contended call to the table, doubling.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// How often a read of the table is tried.
+const READ_TRIES: u32 = 4;
+/// What is left of the invocation's time when it hands on.
+const HAND_ON_BEFORE: Duration = Duration::from_secs(2);
+
+/// What the invocation waits for.
+#[derive(Debug)]
+enum Phase {
+    Lease { sent: BootTime },
+    Heartbeats { lease: Box<Lease>, sent: BootTime },
+    Instance { snapshot: Box<Snapshot>, sent: BootTime },
+    LookAgain { at: BootTime },
+    Commit { grant: Box<Grant>, sent: BootTime },
+    CommitAgain { grant: Box<Grant>, at: BootTime },
+    Moving,
+    Recording,
+    Draining { then_restart: bool },
+}
+
+/// One invocation of the arbiter for one cluster. See the module's introduction.
+#[derive(Debug)]
+pub struct Invocation {
+    hint: Hint,
+    by: String,
+    started: Now,
+    deadline: BootTime,
+    phase: Phase,
+    lease: Option<Lease>,
+    earlier: BTreeMap<InstanceArn, crate::ids::Seq>,
+    asked_ec2: bool,
+    looks_again: u32,
+    restarts: u32,
+    tries: u32,
+    mover: Option<Mover>,
+    calls: Vec<(Call, BootTime)>,
+    guard_open: bool,
+    outstanding: usize,
+    granted: Option<Epoch>,
+    outcome: Option<Outcome>,
+    actions: VecDeque<Action>,
+}
+
+impl Invocation {
+    /// An invocation that was woken with `hint` and must end by `deadline`. `by` names it in the history.
+    pub fn new(hint: Hint, by: String, now: Now, deadline: BootTime) -> Self {
+        let mut invocation = Self {
+            hint,
+            by,
+            started: now,
+            deadline,
+            phase: Phase::Lease { sent: now.boot },
+            lease: None,
+            earlier: BTreeMap::new(),
+            asked_ec2: false,
+            looks_again: 0,
+            restarts: 0,
+            tries: 0,
+            mover: None,
+            calls: Vec::new(),
+            guard_open: false,
+            outstanding: 0,
+            granted: None,
+            outcome: None,
+            actions: VecDeque::new(),
+        };
+        invocation.read_lease(now);
+        invocation
+    }
+
+    /// The cluster it looks at.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.hint.cluster
+    }
+
+    /// What to do next. Call until it returns `None`, after every `handle_*`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::handle_timer`] is due.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        let own = match &self.phase {
+            Phase::LookAgain { at } | Phase::CommitAgain { at, .. } => Some(*at),
+            Phase::Moving => self.mover.as_ref().and_then(Mover::next_deadline),
+            _ => None,
+        };
+        let hand_on = matches!(self.phase, Phase::Moving).then_some(self.hand_on_at());
+        [own, hand_on].into_iter().flatten().min()
+    }
+
+    /// Takes in that a deadline has passed.
+    pub fn handle_timer(&mut self, now: Now) {
+        match &self.phase {
+            Phase::LookAgain { at } if now.boot >= *at => self.read_lease(now),
+            Phase::CommitAgain { grant, at } if now.boot >= *at => {
+                let grant = grant.clone();
+                self.commit(now, grant);
+            }
+            Phase::Moving => {
+                if let Some(mover) = &mut self.mover {
+                    mover.handle_timer(now.boot);
+                }
+                self.drive_move(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in the lease, whether it was asked for to decide or to guard a call.
+    pub fn handle_lease(&mut self, now: Now, found: Read<Option<Lease>>) {
+        self.answered();
+        if self.guard_open {
+            self.guard_open = false;
+            if let Some(mover) = &mut self.mover {
+                mover.handle_guard(now.boot, found.as_ref().ok().and_then(Option::as_ref));
+            }
+            return self.drive_move(now);
+        }
+        let Phase::Lease { sent } = self.phase else { return self.settle(now) };
+        let lease = match found {
+            Ok(Some(lease)) if lease.schema <= SCHEMA => lease,
+            Ok(Some(lease)) => return self.finish(now, Outcome::NewerSchema(lease.schema)),
+            Ok(None) => return self.finish(now, Outcome::NoSuchCluster),
+            Err(failure) => return self.read_again(now, failure),
+        };
+        if lease.state == LeaseState::Retired {
+            return self.finish(now, Outcome::Stayed(Stay::Retired));
+        }
+        let mut instances: BTreeSet<InstanceArn> = lease.members.iter().map(|m| m.instance.clone()).collect();
+        instances.extend(lease.holder.clone());
+        self.phase = Phase::Heartbeats { lease: Box::new(lease), sent };
+        self.act(Action::ReadHeartbeats(instances.into_iter().collect()));
+    }
+
+    /// Takes in the heartbeats.
+    pub fn handle_heartbeats(&mut self, now: Now, found: Read<BTreeMap<InstanceArn, Heartbeat>>) {
+        self.answered();
+        let Phase::Heartbeats { lease, sent } = &self.phase else { return self.settle(now) };
+        let (lease, sent) = (lease.as_ref().clone(), *sent);
+        let heartbeats = match found {
+            Ok(heartbeats) => heartbeats,
+            Err(failure) => return self.read_again(now, failure),
+        };
+        self.tries = 0;
+        for (instance, heartbeat) in &heartbeats {
+            self.earlier.entry(instance.clone()).or_insert(heartbeat.seq);
+        }
+        let snapshot = Snapshot {
+            lease,
+            heartbeats,
+            earlier: self.earlier.clone(),
+            terminated: BTreeSet::new(),
+            at: now.wall,
+            by: self.by.clone(),
+        };
+        self.decide(now, snapshot, sent);
+    }
+
+    /// Takes in what the table said to the grant.
+    pub fn handle_committed(&mut self, now: Now, answer: Result<Committed, Failure>) {
+        self.answered();
+        let Phase::Commit { grant, sent } = &self.phase else { return self.settle(now) };
+        let (grant, sent) = (grant.clone(), *sent);
+        match answer {
+            Ok(Committed::Granted) => self.granted(now, &grant, sent),
+            Ok(Committed::Superseded(lost)) => self.superseded(now, lost),
+            // The same request again: its token makes it one commit however often it arrives.
+            Err(Failure::Unknown(_) | Failure::Conflict | Failure::Throttled) => {
+                self.tries += 1;
+                let at = now.boot + RETRY_FIRST * (1 << self.tries.min(6));
+                if at >= self.hand_on_at() {
+                    return self.finish(now, Outcome::CommitUnknown);
+                }
+                self.phase = Phase::CommitAgain { grant, at };
+            }
+            Err(failure) => self.finish(now, Outcome::Failed(failure.to_string())),
+        }
+    }
+
+    /// Takes in EC2's answer to a look.
+    pub fn handle_sight(&mut self, now: Now, look: &Look, answer: Result<Sight, CloudFailure>) {
+        self.answered();
+        if let (Look::Instance(_), Phase::Instance { snapshot, sent }) = (look, &self.phase) {
+            let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
+            let holder = snapshot.lease.holder.clone();
+            if let (Ok(Sight::Instance(InstanceState::Terminated)), Some(holder)) = (answer, holder) {
+                snapshot.terminated.insert(holder);
+            }
+            return self.decide(now, snapshot, sent);
+        }
+        if let Some(mover) = &mut self.mover {
+            mover.handle_sight(now.boot, look, answer);
+        }
+        self.drive_move(now);
+    }
+
+    /// Takes in EC2's answer to a call.
+    pub fn handle_effect(&mut self, now: Now, call: &Call, answer: Result<Effect, CloudFailure>) {
+        self.answered();
+        let sent = self.calls.iter().position(|(made, _)| made == call).map(|at| self.calls.swap_remove(at).1);
+        let took = sent.map_or(Duration::ZERO, |sent| now.boot.since(sent));
+        self.tell(now, Happening::Step {
+            call: call.action().to_owned(),
+            resource: call.resource(),
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            failure: answer.as_ref().err().map(ToString::to_string),
+        });
+        if let Some(mover) = &mut self.mover {
+            mover.handle_effect(now.boot, call, answer);
+        }
+        self.drive_move(now);
+    }
+
+    /// Takes in that the record of a rotation was answered, in whatever way: an unrecorded one is at worst repeated.
+    pub fn handle_rotation_recorded(&mut self, now: Now, allocation: &AllocationId) {
+        self.answered();
+        if let Some(mover) = &mut self.mover {
+            mover.handle_rotation_recorded(now.boot, allocation);
+        }
+        self.drive_move(now);
+    }
+
+    /// Takes in the end of an action whose answer decides nothing: a row of the history, an answer to a request, a wake.
+    pub fn handle_told(&mut self, now: Now) {
+        self.answered();
+        self.settle(now);
+    }
+
+    fn decide(&mut self, now: Now, snapshot: Snapshot, sent: BootTime) {
+        match decide(&snapshot) {
+            Decision::Grant(grant) => {
+                self.mover = Some(self.moved_to_be(&snapshot.lease, &grant, now));
+                self.lease = Some(snapshot.lease);
+                self.commit(now, grant);
+                self.forward_move(now);
+            }
+            Decision::LookAgain if self.looks_again < LOOKS_AGAIN => {
+                self.looks_again += 1;
+                self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
+            }
+            Decision::LookAgain => self.stay(now, snapshot.lease, Stay::NoCandidate(Vec::new()), sent),
+            Decision::Stay(Stay::NoGround) if self.hint.maybe_gone && !self.asked_ec2 => {
+                self.asked_ec2 = true;
+                let Some(holder) = snapshot.lease.holder.as_ref().map(InstanceArn::instance_id) else { return };
+                self.phase = Phase::Instance { snapshot: Box::new(snapshot), sent };
+                self.act(Action::Look(Look::Instance(holder)));
+            }
+            Decision::Stay(stay) => self.stay(now, snapshot.lease, stay, sent),
+        }
+    }
+
+    /// The move that follows a grant starts to look at EC2 while the grant is being committed. Looks change nothing, so a
+    /// grant that is lost has cost nothing.
+    fn moved_to_be(&self, lease: &Lease, grant: &Grant, now: Now) -> Mover {
+        let eager = lease.moved == lease.epoch;
+        Mover::new(&granted_lease(lease, grant), eager, now.boot)
+    }
+
+    fn commit(&mut self, now: Now, grant: Box<Grant>) {
+        self.phase = Phase::Commit { grant: grant.clone(), sent: now.boot };
+        self.act(Action::Commit(grant));
+    }
+
+    fn granted(&mut self, now: Now, grant: &Grant, sent: BootTime) {
+        let epoch = grant.epoch.next();
+        self.granted = Some(epoch);
+        self.tries = 0;
+        if let Some(lease) = self.lease.take() {
+            let request = lease.live_intent(grant.at).and_then(|intent| intent.request.clone());
+            if let Some(request) = request {
+                let answer = format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to));
+                self.act(Action::Answer { request, answer });
+            }
+            let mut lease = granted_lease(&lease, grant);
+            lease.last_grant = Some(grant.at);
+            self.lease = Some(lease);
+        }
+        self.phase = Phase::Moving;
+        if let Some(mover) = &mut self.mover {
+            mover.allow(sent, now.boot);
+        }
+        self.drive_move(now);
+    }
+
+    fn superseded(&mut self, now: Now, lost: Vec<String>) {
+        self.mover = None;
+        if self.restarts >= RESTARTS {
+            return self.finish(now, Outcome::Superseded(lost));
+        }
+        self.restarts += 1;
+        self.phase = Phase::Draining { then_restart: true };
+        self.settle(now);
+    }
+
+    /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due.
+    fn stay(&mut self, now: Now, lease: Lease, stay: Stay, sent: BootTime) {
+        let unfinished = lease.moved < lease.epoch;
+        let due = lease.verify_at.is_some_and(|at| now.wall >= at);
+        if lease.holder.is_none() || !(unfinished || due) {
+            return self.finish(now, Outcome::Stayed(stay));
+        }
+        let mut mover = Mover::new(&lease, false, now.boot);
+        mover.allow(sent, now.boot);
+        self.mover = Some(mover);
+        self.lease = Some(lease);
+        self.phase = Phase::Moving;
+        self.drive_move(now);
+    }
+
+    fn read_lease(&mut self, now: Now) {
+        self.phase = Phase::Lease { sent: now.boot };
+        self.act(Action::ReadLease);
+    }
+
+    /// A read that failed says nothing. It is tried again a few times; then the next wake does.
+    fn read_again(&mut self, now: Now, failure: Failure) {
+        self.tries += 1;
+        let transient = matches!(failure, Failure::Unknown(_) | Failure::Throttled | Failure::Conflict);
+        if !transient || self.tries >= READ_TRIES {
+            return self.finish(now, Outcome::Failed(failure.to_string()));
+        }
+        self.phase = Phase::LookAgain { at: now.boot + RETRY_FIRST * (1 << self.tries) };
+    }
+
+    fn forward_move(&mut self, now: Now) {
+        let mut actions = Vec::new();
+        if let Some(mover) = &mut self.mover {
+            actions.extend(std::iter::from_fn(|| mover.poll_action()));
+        }
+        for action in actions {
+            match action {
+                mover::Action::Guard => {
+                    self.guard_open = true;
+                    self.act(Action::ReadLease);
+                }
+                mover::Action::Look(look) => self.act(Action::Look(look)),
+                mover::Action::Call(call) => {
+                    self.calls.push((call.clone(), now.boot));
+                    self.act(Action::Call(call));
+                }
+                mover::Action::RecordRotation(allocation, association) => {
+                    let Some(epoch) = self.lease.as_ref().map(|lease| lease.epoch) else { continue };
+                    self.act(Action::RecordRotation { epoch, allocation, association });
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.outstanding += 1;
+        self.actions.push_back(action);
+    }
+
+    fn answered(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
+
+    fn tell(&mut self, now: Now, what: Happening) {
+        let Some(lease) = &self.lease else { return };
+        let event = Event {
+            cluster: lease.cluster.clone(),
+            epoch: lease.epoch,
+            at: now.wall,
+            by: self.by.clone(),
+            what,
+        };
+        self.act(Action::Append(Box::new(event)));
+    }
+
+    fn hand_on_at(&self) -> BootTime {
+        self.deadline - HAND_ON_BEFORE
+    }
+}
+
+/// The lease as it stands once the grant is committed.
+fn granted_lease(lease: &Lease, grant: &Grant) -> Lease {
+    let mut next = lease.clone();
+    next.epoch = grant.epoch.next();
+    next.holder = Some(grant.to.clone());
+    next.rotated.clear();
+    next.intent = None;
+    next
+}

@@ -1,0 +1,97 @@
+//! What an invocation asks its driver to do, and what it reports in the end.
+
+use crate::decide::Stay;
+use crate::ec2::{Call, Look};
+use crate::grant::Grant;
+use crate::history::Event;
+use crate::ids::{AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, RequestId};
+use crate::resource::Observed;
+use crate::time::WallTime;
+use crate::wake::Why;
+
+/// What a wake told: where to look. It decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Why it was woken, where the wake said so; for people, and for how much is written down.
+    pub why: Option<Why>,
+    /// Whether an event spoke of a member's instance, so that EC2 is worth asking about the holder.
+    pub maybe_gone: bool,
+}
+
+/// What to do. Each is answered through the `handle_*` method named with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Answer: [`super::Invocation::handle_lease`].
+    ReadLease,
+    /// Answer: [`super::Invocation::handle_heartbeats`].
+    ReadHeartbeats(Vec<InstanceArn>),
+    /// Answer: [`super::Invocation::handle_committed`].
+    Commit(Box<Grant>),
+    /// Answer: [`super::Invocation::handle_sight`].
+    Look(Look),
+    /// Answer: [`super::Invocation::handle_effect`].
+    Call(Call),
+    /// Answer: [`super::Invocation::handle_rotation_recorded`].
+    RecordRotation {
+        /// The epoch; the condition of the write.
+        epoch: Epoch,
+        /// The address.
+        allocation: AllocationId,
+        /// Its new association.
+        association: AssociationId,
+    },
+    /// Answer: [`super::Invocation::handle_moved_recorded`].
+    RecordMoved {
+        /// The epoch; the condition of the write.
+        epoch: Epoch,
+        /// What was seen.
+        observed: Observed,
+        /// When to look once more.
+        verify_at: Option<WallTime>,
+    },
+    /// Append to the history. Answer: [`super::Invocation::handle_told`].
+    Append(Box<Event>),
+    /// Answer an operator's request. Answer: [`super::Invocation::handle_told`].
+    Answer {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        answer: String,
+    },
+    /// Wake another invocation for this cluster. Answer: [`super::Invocation::handle_told`].
+    WakeSuccessor,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every resource was seen at the holder, and that is recorded.
+    Moved,
+    /// Some resources cannot be moved, each with its reason; all others were.
+    Stuck(Vec<(String, String)>),
+    /// Time ran out with work left; a successor was woken.
+    HandedOn,
+    /// Nothing was to be done, or nothing could be.
+    Stayed(Stay),
+    /// Another invocation was quicker; the conditions that were lost.
+    Superseded(Vec<String>),
+    /// The table never said whether the grant was committed. The next invocation reads what became of it.
+    CommitUnknown,
+    /// The cluster was never registered.
+    NoSuchCluster,
+    /// The lease was written by a newer version, which this one must not touch.
+    NewerSchema(u32),
+    /// The table refused to work with us.
+    Failed(String),
+}
+
+/// The end of an invocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The epoch it granted, if it did.
+    pub granted: Option<Epoch>,
+    /// How it ended.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,111 @@
+//! The second half of an invocation: carry the move forward, record it, and end with nothing under way.
+
+use std::time::Duration;
+
+use super::{Action, Invocation, Outcome, Phase, Report};
+use crate::history::Happening;
+use crate::lease::Lease;
+use crate::mover::Progress;
+use crate::outcome::{Failure, Write, WriteFailure};
+use crate::resource::Observed;
+use crate::time::Now;
+use crate::wake::Why;
+
+/// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
+/// call it may have left behind. One more look is taken then.
+const LATE_CALLS: Duration = Duration::from_secs(60);
+
+impl Invocation {
+    pub(super) fn drive_move(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Moving) {
+            // Looks that answer while the commit is under way are kept by the move; nothing else happens yet.
+            self.forward_move(now);
+            return self.settle(now);
+        }
+        self.forward_move(now);
+        let Some(progress) = self.mover.as_ref().map(super::Mover::progress) else { return };
+        match progress {
+            Progress::Moving if now.boot >= self.hand_on_at() => {
+                self.act(Action::WakeSuccessor);
+                self.finish(now, Outcome::HandedOn);
+            }
+            Progress::Moving => {}
+            Progress::Complete(observed) => self.complete(now, observed),
+            Progress::Stuck(resources) => self.stuck(now, resources),
+            Progress::Superseded => {
+                let lost = vec!["the lease is at another epoch".to_owned()];
+                self.finish(now, Outcome::Superseded(lost));
+            }
+        }
+    }
+
+    fn complete(&mut self, now: Now, observed: Observed) {
+        let Some(lease) = &self.lease else { return };
+        let first = lease.moved < lease.epoch;
+        let epoch = lease.epoch;
+        // The second look, if it found everything in place, is the last; if it had to mend something, another follows.
+        let quiet = !first && lease.observed == observed;
+        let verify_at = (!quiet).then_some(now.wall + LATE_CALLS);
+        if first {
+            let since = lease.last_grant.map_or(self.started.wall, |granted| granted);
+            let took_ms = u64::try_from(now.wall.since(since).as_millis()).unwrap_or(u64::MAX);
+            self.tell(now, Happening::Moved { took_ms });
+        }
+        self.phase = Phase::Recording;
+        self.act(Action::RecordMoved { epoch, observed, verify_at });
+    }
+
+    /// Takes in whether the completed move was recorded.
+    pub fn handle_moved_recorded(&mut self, now: Now, outcome: Write<Option<Lease>>) {
+        self.answered();
+        let ended = match outcome {
+            Ok(()) => Outcome::Moved,
+            Err(WriteFailure::Refused(_)) => Outcome::Superseded(vec!["the lease is at another epoch".to_owned()]),
+            Err(WriteFailure::Failed(failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled))) => {
+                self.tries += 1;
+                if self.tries < super::READ_TRIES {
+                    // The same record again; writing it twice writes the same.
+                    let observed = self.mover.as_ref().map(super::Mover::observed).unwrap_or_default();
+                    let Some(epoch) = self.lease.as_ref().map(|lease| lease.epoch) else { return };
+                    let verify_at = Some(now.wall + LATE_CALLS);
+                    return self.act(Action::RecordMoved { epoch, observed, verify_at });
+                }
+                Outcome::Failed(failure.to_string())
+            }
+            Err(WriteFailure::Failed(failure)) => Outcome::Failed(failure.to_string()),
+        };
+        self.finish(now, ended);
+    }
+
+    fn stuck(&mut self, now: Now, resources: Vec<(String, String)>) {
+        // A sweep finds the same trouble each minute; writing it down once, by whoever met it first, is enough.
+        if self.hint.why != Some(Why::Sweep) || self.granted.is_some() {
+            for (resource, why) in resources.clone() {
+                self.tell(now, Happening::Stuck { resource, why });
+            }
+        }
+        self.finish(now, Outcome::Stuck(resources));
+    }
+
+    /// Ends once everything under way was answered.
+    pub(super) fn finish(&mut self, now: Now, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        // Answers that are still awaited are waited for; nothing new follows from them.
+        self.mover = None;
+        self.phase = Phase::Draining { then_restart: false };
+        self.settle(now);
+    }
+
+    /// Starts over once nothing of the lost attempt is under way any more.
+    pub(super) fn settle(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Draining { then_restart: true }) && self.outstanding == 0 {
+            self.read_lease(now);
+        }
+    }
+
+    /// The report, once all is done and nothing is under way.
+    pub fn report(&self) -> Option<Report> {
+        let outcome = self.outcome.clone().filter(|_| self.outstanding == 0 && self.actions.is_empty())?;
+        Some(Report { granted: self.granted, outcome })
+    }
+}

@@ -1,0 +1,214 @@
+//! The decision: may the lease go to another node, on what ground, and to whom.
+//!
+//! One function of a snapshot, which holds strong reads of one invocation and nothing else: not the event that woke it.
+//! Whatever the decision rests on is put into the grant as a condition, so a snapshot that has aged by the time of the
+//! commit costs an attempt and nothing more (see [`crate::grant`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::candidate::{self, Candidate, Unfit};
+use crate::grant::{Grant, HolderCheck};
+use crate::heartbeat::{Claim, Health, Heartbeat};
+use crate::history::{Event, Evidence, Ground, Happening};
+use crate::ids::{InstanceArn, Seq};
+use crate::lease::{Intent, Lease, LeaseState};
+use crate::time::WallTime;
+
+/// What one invocation has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The lease.
+    pub lease: Lease,
+    /// The heartbeats of its members and of its holder, those that exist.
+    pub heartbeats: BTreeMap<InstanceArn, Heartbeat>,
+    /// The numbers that the first read of this invocation showed.
+    pub earlier: BTreeMap<InstanceArn, Seq>,
+    /// Instances that EC2 called terminated in this invocation.
+    pub terminated: BTreeSet<InstanceArn>,
+    /// When it was read.
+    pub at: WallTime,
+    /// The invocation, for the history.
+    pub by: String,
+}
+
+/// What follows from a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The lease may go to another node.
+    Grant(Box<Grant>),
+    /// There is a ground, and a candidate that has still to show that it lives: read again shortly.
+    LookAgain,
+    /// The lease stays where it is.
+    Stay(Stay),
+}
+
+/// Why the lease stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stay {
+    /// The cluster is retired.
+    Retired,
+    /// There is no ground to depose the holder.
+    NoGround,
+    /// The holder is silent, and an operator paused the cluster.
+    Paused,
+    /// There is a ground and nobody who could take over; each member's reason.
+    NoCandidate(Vec<(InstanceArn, Unfit)>),
+}
+
+/// Draws the decision.
+pub fn decide(snapshot: &Snapshot) -> Decision {
+    let lease = &snapshot.lease;
+    if lease.state == LeaseState::Retired {
+        return Decision::Stay(Stay::Retired);
+    }
+    let Some(found) = ground(snapshot) else { return Decision::Stay(Stay::NoGround) };
+    if found.ground == Ground::Silence && lease.is_paused(snapshot.at) {
+        return Decision::Stay(Stay::Paused);
+    }
+    match choose(snapshot, found.ground) {
+        Ok(candidate) => Decision::Grant(Box::new(grant(snapshot, found, candidate))),
+        Err(refusals) => {
+            // Only a second read can tell a node that stands still from one whose clock is off.
+            if refusals.iter().any(|(_, unfit)| *unfit == Unfit::NotSeenBeating) {
+                Decision::LookAgain
+            } else {
+                Decision::Stay(Stay::NoCandidate(refusals))
+            }
+        }
+    }
+}
+
+/// A ground with the condition that keeps it true until the commit.
+struct Found {
+    ground: Ground,
+    check: HolderCheck,
+    claim: Option<(InstanceArn, Claim)>,
+}
+
+fn ground(snapshot: &Snapshot) -> Option<Found> {
+    let lease = &snapshot.lease;
+    let Some(holder) = &lease.holder else {
+        return Some(Found { ground: Ground::Vacancy, check: HolderCheck::Nobody, claim: None });
+    };
+    let heartbeat = snapshot.heartbeats.get(holder);
+    if heartbeat.is_some_and(|heartbeat| heartbeat.released >= lease.epoch) {
+        let check = HolderCheck::Released { epoch: lease.epoch };
+        return Some(Found { ground: Ground::Release, check, claim: None });
+    }
+    let unchanged = match heartbeat {
+        Some(found) => HolderCheck::Unchanged { incarnation: found.incarnation.clone(), seq: found.seq },
+        None => HolderCheck::Absent,
+    };
+    if snapshot.terminated.contains(holder) {
+        return Some(Found { ground: Ground::Gone, check: unchanged, claim: None });
+    }
+    let heartbeat = heartbeat?;
+    let claimant = lease.members.iter().find_map(|member| {
+        let standby = snapshot.heartbeats.get(&member.instance)?;
+        let claim = standby.claim.as_ref()?;
+        let eligible = standby.health == Health::Ok && member.instance != *holder;
+        (eligible && is_current(claim, lease, heartbeat)).then(|| (member.instance.clone(), claim.clone()))
+    })?;
+    Some(Found { ground: Ground::Silence, check: unchanged, claim: Some(claimant) })
+}
+
+/// A claim counts only while nothing of what it names has changed. Then the silence has lasted at least as long as when
+/// the claim was made, however late it is read.
+fn is_current(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
+    claim.epoch == lease.epoch
+        && claim.holder == holder.instance
+        && claim.incarnation == holder.incarnation
+        && claim.seq == holder.seq
+}
+
+fn choose(snapshot: &Snapshot, ground: Ground) -> Result<Candidate<'_>, Vec<(InstanceArn, Unfit)>> {
+    let lease = &snapshot.lease;
+    let intended = lease.live_intent(snapshot.at).and_then(|intent| intent.to.as_ref());
+    let mut members: Vec<_> = lease.members.iter().collect();
+    members.sort_by_key(|member| candidate::rank(lease, member, intended));
+    let mut refusals = Vec::new();
+    for member in members {
+        match fitness(snapshot, ground, &member.instance) {
+            Ok(heartbeat) => return Ok(Candidate { member, heartbeat }),
+            Err(unfit) => refusals.push((member.instance.clone(), unfit)),
+        }
+    }
+    Err(refusals)
+}
+
+fn fitness<'a>(snapshot: &'a Snapshot, ground: Ground, instance: &InstanceArn) -> Result<&'a Heartbeat, Unfit> {
+    let deposed = snapshot.lease.holder.as_ref() == Some(instance);
+    if deposed && matches!(ground, Ground::Silence | Ground::Gone) {
+        return Err(Unfit::SilentHolder);
+    }
+    if snapshot.terminated.contains(instance) {
+        return Err(Unfit::Gone);
+    }
+    let heartbeat = snapshot.heartbeats.get(instance).ok_or(Unfit::NeverSeen)?;
+    if heartbeat.health != Health::Ok {
+        return Err(Unfit::NotHealthy(heartbeat.health));
+    }
+    if !candidate::is_alive(heartbeat, snapshot.earlier.get(instance).copied(), snapshot.at) {
+        return Err(Unfit::NotSeenBeating);
+    }
+    Ok(heartbeat)
+}
+
+fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
+    let lease = &snapshot.lease;
+    let holder = lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder));
+    let intent = lease.live_intent(snapshot.at);
+    let reason = reason(lease, &found, intent);
+    let evidence = Evidence {
+        holder_incarnation: holder.map(|found| found.incarnation.clone()),
+        holder_seq: holder.map(|found| found.seq),
+        holder_beat_at: holder.map(|found| found.beat_at),
+        claim: found.claim,
+        request: intent.and_then(|intent| intent.request.clone()),
+    };
+    let what = Happening::Granted {
+        from: lease.holder.clone(),
+        to: candidate.member.instance.clone(),
+        ground: found.ground,
+        reason,
+        evidence,
+    };
+    Grant {
+        cluster: lease.cluster.clone(),
+        uid: lease.uid.clone(),
+        epoch: lease.epoch,
+        holder: lease.holder.clone(),
+        holder_check: found.check,
+        to: candidate.member.instance.clone(),
+        to_incarnation: candidate.heartbeat.incarnation.clone(),
+        ground: found.ground,
+        at: snapshot.at,
+        event: Event {
+            cluster: lease.cluster.clone(),
+            epoch: lease.epoch.next(),
+            at: snapshot.at,
+            by: snapshot.by.clone(),
+            what,
+        },
+    }
+}
+
+fn reason(lease: &Lease, found: &Found, intent: Option<&Intent>) -> String {
+    let holder = lease.holder.as_ref().map_or_else(|| "nobody".to_owned(), |holder| lease.name_of(holder));
+    match (found.ground, &found.claim, intent) {
+        (Ground::Release, _, Some(intent)) => format!("{holder} released the lease: {}", intent.reason),
+        (Ground::Release, _, None) => format!("{holder} released the lease"),
+        (Ground::Silence, Some((by, claim)), _) => format!(
+            "{holder} was silent for {}.{:01} s, seen by {}",
+            claim.silent_ms / 1_000,
+            claim.silent_ms % 1_000 / 100,
+            lease.name_of(by)
+        ),
+        (Ground::Silence, None, _) => format!("{holder} was silent"),
+        (Ground::Gone, ..) => format!("EC2 says that {holder} is terminated"),
+        (Ground::Vacancy, ..) => "the cluster has had no holder since its registration".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

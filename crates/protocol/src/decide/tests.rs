@@ -1,0 +1,239 @@
+//! The decision, ground by ground.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::ids::{Epoch, Incarnation};
+use crate::lease::Pause;
+use crate::testing::{arn, heartbeat, incarnation, lease};
+
+const NOW: WallTime = WallTime(1_000_000);
+
+/// Node 1 holds epoch 1; all three nodes are healthy and have just beaten; nobody claims.
+fn snapshot() -> Snapshot {
+    let heartbeats = (1..=3).map(|n| (arn(n), heartbeat(&arn(n), 10))).collect();
+    Snapshot {
+        lease: lease(),
+        heartbeats,
+        earlier: BTreeMap::new(),
+        terminated: BTreeSet::new(),
+        at: NOW,
+        by: "test".to_owned(),
+    }
+}
+
+fn edit(snapshot: &mut Snapshot, n: u8) -> &mut Heartbeat {
+    snapshot.heartbeats.get_mut(&arn(n)).expect("a member")
+}
+
+/// Node `by` claims that node 1, last seen with number `seq`, is silent at `epoch`.
+fn claim(snapshot: &mut Snapshot, by: u8, epoch: u64, seq: u64) {
+    let claim = Claim {
+        epoch: Epoch(epoch),
+        holder: arn(1),
+        incarnation: incarnation(1),
+        seq: Seq(seq),
+        silent_ms: 6_100,
+        at: NOW,
+    };
+    edit(snapshot, by).claim = Some(claim);
+}
+
+fn granted(snapshot: &Snapshot) -> Grant {
+    match decide(snapshot) {
+        Decision::Grant(grant) => *grant,
+        other => panic!("expected a grant, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_holder_that_neither_released_nor_fell_silent_keeps_the_lease() {
+    assert_eq!(decide(&snapshot()), Decision::Stay(Stay::NoGround));
+}
+
+#[test]
+fn a_current_claim_of_a_healthy_standby_is_ground_silence() {
+    let mut world = snapshot();
+    claim(&mut world, 2, 1, 10);
+    let grant = granted(&world);
+    assert_eq!(grant.ground, Ground::Silence);
+    assert_eq!(grant.holder_check, HolderCheck::Unchanged { incarnation: incarnation(1), seq: Seq(10) });
+    assert_ne!(grant.to, arn(1));
+    assert!(grant.yields_to_pause());
+}
+
+#[test]
+fn a_claim_that_names_anything_but_the_current_heartbeat_is_no_ground() {
+    for stale in ["epoch", "seq", "incarnation", "holder"] {
+        let mut world = snapshot();
+        claim(&mut world, 2, 1, 10);
+        let claim = edit(&mut world, 2).claim.as_mut().expect("claimed");
+        match stale {
+            "epoch" => claim.epoch = Epoch(0),
+            "seq" => claim.seq = Seq(9),
+            "incarnation" => claim.incarnation = Incarnation::new("other").expect("valid"),
+            _ => claim.holder = arn(3),
+        }
+        assert_eq!(decide(&world), Decision::Stay(Stay::NoGround), "{stale}");
+    }
+}
+
+#[test]
+fn a_claim_by_an_unhealthy_node_or_by_the_holder_is_no_ground() {
+    let mut world = snapshot();
+    claim(&mut world, 2, 1, 10);
+    edit(&mut world, 2).health = Health::Bad;
+    assert_eq!(decide(&world), Decision::Stay(Stay::NoGround));
+    let mut world = snapshot();
+    claim(&mut world, 1, 1, 10);
+    assert_eq!(decide(&world), Decision::Stay(Stay::NoGround));
+}
+
+#[test]
+fn an_oath_for_the_current_epoch_is_ground_release_and_an_older_one_is_not() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    let grant = granted(&world);
+    assert_eq!(grant.ground, Ground::Release);
+    assert_eq!(grant.holder_check, HolderCheck::Released { epoch: Epoch(1) });
+    assert!(!grant.yields_to_pause());
+    edit(&mut world, 1).released = Epoch(0);
+    assert_eq!(decide(&world), Decision::Stay(Stay::NoGround));
+}
+
+#[test]
+fn after_a_release_the_releasing_node_is_chosen_only_when_nobody_else_can() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    assert_ne!(granted(&world).to, arn(1));
+    edit(&mut world, 2).health = Health::Bad;
+    edit(&mut world, 3).health = Health::Bad;
+    assert_eq!(granted(&world).to, arn(1));
+}
+
+#[test]
+fn a_silent_or_terminated_holder_is_never_chosen() {
+    let mut world = snapshot();
+    claim(&mut world, 2, 1, 10);
+    edit(&mut world, 2).beat_at = WallTime(0);
+    edit(&mut world, 3).health = Health::Bad;
+    assert_eq!(decide(&world), Decision::LookAgain);
+    let mut world = snapshot();
+    world.terminated.insert(arn(1));
+    let grant = granted(&world);
+    assert_eq!(grant.ground, Ground::Gone);
+    assert_ne!(grant.to, arn(1));
+}
+
+#[test]
+fn an_instance_that_is_gone_without_ever_having_beaten_must_still_be_absent_at_the_commit() {
+    let mut world = snapshot();
+    world.terminated.insert(arn(1));
+    world.heartbeats.remove(&arn(1));
+    assert_eq!(granted(&world).holder_check, HolderCheck::Absent);
+}
+
+#[test]
+fn a_cluster_without_holder_is_vacant() {
+    let mut world = snapshot();
+    world.lease.holder = None;
+    let grant = granted(&world);
+    assert_eq!((grant.ground, grant.holder_check), (Ground::Vacancy, HolderCheck::Nobody));
+}
+
+#[test]
+fn a_pause_holds_back_silence_and_nothing_else() {
+    let mut paused = snapshot();
+    paused.lease.paused = Some(Pause { until: WallTime(NOW.0 + 1), by: "op".to_owned(), why: "upgrade".to_owned() });
+    let mut silent = paused.clone();
+    claim(&mut silent, 2, 1, 10);
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Paused));
+    silent.at = WallTime(NOW.0 + 1);
+    assert_eq!(granted(&silent).ground, Ground::Silence, "the pause has ended");
+    let mut released = paused.clone();
+    edit(&mut released, 1).released = Epoch(1);
+    assert_eq!(granted(&released).ground, Ground::Release);
+    paused.lease.holder = None;
+    assert_eq!(granted(&paused).ground, Ground::Vacancy);
+}
+
+#[test]
+fn a_retired_cluster_is_left_alone() {
+    let mut world = snapshot();
+    world.lease.state = LeaseState::Retired;
+    edit(&mut world, 1).released = Epoch(1);
+    assert_eq!(decide(&world), Decision::Stay(Stay::Retired));
+}
+
+#[test]
+fn a_candidate_with_an_old_heartbeat_must_show_a_second_one() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    for n in 1..=3 {
+        edit(&mut world, n).beat_at = WallTime(NOW.0 - 60_000);
+        world.earlier.insert(arn(n), Seq(10));
+    }
+    assert_eq!(decide(&world), Decision::LookAgain);
+    edit(&mut world, 3).seq = Seq(11);
+    assert_eq!(granted(&world).to, arn(3));
+}
+
+#[test]
+fn nobody_able_is_told_with_a_reason_for_each() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    edit(&mut world, 1).health = Health::Draining;
+    edit(&mut world, 2).health = Health::Bad;
+    world.heartbeats.remove(&arn(3));
+    let Decision::Stay(Stay::NoCandidate(reasons)) = decide(&world) else { panic!("expected nobody") };
+    let reasons: BTreeMap<_, _> = reasons.into_iter().collect();
+    assert_eq!(reasons[&arn(1)], Unfit::NotHealthy(Health::Draining));
+    assert_eq!(reasons[&arn(2)], Unfit::NotHealthy(Health::Bad));
+    assert_eq!(reasons[&arn(3)], Unfit::NeverSeen);
+}
+
+#[test]
+fn an_intent_for_this_epoch_names_the_next_holder_until_it_ends() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    let others = [2, 3].map(|n| {
+        world.lease.intent = Some(Intent {
+            to: Some(arn(n)),
+            reason: "switchover".to_owned(),
+            epoch: Epoch(1),
+            until: WallTime(NOW.0 + 1),
+            request: None,
+        });
+        granted(&world).to
+    });
+    assert_eq!(others, [arn(2), arn(3)]);
+    let by_rank = {
+        world.lease.intent = None;
+        granted(&world).to
+    };
+    for (epoch, until) in [(0, NOW.0 + 1), (1, NOW.0)] {
+        let other = if by_rank == arn(2) { arn(3) } else { arn(2) };
+        world.lease.intent = Some(Intent {
+            to: Some(other),
+            reason: "late".to_owned(),
+            epoch: Epoch(epoch),
+            until: WallTime(until),
+            request: None,
+        });
+        assert_eq!(granted(&world).to, by_rank, "epoch {epoch}, until {until}");
+    }
+}
+
+#[test]
+fn priority_comes_before_zone_and_zone_before_chance() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    world.lease.members[1].priority = 10;
+    assert_eq!(granted(&world).to, arn(2));
+    world.lease.members[1].priority = 100;
+    for (near, far) in [(1, 2), (2, 1)] {
+        let mut world = world.clone();
+        world.lease.members[near].zone = world.lease.members[0].zone.clone();
+        assert_eq!(granted(&world).to, world.lease.members[far].instance, "another zone than the failed one");
+    }
+}

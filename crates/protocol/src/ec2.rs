@@ -1,0 +1,208 @@
+//! What Baton asks of EC2, as data: looks, which change nothing, and calls, which do.
+//!
+//! The protocol decides which looks and calls to make; the `cloud` crate makes them and translates what EC2 answers into
+//! the outcomes below, so that no decision depends on a type of the AWS SDK.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::ids::{AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId};
+use crate::resource::{Destination, Placement, Route};
+
+/// A question to EC2. Answers may be stale: EC2 is eventually consistent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Where these Elastic IPs are.
+    Addresses(Vec<AllocationId>),
+    /// Which Elastic IPs, of whomever, sit on these interfaces.
+    Seats(Vec<InterfaceId>),
+    /// What these route tables say.
+    Tables(Vec<RouteTableId>),
+    /// The state of these interfaces.
+    Interfaces(Vec<InterfaceId>),
+    /// The state of this instance.
+    Instance(InstanceId),
+}
+
+/// What EC2 answered to a [`Look`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// To [`Look::Addresses`]; an address that EC2 does not know is absent.
+    Addresses(BTreeMap<AllocationId, AddressSeen>),
+    /// To [`Look::Seats`].
+    Seats(Vec<Seat>),
+    /// To [`Look::Tables`]; a table that EC2 does not know is absent.
+    Tables(BTreeMap<RouteTableId, Vec<RouteSeen>>),
+    /// To [`Look::Interfaces`]; an interface that EC2 does not know is absent.
+    Interfaces(BTreeMap<InterfaceId, InterfaceSeen>),
+    /// To [`Look::Instance`].
+    Instance(InstanceState),
+}
+
+/// An Elastic IP as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressSeen {
+    /// The address.
+    pub public_ip: Ipv4Addr,
+    /// Its association and where it leads; none: it is free.
+    pub association: Option<(AssociationId, Option<Placement>)>,
+}
+
+/// An Elastic IP that sits on an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Which address.
+    pub allocation: AllocationId,
+    /// Where it sits.
+    pub placement: Placement,
+}
+
+/// A route as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSeen {
+    /// Where it leads.
+    pub destination: Destination,
+    /// Through what.
+    pub target: RouteTarget,
+    /// Whether EC2 says that the target cannot take traffic.
+    pub blackhole: bool,
+}
+
+/// What a route goes through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// A network interface.
+    Interface(InterfaceId),
+    /// Something else, by its id: a gateway, a peering connection, an instance without interface.
+    Other(String),
+}
+
+/// An interface as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceSeen {
+    /// Whether EC2 drops packets that are not addressed from or to the interface itself.
+    pub source_dest_check: bool,
+    /// The instance it is attached to.
+    pub instance: Option<InstanceId>,
+}
+
+/// The state of an instance. Only `Terminated` is final; everything else may change back or be stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceState {
+    /// EC2 says `terminated`.
+    Terminated,
+    /// EC2 names another state.
+    Other(String),
+    /// EC2 does not know the instance, which may be a stale answer and proves nothing.
+    NotFound,
+}
+
+/// A change asked of EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Ends one association of an address, and no other: the compare of compare-and-swap.
+    Disassociate {
+        /// The address, for people.
+        allocation: AllocationId,
+        /// The association as observed.
+        association: AssociationId,
+    },
+    /// Associates a free address, never taking it from anybody (`AllowReassociation=false`).
+    Associate {
+        /// The address.
+        allocation: AllocationId,
+        /// Where it goes.
+        placement: Placement,
+    },
+    /// Points an existing route at an interface.
+    ReplaceRoute {
+        /// The route.
+        route: Route,
+        /// The interface.
+        interface: InterfaceId,
+    },
+    /// Makes a route that was declared and is missing.
+    CreateRoute {
+        /// The route.
+        route: Route,
+        /// The interface.
+        interface: InterfaceId,
+    },
+    /// Lets an interface forward what is not addressed to it.
+    DisableSourceDestCheck {
+        /// The interface.
+        interface: InterfaceId,
+    },
+}
+
+impl Call {
+    /// The action as EC2 and IAM name it.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Disassociate { .. } => "DisassociateAddress",
+            Self::Associate { .. } => "AssociateAddress",
+            Self::ReplaceRoute { .. } => "ReplaceRoute",
+            Self::CreateRoute { .. } => "CreateRoute",
+            Self::DisableSourceDestCheck { .. } => "ModifyNetworkInterfaceAttribute",
+        }
+    }
+
+    /// What the call is about, for people.
+    pub fn resource(&self) -> String {
+        match self {
+            Self::Disassociate { allocation, .. } | Self::Associate { allocation, .. } => allocation.to_string(),
+            Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => {
+                format!("{} in {}", route.destination, route.table)
+            }
+            Self::DisableSourceDestCheck { interface } => interface.to_string(),
+        }
+    }
+}
+
+/// What a [`Call`] brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It was done.
+    Done,
+    /// The address has this new association.
+    Associated(AssociationId),
+}
+
+/// Why a look or a call was not answered as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloudFailure {
+    /// The address is associated already (`Resource.AlreadyAssociated`).
+    #[error("the address is associated already")]
+    AlreadyAssociated,
+    /// The association is not current any more (`InvalidAssociationID.NotFound`).
+    #[error("the association has ended")]
+    AssociationGone,
+    /// There is no such route to replace.
+    #[error("the route does not exist")]
+    RouteMissing,
+    /// There is such a route already.
+    #[error("the route exists already")]
+    RouteExists,
+    /// The account is over its rate (`RequestLimitExceeded`); nothing was applied.
+    #[error("throttled")]
+    Throttled,
+    /// IAM refused; nothing was applied.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// The address, table or interface is unknown to EC2, which may be a stale answer.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// EC2 refused the request for what it asks.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No answer, or one that says nothing: a call may or may not have been applied, now or later.
+    #[error("unknown outcome: {0}")]
+    Unknown(String),
+}
+
+impl CloudFailure {
+    /// Whether asking again, unchanged, can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Throttled | Self::Unknown(_))
+    }
+}

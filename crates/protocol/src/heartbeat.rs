@@ -1,0 +1,111 @@
+//! The heartbeat: what a node says of itself, in an item that only this node can write.
+//!
+//! Its `seq` is the only sign of life that safety rests on. A claim is written here as well: it says how long the
+//! writer has seen nothing new from the holder, and stays true for as long as the holder's `(incarnation, seq)` stands
+//! still, so a claim that arrives late or twice does no harm.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
+use crate::time::WallTime;
+
+/// What a node thinks of its own ability to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Every check has passed often enough.
+    Ok,
+    /// A check has failed often enough.
+    Bad,
+    /// The checks have not spoken yet. Not a failure, and no ground to be chosen.
+    #[default]
+    Unknown,
+    /// The node is leaving in good order and must not be chosen.
+    Draining,
+}
+
+/// "I have seen nothing new from this holder for S."
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The epoch whose holder is silent.
+    pub epoch: Epoch,
+    /// The silent holder.
+    pub holder: InstanceArn,
+    /// The holder's incarnation as last seen. Without it, a heartbeat item that was lost and made anew could make an
+    /// old claim look true.
+    pub incarnation: Incarnation,
+    /// The holder's last number as last seen.
+    pub seq: Seq,
+    /// How long the silence had lasted when the claim was first made, in milliseconds; for people.
+    pub silent_ms: u64,
+    /// When the claim was first made; for people.
+    pub at: WallTime,
+}
+
+/// A node's heartbeat item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The node's instance.
+    pub instance: InstanceArn,
+    /// Of the agent's current run.
+    pub incarnation: Incarnation,
+    /// The number of the last heartbeat; strictly grows, over restarts too.
+    pub seq: Seq,
+    /// Of the instance's current boot, to tell a restart of the agent from one of the machine.
+    pub boot_id: String,
+    /// What the node thinks of itself.
+    #[serde(default)]
+    pub health: Health,
+    /// The largest epoch at which this node swears never to serve again.
+    #[serde(default)]
+    pub released: Epoch,
+    /// The node's claim, while it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// The epoch at which the node serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_epoch: Option<Epoch>,
+    /// Since when it serves; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_since: Option<WallTime>,
+    /// TTL: for how long after its sending this heartbeat, once confirmed, lets the node serve.
+    pub validity_ms: u64,
+    /// Elastic IPs that the instance metadata shows on this node.
+    #[serde(default)]
+    pub seen: Vec<Ipv4Addr>,
+    /// When the heartbeat was sent, by the node's wall clock: a hint of liveness, never of death.
+    pub beat_at: WallTime,
+    /// The version of the agent.
+    #[serde(default)]
+    pub agent_version: String,
+    /// The schema of the item.
+    pub schema: u32,
+}
+
+/// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
+/// `None` here is removed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// Of the agent's current run; the condition of the write.
+    pub incarnation: Incarnation,
+    /// The number of this heartbeat; the write is refused unless it is larger than the stored one.
+    pub seq: Seq,
+    /// What the node thinks of itself.
+    pub health: Health,
+    /// The node's claim, while it stands.
+    pub claim: Option<Claim>,
+    /// The epoch at which the node serves.
+    pub serving_epoch: Option<Epoch>,
+    /// Since when it serves.
+    pub serving_since: Option<WallTime>,
+    /// TTL of this very heartbeat.
+    pub validity_ms: u64,
+    /// Elastic IPs that the instance metadata shows on this node.
+    pub seen: Vec<Ipv4Addr>,
+    /// When the heartbeat is sent.
+    pub beat_at: WallTime,
+}

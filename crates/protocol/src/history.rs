@@ -1,0 +1,108 @@
+//! What happened to a cluster, as data: who decided what, when, on what evidence, and how each step went.
+
+use serde::{Deserialize, Serialize};
+
+use crate::heartbeat::Claim;
+use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RequestId, Seq};
+use crate::time::WallTime;
+
+/// The ground of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ground {
+    /// The holder swore never to serve this epoch again.
+    Release,
+    /// A standby has seen nothing new from the holder for S.
+    Silence,
+    /// EC2 says that the holder's instance is terminated, which is final.
+    Gone,
+    /// There has been no holder since the registration.
+    Vacancy,
+}
+
+/// What a grant rests on, as it stood at the moment of the decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The holder's incarnation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_incarnation: Option<Incarnation>,
+    /// The number of the holder's last heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_seq: Option<Seq>,
+    /// When the holder's last heartbeat was sent, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_beat_at: Option<WallTime>,
+    /// Who claimed, and the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<(InstanceArn, Claim)>,
+    /// The request that the hand-over answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Happening {
+    /// The registrar accepted a configuration.
+    Registered {
+        /// Its number.
+        revision: u64,
+        /// What was done, in words.
+        summary: String,
+    },
+    /// The registrar retired the cluster.
+    Retired {},
+    /// The lease went to another node.
+    Granted {
+        /// The holder until then.
+        from: Option<InstanceArn>,
+        /// The holder from then on.
+        to: InstanceArn,
+        /// Why it could be granted.
+        ground: Ground,
+        /// Why it was, in words that people read.
+        reason: String,
+        /// What the decision rests on.
+        evidence: Evidence,
+    },
+    /// A call to EC2 for one resource was answered.
+    Step {
+        /// The call, as EC2 names it.
+        call: String,
+        /// What it was about: an address, a route or an interface.
+        resource: String,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+        /// The failure, if it failed, with EC2's own code first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+    },
+    /// Every resource was seen at the holder.
+    Moved {
+        /// The time since the grant, in milliseconds.
+        took_ms: u64,
+    },
+    /// A resource could not be moved. The others are; attempts go on.
+    Stuck {
+        /// What it is about.
+        resource: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+/// One row of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// When, by the clock of whoever writes.
+    pub at: WallTime,
+    /// Who writes: the function and its invocation.
+    pub by: String,
+    /// What happened.
+    pub what: Happening,
+}

@@ -1,0 +1,179 @@
+//! The lease: who may serve, at which epoch, and all that the arbiter needs to know to move the address.
+//!
+//! One item in the table is the truth about a cluster. Only the arbiter and the registrar write it; operators may write
+//! its `intent` and its `paused`, and nothing else of it. Its epoch grows by one with each grant and is the token that
+//! everything later is measured by: a call, a claim or a release that names an older epoch has no effect.
+//!
+//! The item carries the members and resources as well, so that one strongly consistent read shows a decision and
+//! everything it depends on at one moment. A second item for the configuration would have to be read at the same
+//! instant, which a single read gives for nothing (ADR 0004).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
+};
+use crate::resource::{Observed, Placement, Resources};
+use crate::time::WallTime;
+use crate::timing::Timing;
+
+/// The schema of stored items that this version writes. A reader refuses newer ones: it cannot know what they mean.
+pub const SCHEMA: u32 = 1;
+
+/// Whether the cluster is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseState {
+    /// The lease is granted and moved.
+    Active,
+    /// The registration was deleted. Agents stop guarding and leave the service as it is; the epoch is kept.
+    Retired,
+}
+
+/// What a node does when it cannot confirm its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The node stops serving when its validity ends: at most one node serves at any moment.
+    Strict,
+    /// The node serves on until it reads that another node holds the lease. EC2's single ownership of each address is
+    /// the fence, so this is for services that clients reach through the address only.
+    Available,
+}
+
+/// A node of the cluster, as EC2 described it when the registrar accepted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The operator's name for the node.
+    pub node: NodeName,
+    /// The instance behind it.
+    pub instance: InstanceArn,
+    /// The id of the Availability Zone, equal in every account (`euw1-az1`), not its per-account name.
+    pub zone: String,
+    /// The interface that routes lead to.
+    pub interface: InterfaceId,
+    /// Where each Elastic IP goes when this node holds the lease.
+    pub placements: BTreeMap<AllocationId, Placement>,
+    /// 1 to 999, the smallest is preferred.
+    pub priority: u16,
+}
+
+/// An operator's or the arbiter's wish that the holder hand over in good order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The node that should hold next; none: whichever is best.
+    pub to: Option<InstanceArn>,
+    /// Why, in words that people read.
+    pub reason: String,
+    /// The epoch this wish is about. At any other it has no effect.
+    pub epoch: Epoch,
+    /// When the wish ends by itself.
+    pub until: WallTime,
+    /// The operator's request behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+}
+
+/// An operator's word that nothing shall move by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When the pause ends by itself, by the clock of whoever asks.
+    pub until: WallTime,
+    /// Who asked.
+    pub by: String,
+    /// Why, in words that people read.
+    pub why: String,
+}
+
+/// The lease of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Of this registration; a request to delete acts only if it carries the same.
+    pub uid: RegistrationUid,
+    /// Whether the cluster is protected.
+    pub state: LeaseState,
+    /// The current epoch.
+    pub epoch: Epoch,
+    /// Who may serve at this epoch; none only before the first grant of a registration.
+    #[serde(with = "holder_text")]
+    pub holder: Option<InstanceArn>,
+    /// What a node does when it cannot confirm its lease.
+    pub mode: Mode,
+    /// The time budget.
+    pub timing: Timing,
+    /// The nodes.
+    pub members: Vec<Member>,
+    /// What must be at the holder.
+    pub resources: Resources,
+    /// A wish that the holder hand over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// A pause of automatic action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// The last epoch whose resources were all seen at its holder.
+    pub moved: Epoch,
+    /// When to look once more, since a late call of an earlier epoch may have landed by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_at: Option<WallTime>,
+    /// The addresses that were given a new association in this epoch although they were in place already.
+    #[serde(default)]
+    pub rotated: BTreeMap<AllocationId, AssociationId>,
+    /// What the last verified move left at EC2.
+    #[serde(default)]
+    pub observed: Observed,
+    /// When the last grant was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_grant: Option<WallTime>,
+    /// The number of the registrar's accepted configuration.
+    pub revision: u64,
+    /// The schema of the item.
+    pub schema: u32,
+}
+
+impl Lease {
+    /// The member behind an instance.
+    pub fn member(&self, instance: &InstanceArn) -> Option<&Member> {
+        self.members.iter().find(|member| member.instance == *instance)
+    }
+
+    /// The member that an operator calls by this name.
+    pub fn member_named(&self, node: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.node.as_str() == node)
+    }
+
+    /// The node's name, or its instance id where it is no longer a member.
+    pub fn name_of(&self, instance: &InstanceArn) -> String {
+        self.member(instance).map_or_else(|| instance.instance_id().to_string(), |m| m.node.to_string())
+    }
+
+    /// Whether automatic action is held back at `now`.
+    pub fn is_paused(&self, now: WallTime) -> bool {
+        self.paused.as_ref().is_some_and(|pause| now < pause.until)
+    }
+
+    /// The intent, if it is about the current epoch and has not ended.
+    pub fn live_intent(&self, now: WallTime) -> Option<&Intent> {
+        self.intent.as_ref().filter(|intent| intent.epoch == self.epoch && now < intent.until)
+    }
+}
+
+/// The holder as it is stored: an ARN, or `-` for none, so that a condition can compare it in either case.
+mod holder_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::ids::InstanceArn;
+
+    pub(super) fn serialize<S: Serializer>(holder: &Option<InstanceArn>, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(holder.as_ref().map_or("-", InstanceArn::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<InstanceArn>, D::Error> {
+        let text = String::deserialize(input)?;
+        if text == "-" { Ok(None) } else { InstanceArn::new(text).map(Some).map_err(serde::de::Error::custom) }
+    }
+}

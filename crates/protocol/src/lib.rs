@@ -1,0 +1,31 @@
+//! The decision, and nothing but the decision.
+//!
+//! Everything that Baton decides is decided here: when a node may serve and when it must stop, when silence is long enough
+//! to be claimed, whether a lease may be granted and to whom, which calls bring the addresses after it, and when a move
+//! is complete. There is no clock in this crate, no randomness, no I/O, no async and no AWS: moments, outcomes and
+//! observations are handed in, commands are handed out, and whoever drives it (an agent, a Lambda function, a simulator)
+//! does the rest.
+
+pub mod arbiter;
+pub mod candidate;
+pub mod decide;
+pub mod ec2;
+pub mod grant;
+pub mod heartbeat;
+pub mod history;
+pub mod ids;
+pub mod lease;
+pub mod mover;
+pub mod node;
+pub mod outcome;
+pub mod peers;
+pub mod plan;
+pub mod request;
+pub mod resource;
+pub mod silence;
+pub mod time;
+pub mod timing;
+pub mod wake;
+
+#[cfg(test)]
+mod testing;

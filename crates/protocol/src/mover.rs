@@ -1,0 +1,274 @@
+//! The move: bring every resource to the holder of one epoch, and see it there.
+//!
+//! A move is a set of resources that advance independently and at once. It can be begun, abandoned and taken up by anybody
+//! at any point, because nothing of it is remembered but the lease: what is in place is left, what is not is moved.
+//!
+//! On the critical path stand at most two calls one after the other, however many resources there are: `Disassociate` and
+//! `Associate` of an address, `ReplaceRoute` and, where a declared route is missing, `CreateRoute`. What must be looked up
+//! (who sits on the target, whether the interface forwards) is looked up while the grant is being committed and while the
+//! first calls are under way; the association to end is known from the last verified move.
+//!
+//! No call is made but shortly after the lease was seen to be at this epoch, and a move that finds another epoch there
+//! stops at once. That alone would not be enough, since a call can land late; compare-and-swap is (see [`crate::plan`]).
+
+mod item;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ec2::{Call, CloudFailure, Effect, Look, Seat, Sight};
+use crate::ids::{AllocationId, AssociationId, Epoch, InterfaceId};
+use crate::lease::Lease;
+use crate::resource::Observed;
+use crate::time::BootTime;
+
+use item::Item;
+
+/// What a move asks its driver to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the lease strongly. Answer: [`Mover::handle_guard`].
+    Guard,
+    /// Answer: [`Mover::handle_sight`].
+    Look(Look),
+    /// Answer: [`Mover::handle_effect`].
+    Call(Call),
+    /// Record that this address has a new association. Answer: [`Mover::handle_rotation_recorded`].
+    RecordRotation(AllocationId, AssociationId),
+}
+
+/// How a move stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    Moving,
+    /// Every resource was seen in place.
+    Complete(Observed),
+    /// Every resource that can be moved was; these cannot, each with its reason.
+    Stuck(Vec<(String, String)>),
+    /// The lease is at another epoch, or retired: the move is somebody else's, or nobody's.
+    Superseded,
+}
+
+/// For how long a sight of the lease allows calls, from the moment the read was sent.
+pub const GUARD_LASTS: Duration = Duration::from_millis(500);
+
+/// EC2 is eventually consistent: for this long after a call, an answer that does not show its effect is taken for stale.
+const SETTLES_WITHIN: Duration = Duration::from_secs(3);
+
+/// The wait between looks while verifying, and between attempts after a failure: doubling from the first to the last.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_LAST: Duration = Duration::from_secs(3);
+
+/// One move. See the module's introduction.
+#[derive(Debug)]
+pub struct Mover {
+    epoch: Epoch,
+    items: Vec<Item>,
+    /// Interfaces whose seats must be known before an address is put there.
+    interfaces: Vec<InterfaceId>,
+    seats: Option<Vec<Seat>>,
+    seats_fail: Option<String>,
+    /// Whether the lease is known to be at this epoch at all: false until the grant is committed.
+    granted: bool,
+    guarded_until: BootTime,
+    guard_asked: Option<BootTime>,
+    looks_open: usize,
+    looks: u32,
+    look_not_before: BootTime,
+    look_asked: BootTime,
+    superseded: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Mover {
+    /// A move for the lease as it stands, or as it will stand once a grant is committed.
+    ///
+    /// `eager` says that the previous epoch's move was verified, so the first calls can be made from what it left.
+    pub fn new(lease: &Lease, eager: bool, now: BootTime) -> Self {
+        let items = item::for_lease(lease, eager);
+        let mut interfaces: Vec<InterfaceId> = items.iter().filter_map(Item::target_interface).cloned().collect();
+        interfaces.sort();
+        interfaces.dedup();
+        let mut mover = Self {
+            epoch: lease.epoch,
+            items,
+            // Where no address goes, no seat matters.
+            seats: interfaces.is_empty().then(Vec::new),
+            interfaces,
+            seats_fail: None,
+            granted: false,
+            guarded_until: now,
+            guard_asked: None,
+            looks_open: 0,
+            looks: 0,
+            look_not_before: now,
+            look_asked: now,
+            superseded: false,
+            actions: VecDeque::new(),
+        };
+        mover.look(now);
+        mover
+    }
+
+    /// Lets calls be made: the lease was seen at this epoch, by a read or a commit that was sent at `seen`.
+    pub fn allow(&mut self, seen: BootTime, now: BootTime) {
+        self.granted = true;
+        self.guarded_until = self.guarded_until.max(seen + GUARD_LASTS);
+        self.advance(now);
+    }
+
+    /// What to do next. Call until it returns `None`, after every `handle_*`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::handle_timer`] is due; `None` while answers are awaited.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        if !self.granted || self.superseded {
+            return None;
+        }
+        let items = self.items.iter().filter_map(Item::waits_until).min();
+        let look = (self.looks_open == 0 && self.wants_look()).then_some(self.look_not_before);
+        [items, look].into_iter().flatten().min()
+    }
+
+    /// Takes in that a deadline has passed.
+    pub fn handle_timer(&mut self, now: BootTime) {
+        self.advance(now);
+    }
+
+    /// Takes in what the lease says; `None`: it could not be read, which allows nothing.
+    pub fn handle_guard(&mut self, now: BootTime, lease: Option<&Lease>) {
+        let Some(asked) = self.guard_asked.take() else { return };
+        match lease {
+            Some(lease) if lease.epoch != self.epoch || lease.state != crate::lease::LeaseState::Active => {
+                self.superseded = true;
+                self.actions.clear();
+            }
+            Some(_) => self.guarded_until = asked + GUARD_LASTS,
+            None => {
+                let retry = now + BACKOFF_FIRST;
+                self.items.iter_mut().for_each(|item| item.wait_at_least_until(retry));
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Takes in EC2's answer to a look.
+    pub fn handle_sight(&mut self, now: BootTime, look: &Look, answer: Result<Sight, CloudFailure>) {
+        self.looks_open = self.looks_open.saturating_sub(1);
+        let asked = self.look_asked;
+        match answer {
+            Ok(Sight::Seats(seats)) => {
+                self.seats = Some(seats);
+                self.seats_fail = None;
+            }
+            Ok(sight) => self.items.iter_mut().for_each(|item| item.learn(&sight, asked, now)),
+            Err(failure) => {
+                let why = format!("{}: {failure}", look_action(look));
+                if matches!(look, Look::Seats(_)) {
+                    self.seats_fail = (!failure.is_transient()).then_some(why.clone());
+                }
+                if !failure.is_transient() {
+                    self.items.iter_mut().for_each(|item| item.cannot_be_seen(look, &why));
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Takes in EC2's answer to a call.
+    pub fn handle_effect(&mut self, now: BootTime, call: &Call, answer: Result<Effect, CloudFailure>) {
+        let epoch_made = match self.items.iter_mut().find(|item| item.is_about(call)) {
+            Some(item) => item.conclude(call, answer, now),
+            None => None,
+        };
+        if let Some((allocation, association)) = epoch_made {
+            self.actions.push_back(Action::RecordRotation(allocation, association));
+        }
+        self.advance(now);
+    }
+
+    /// Takes in whether a new association was recorded; if not, the next invocation may make it anew once more.
+    pub fn handle_rotation_recorded(&mut self, now: BootTime, allocation: &AllocationId) {
+        for item in &mut self.items {
+            item.rotation_recorded(allocation);
+        }
+        self.advance(now);
+    }
+
+    /// How the move stands.
+    pub fn progress(&self) -> Progress {
+        if self.superseded {
+            return Progress::Superseded;
+        }
+        if !self.granted || !self.items.iter().all(|item| item.is_confirmed() || item.blocked().is_some()) {
+            return Progress::Moving;
+        }
+        let stuck: Vec<_> = self
+            .items
+            .iter()
+            .filter_map(|item| item.blocked().map(|why| (item.name(), why.to_owned())))
+            .collect();
+        if stuck.is_empty() { Progress::Complete(self.observed()) } else { Progress::Stuck(stuck) }
+    }
+
+    /// The associations that were seen.
+    pub fn observed(&self) -> Observed {
+        Observed { associations: self.items.iter().filter_map(Item::association).collect() }
+    }
+
+    fn advance(&mut self, now: BootTime) {
+        if self.superseded || !self.granted {
+            return;
+        }
+        let seats = self.seats.as_deref();
+        for item in &mut self.items {
+            item.plan(seats, self.seats_fail.as_deref(), now);
+        }
+        let ready = self.items.iter().any(|item| item.is_ready(now));
+        if ready && now < self.guarded_until {
+            let calls: Vec<Call> = self.items.iter_mut().filter_map(|item| item.take_call(now)).collect();
+            self.actions.extend(calls.into_iter().map(Action::Call));
+        } else if ready && self.guard_asked.is_none() {
+            self.guard_asked = Some(now);
+            self.actions.push_back(Action::Guard);
+        }
+        if self.looks_open == 0 && now >= self.look_not_before && self.wants_look() {
+            self.look(now);
+        }
+    }
+
+    /// Something is not known, or everything is believed to be in place and has not been seen there.
+    fn wants_look(&self) -> bool {
+        let blind = self.items.iter().any(Item::is_blind) || (self.seats.is_none() && self.seats_fail.is_none());
+        let settled = self.items.iter().all(|item| item.is_settled() || item.blocked().is_some());
+        blind || (settled && self.items.iter().any(|item| !item.is_confirmed() && item.blocked().is_none()))
+    }
+
+    fn look(&mut self, now: BootTime) {
+        self.look_asked = now;
+        self.look_not_before = now + backoff(self.looks);
+        self.looks += 1;
+        let looks = item::looks(&self.items, &self.interfaces);
+        self.looks_open = looks.len();
+        self.actions.extend(looks.into_iter().map(Action::Look));
+    }
+}
+
+fn look_action(look: &Look) -> &'static str {
+    match look {
+        Look::Addresses(_) | Look::Seats(_) => "DescribeAddresses",
+        Look::Tables(_) => "DescribeRouteTables",
+        Look::Interfaces(_) => "DescribeNetworkInterfaces",
+        Look::Instance(_) => "DescribeInstances",
+    }
+}
+
+/// The wait after the `n`th attempt, counted from zero.
+fn backoff(n: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1 << n.min(8)).min(BACKOFF_LAST)
+}

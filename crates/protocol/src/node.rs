@@ -1,0 +1,293 @@
+//! A node: when it may serve, when it must stop, and when it may claim.
+//!
+//! The naive agent reads "the lease is mine" and serves. Between the read and the service lies time in which the lease can
+//! go elsewhere, and an agent that is frozen there serves on. So a node serves on a *budget* of time instead: it first
+//! writes its heartbeat (W), then reads the lease (R), and if R still names it, it may serve until `t0 + validity`, where
+//! t0 is the moment W was *sent* and the validity is the one that this very W published. Nobody can take the lease without
+//! having seen nothing new from this node for longer than that (see [`crate::silence`] and [`crate::timing`]).
+//!
+//! What follows from it, and is kept here:
+//!
+//! * a heartbeat whose outcome is unknown extends nothing, and so does a read without a confirmed write before it;
+//! * a node in strict mode stops when its budget ends; below the agent a dead-man stops the service at the same moment
+//!   without the agent's help;
+//! * a node that has released an epoch never serves it again, over restarts too;
+//! * promote and demote alternate, and a second promote in one epoch happens only through W and R.
+//!
+//! ```text
+//!             W→R says "you, epoch e"                 promote hook done
+//!   Stopped ────────────────────────────▶ Starting(e) ─────────────────▶ Serving(e)
+//!      ▲                                      │                              │
+//!      │        demote hook done              ▼  validity ended, deposed,    ▼
+//!      └──────────────────────────────── Stopping(e) ◀── released, drained ──┘
+//! ```
+//!
+//! The methods come in three kinds. `handle_*` takes in what happened; [`Node::poll_command`] hands out what to do, to be
+//! called until it returns `None` after every `handle_*`; [`Node::next_deadline`] says when [`Node::handle_timer`] is due.
+
+mod command;
+mod cycle;
+mod service;
+mod startup;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+pub use command::{Command, Exit, HookOutcome, Reason, RunState};
+
+use crate::heartbeat::{Claim, Health};
+use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
+use crate::lease::Lease;
+use crate::peers::PeerWatch;
+use crate::silence::SilenceWatch;
+use crate::time::{BootTime, Now, WallTime};
+use crate::timing::Timing;
+
+use cycle::Cycle;
+use service::Service;
+use startup::Phase;
+
+/// What a node is told when it starts.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// This instance.
+    pub instance: InstanceArn,
+    /// Chosen anew for this run of the agent.
+    pub incarnation: Incarnation,
+    /// What an earlier run in the same boot left: its oath, and a service that may be adopted.
+    pub earlier: Option<RunState>,
+    /// Seeds the jitter that keeps nodes from beating in step.
+    pub jitter_seed: u64,
+}
+
+/// What an orderly end of the agent does with a service it guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Hands the lease over: demote, release, leave.
+    Handover,
+    /// Leaves the service running, under the dead-man in strict mode, for the next run to adopt.
+    Stay,
+}
+
+/// The state machine of one node in one cluster. See the module's introduction.
+#[derive(Debug)]
+pub struct Node {
+    cluster: ClusterName,
+    me: InstanceArn,
+    incarnation: Incarnation,
+    phase: Phase,
+    seq: Seq,
+    jitter: u64,
+    timing: Timing,
+    lease: Option<Lease>,
+    cycle: Cycle,
+    next_beat: BootTime,
+    service: Service,
+    /// Whether the end of the budget stops the service: in strict mode, while the cluster is protected.
+    guarded: bool,
+    /// The end of the budget, with the epoch it was confirmed at.
+    valid_until: Option<(Epoch, BootTime)>,
+    /// The largest epoch this node swears never to serve again; in memory before it is sent anywhere, and never undone.
+    released: Epoch,
+    /// Whether the table is known to hold the oath.
+    release_confirmed: bool,
+    health: Health,
+    /// Whether the last promote failed: the node cannot serve, whatever its checks say.
+    promote_failed: bool,
+    promote_not_before: BootTime,
+    seen: Vec<Ipv4Addr>,
+    silence: SilenceWatch,
+    peers: PeerWatch,
+    claim: Option<Claim>,
+    nudge: Option<Nudge>,
+    shutdown: Option<Shutdown>,
+    exited: bool,
+    commands: VecDeque<Command>,
+}
+
+/// A wake that is repeated, at growing intervals, for as long as its reason stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Nudge {
+    why: crate::wake::Why,
+    sent: u32,
+    next: BootTime,
+}
+
+/// After the fourth repetition (1, 2, 4, 8 s) the sweep takes over; a nudge then comes each 8 s.
+const NUDGE_DOUBLINGS: u32 = 3;
+
+impl Node {
+    /// A node at the start of a run. It serves nothing, unless an earlier run's service can be adopted.
+    pub fn new(config: NodeConfig, now: Now) -> Self {
+        let (service, valid_until, released) = service::at_start(config.earlier.as_ref(), now);
+        let mut node = Self {
+            cluster: config.cluster,
+            me: config.instance,
+            incarnation: config.incarnation,
+            phase: Phase::ReadingSelf,
+            seq: Seq(0),
+            jitter: config.jitter_seed | 1,
+            timing: Timing::DEFAULT,
+            lease: None,
+            cycle: Cycle::Idle,
+            next_beat: now.boot,
+            service,
+            // Until a lease was read its mode is unknown: an earlier run knew it, and else the strict rule holds.
+            guarded: config.earlier.as_ref().is_none_or(|earlier| earlier.guarded),
+            valid_until,
+            released,
+            release_confirmed: false,
+            health: Health::Unknown,
+            promote_failed: false,
+            promote_not_before: now.boot,
+            seen: Vec::new(),
+            silence: SilenceWatch::default(),
+            peers: PeerWatch::default(),
+            claim: None,
+            nudge: None,
+            shutdown: None,
+            exited: false,
+            commands: VecDeque::new(),
+        };
+        node.stop_what_was_not_adopted();
+        node
+    }
+
+    /// What to do next. Call until it returns `None`, after every `handle_*`.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Self::handle_timer`] is due; `None` once the node has left.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        if self.exited {
+            return None;
+        }
+        let fencing = self.guarded && self.service.is_up();
+        let validity = self.valid_until.filter(|_| fencing).map(|(_, until)| until);
+        let beat = (self.cycle == Cycle::Idle).then_some(self.next_beat);
+        [validity, beat, self.nudge.map(|nudge| nudge.next)].into_iter().flatten().min()
+    }
+
+    /// Takes in that a deadline has passed; early calls do nothing.
+    pub fn handle_timer(&mut self, now: Now) {
+        if self.exited {
+            return;
+        }
+        self.fence_if_expired(now);
+        self.nudge_if_due(now);
+        if self.cycle == Cycle::Idle && now.boot >= self.next_beat {
+            self.begin_cycle(now);
+        }
+    }
+
+    /// Takes in what the checks say.
+    pub fn handle_health(&mut self, now: Now, health: Health) {
+        if health != self.health {
+            self.health = health;
+            // Others should know at once: a bad holder hands over sooner, a good standby counts sooner.
+            self.next_beat = now.boot;
+            self.release_if_wanted(now);
+        }
+    }
+
+    /// Takes in which Elastic IPs the instance metadata shows here.
+    pub fn handle_seen(&mut self, seen: Vec<Ipv4Addr>) {
+        self.seen = seen;
+    }
+
+    /// Takes in that the agent shall end.
+    pub fn handle_shutdown(&mut self, now: Now, shutdown: Shutdown) {
+        let paused = self.lease.as_ref().is_some_and(|lease| lease.is_paused(now.wall));
+        // Under a pause nobody is to take over, so nothing is handed over either.
+        self.shutdown = Some(if paused { Shutdown::Stay } else { shutdown });
+        self.leave_or_hand_over(now);
+    }
+
+    /// The lease as last read, for the status line.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// The epoch at which this node serves, if it does.
+    pub fn serving(&self) -> Option<Epoch> {
+        match self.service {
+            Service::Serving { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// When the budget ends, for the status line; `None` outside strict mode.
+    pub fn valid_until(&self) -> Option<BootTime> {
+        self.valid_until.filter(|_| self.guarded).map(|(_, until)| until)
+    }
+
+    /// What the node thinks of its own ability to serve: its checks, and whether promotion works.
+    fn effective_health(&self) -> Health {
+        match (self.shutdown, self.promote_failed) {
+            (Some(Shutdown::Handover), _) => Health::Draining,
+            (_, true) => Health::Bad,
+            _ => self.health,
+        }
+    }
+
+    fn nudge_if_due(&mut self, now: Now) {
+        if let Some(nudge) = self.nudge.as_mut().filter(|nudge| now.boot >= nudge.next) {
+            let wait = 1u64 << nudge.sent.min(NUDGE_DOUBLINGS);
+            nudge.sent = nudge.sent.saturating_add(1);
+            nudge.next = now.boot + std::time::Duration::from_secs(wait);
+            let why = nudge.why;
+            self.commands.push_back(Command::LeaveWake(why));
+            self.commands.push_back(Command::Wake(why));
+        }
+    }
+
+    /// Starts to nudge the arbiter, unless it is being nudged for this reason already.
+    fn nudge(&mut self, now: Now, why: crate::wake::Why) {
+        if self.nudge.is_none_or(|nudge| nudge.why != why) {
+            self.nudge = Some(Nudge { why, sent: 0, next: now.boot });
+            self.nudge_if_due(now);
+        }
+    }
+
+    fn run_state(&self) -> RunState {
+        let serving = match self.service {
+            Service::Starting { epoch } | Service::Serving { epoch, .. } => Some(epoch),
+            Service::Stopped | Service::Stopping { .. } => None,
+        };
+        let since = match self.service {
+            Service::Serving { since, .. } => Some(since),
+            _ => None,
+        };
+        let valid_until = self.valid_until.map(|(_, until)| until);
+        RunState { serving, serving_since: since, valid_until, guarded: self.guarded, released: self.released }
+    }
+
+    fn persist(&mut self) {
+        let state = self.run_state();
+        self.commands.push_back(Command::Persist(state));
+    }
+
+    fn exit(&mut self, exit: Exit) {
+        self.exited = true;
+        self.commands.push_back(Command::Exit(exit));
+    }
+
+    /// ±10 %, from a multiplicative generator: enough to keep nodes out of step, and the same for the same seed.
+    fn jittered(&mut self, length: std::time::Duration) -> std::time::Duration {
+        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let percent = 90 + u32::try_from((self.jitter >> 33) % 21).unwrap_or_default();
+        length * percent / 100
+    }
+}
+
+fn lease_is_retired(lease: &Lease) -> bool {
+    lease.state == crate::lease::LeaseState::Retired
+}
+
+/// When a claim or a service began, for people.
+type Since = WallTime;

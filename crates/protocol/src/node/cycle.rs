@@ -1,0 +1,247 @@
+//! The cycle: W, then R, then a look at the others.
+//!
+//! One cycle runs at a time, so that "strictly after W's success" is a matter of order and not of timing. A cycle whose
+//! write was not confirmed still reads the lease, because a positive read of another holder must stop the service in
+//! either mode; but it extends nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::startup::Phase;
+use super::{Command, Node, Reason};
+use crate::heartbeat::{Beat, Claim, Health, Heartbeat};
+use crate::ids::{InstanceArn, Seq};
+use crate::lease::{Lease, LeaseState, Mode, SCHEMA};
+use crate::outcome::{Read, Write, WriteFailure};
+use crate::time::{BootTime, Now};
+use crate::wake::Why;
+
+/// How far the current cycle has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cycle {
+    /// None is under way.
+    Idle,
+    /// The start of the run.
+    Starting,
+    /// W was sent at this moment, publishing this validity.
+    Beating { sent: BootTime, validity: Duration },
+    /// R is under way, with what W earned if it was confirmed.
+    Reading { earned: Option<BootTime> },
+    /// The others' heartbeats are being read.
+    Watching,
+}
+
+/// How often a node beats while its claim stands, so that the arbiter sees it alive within two reads of its own.
+const CLAIMANT_BEAT: Duration = Duration::from_millis(200);
+
+impl Node {
+    pub(super) fn begin_cycle(&mut self, now: Now) {
+        if self.phase != Phase::Running {
+            self.cycle = Cycle::Starting;
+            self.next_beat = now.boot + self.timing.heartbeat();
+            self.commands.push_back(Command::ReadOwn);
+            return;
+        }
+        let interval = if self.claim.is_some() { CLAIMANT_BEAT } else { self.timing.heartbeat() };
+        self.next_beat = now.boot + self.jittered(interval);
+        self.seq = Seq(self.seq.0 + 1);
+        let validity = self.timing.validity();
+        self.cycle = Cycle::Beating { sent: now.boot, validity };
+        let serving = self.serving();
+        let beat = Beat {
+            incarnation: self.incarnation.clone(),
+            seq: self.seq,
+            health: self.effective_health(),
+            claim: self.claim.clone(),
+            serving_epoch: serving,
+            serving_since: self.serving_since(),
+            validity_ms: u64::try_from(validity.as_millis()).unwrap_or(u64::MAX),
+            seen: self.seen.clone(),
+            beat_at: now.wall,
+        };
+        self.commands.push_back(Command::Beat(Box::new(beat)));
+        if self.oath_is_to_be_written() {
+            self.commands.push_back(Command::Release { epoch: self.released });
+        }
+    }
+
+    /// Takes in the answer to W.
+    pub fn handle_beat(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
+        let Cycle::Beating { sent, validity } = self.cycle else { return };
+        let earned = match outcome {
+            Ok(()) => {
+                if self.claim.is_some() {
+                    self.nudge(now, Why::Claim);
+                }
+                Some(sent + validity)
+            }
+            Err(WriteFailure::Refused(found)) => {
+                self.handle_refused_beat(now, found);
+                None
+            }
+            Err(WriteFailure::Failed(_)) => None,
+        };
+        if !self.exited {
+            self.cycle = Cycle::Reading { earned };
+            self.commands.push_back(Command::ReadLease);
+        }
+    }
+
+    /// Takes in the answer to R.
+    pub fn handle_lease(&mut self, now: Now, found: Read<Option<Lease>>) {
+        let Cycle::Reading { earned } = self.cycle else { return };
+        // A lease that is missing, unreadable or of a newer schema is unknown, and unknown is never a loss.
+        let lease = found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
+        let Some(lease) = lease else { return self.end_cycle(now) };
+        // An answer that shows less than an earlier one is none: strong reads cannot go back.
+        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) {
+            return self.end_cycle(now);
+        }
+        self.timing = lease.timing;
+        self.guarded = lease.mode == Mode::Strict && lease.state == LeaseState::Active;
+        let before = self.lease.replace(lease.clone());
+        self.drop_stale_claim(&lease);
+        if before.as_ref().is_some_and(super::lease_is_retired) && lease.holder.as_ref() == Some(&self.me) {
+            self.guard_again(lease.epoch);
+        }
+        match lease.state {
+            LeaseState::Retired => self.unguard(before.as_ref()),
+            LeaseState::Active if lease.holder.as_ref() == Some(&self.me) => self.hold(now, &lease, earned),
+            LeaseState::Active => self.stand_by(now, &lease),
+        }
+        if !self.exited {
+            self.watch_others(now, &lease);
+        }
+    }
+
+    /// Takes in the others' heartbeats.
+    pub fn handle_heartbeats(&mut self, now: Now, found: Read<BTreeMap<InstanceArn, Heartbeat>>) {
+        if self.cycle != Cycle::Watching {
+            return;
+        }
+        if let (Ok(found), Some(lease)) = (found, self.lease.clone()) {
+            match &lease.holder {
+                Some(holder) if *holder == self.me => {
+                    self.peers.observe(&found, now.boot);
+                    self.release_if_wanted(now);
+                }
+                Some(holder) => {
+                    if let Some(heartbeat) = found.get(holder) {
+                        self.watch_holder(now, &lease, heartbeat);
+                    }
+                }
+                None => {}
+            }
+        }
+        self.end_cycle(now);
+    }
+
+    pub(super) fn end_cycle(&mut self, now: Now) {
+        self.end_cycle_now();
+        // A cycle that took longer than its interval is followed at once by the next.
+        self.next_beat = self.next_beat.max(now.boot);
+    }
+
+    pub(super) fn end_cycle_now(&mut self) {
+        self.cycle = Cycle::Idle;
+    }
+
+    fn watch_others(&mut self, now: Now, lease: &Lease) {
+        let holding = lease.holder.as_ref() == Some(&self.me);
+        let others: Vec<InstanceArn> = match &lease.holder {
+            Some(_) if holding => {
+                lease.members.iter().map(|member| &member.instance).filter(|i| **i != self.me).cloned().collect()
+            }
+            Some(holder) => vec![holder.clone()],
+            None => Vec::new(),
+        };
+        if !holding {
+            self.peers = crate::peers::PeerWatch::default();
+        }
+        if holding || lease.holder.is_none() {
+            self.silence.clear();
+        }
+        if others.is_empty() || lease.state == LeaseState::Retired {
+            return self.end_cycle(now);
+        }
+        self.cycle = Cycle::Watching;
+        self.commands.push_back(Command::ReadHeartbeats(others));
+    }
+
+    /// R named this node. Only what W earned counts; without it nothing is extended and nothing starts.
+    fn hold(&mut self, now: Now, lease: &Lease, earned: Option<BootTime>) {
+        if lease.epoch <= self.released {
+            if self.release_confirmed {
+                self.nudge(now, Why::Release);
+            }
+            return;
+        }
+        self.nudge = None;
+        self.release_if_wanted(now);
+        if lease.epoch <= self.released {
+            return;
+        }
+        let Some(until) = earned else { return };
+        self.valid_until = Some((lease.epoch, until));
+        self.serve(now, lease.epoch, until, self.guarded);
+    }
+
+    /// R named another node, or nobody.
+    fn stand_by(&mut self, now: Now, lease: &Lease) {
+        self.valid_until = None;
+        if self.service.is_up() {
+            self.stop(Reason::Deposed);
+        }
+        self.promote_failed = false;
+        if lease.holder.is_none() {
+            self.nudge(now, Why::Vacant);
+        } else if self.claim.is_none() && self.nudge.is_some_and(|nudge| nudge.why != Why::Release) {
+            self.nudge = None;
+        }
+        self.leave_or_hand_over(now);
+    }
+
+    /// A good read of the holder's heartbeat by a standby.
+    fn watch_holder(&mut self, now: Now, lease: &Lease, holder: &Heartbeat) {
+        if holder.released >= lease.epoch {
+            // The holder may have died after its oath and before its wake.
+            return self.nudge(now, Why::Release);
+        }
+        if self.nudge.is_some_and(|nudge| nudge.why == Why::Release) {
+            self.nudge = None;
+        }
+        let silence = self.silence.observe(lease.epoch, holder, &lease.timing, now.boot);
+        let sign = (&holder.incarnation, holder.seq);
+        if self.claim.as_ref().is_some_and(|claim| (&claim.incarnation, claim.seq) != sign) {
+            self.withdraw_claim();
+        }
+        let able = self.effective_health() == Health::Ok && lease.member(&self.me).is_some();
+        if !able {
+            return self.withdraw_claim();
+        }
+        if self.claim.is_none() && silence.is_enough() && !lease.is_paused(now.wall) {
+            self.claim = Some(Claim {
+                epoch: lease.epoch,
+                holder: holder.instance.clone(),
+                incarnation: holder.incarnation.clone(),
+                seq: holder.seq,
+                silent_ms: u64::try_from(silence.lasted.as_millis()).unwrap_or(u64::MAX),
+                at: now.wall,
+            });
+            self.next_beat = now.boot;
+        }
+    }
+
+    fn drop_stale_claim(&mut self, lease: &Lease) {
+        let stands = |claim: &Claim| claim.epoch == lease.epoch && lease.holder.as_ref() == Some(&claim.holder);
+        if self.claim.as_ref().is_some_and(|claim| !stands(claim)) {
+            self.withdraw_claim();
+        }
+    }
+
+    fn withdraw_claim(&mut self) {
+        if self.claim.take().is_some() {
+            self.nudge = None;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The service: started once the node may serve, stopped as soon as it may not, never started twice.
+
+use std::time::Duration;
+
+use super::{Command, Exit, HookOutcome, Node, Reason, RunState, Shutdown, Since};
+use crate::heartbeat::Health;
+use crate::ids::Epoch;
+use crate::lease::Lease;
+use crate::time::{BootTime, Now};
+
+/// What the service is able to do. Promote and demote alternate because each starts only from its own state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// Nothing runs.
+    Stopped,
+    /// The promote hook runs.
+    Starting { epoch: Epoch },
+    /// The service serves.
+    Serving { epoch: Epoch, since: Since },
+    /// The demote hook runs.
+    Stopping { epoch: Option<Epoch>, then: Then },
+}
+
+/// What follows a completed stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing: the node stands by, or resumes through W and R.
+    Rest,
+    /// The oath never to serve this epoch again is written.
+    Release { epoch: Epoch },
+}
+
+/// After a failed promote the next one waits this long, so that a broken hook does not spin.
+const PROMOTE_BACKOFF: Duration = Duration::from_secs(5);
+
+impl Service {
+    /// Whether something may be answering clients.
+    pub(super) fn is_up(self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Serving { .. })
+    }
+}
+
+/// The state a run starts in: the service of an earlier run is adopted if its budget has not ended.
+pub(super) fn at_start(
+    earlier: Option<&RunState>,
+    now: Now,
+) -> (Service, Option<(Epoch, BootTime)>, Epoch) {
+    let Some(earlier) = earlier else { return (Service::Stopped, None, Epoch(0)) };
+    let adopted = earlier.serving.zip(earlier.valid_until).filter(|(epoch, until)| {
+        *epoch > earlier.released && (now.boot < *until || !earlier.guarded)
+    });
+    match adopted {
+        Some((epoch, until)) => {
+            let since = earlier.serving_since.unwrap_or(now.wall);
+            (Service::Serving { epoch, since }, Some((epoch, until)), earlier.released)
+        }
+        None => (Service::Stopped, None, earlier.released),
+    }
+}
+
+impl Node {
+    pub(super) fn serving_since(&self) -> Option<Since> {
+        match self.service {
+            Service::Serving { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// A boot, or a run that came too late, serves nothing before W and R, and makes sure of it.
+    pub(super) fn stop_what_was_not_adopted(&mut self) {
+        if self.service == Service::Stopped {
+            self.service = Service::Stopping { epoch: None, then: Then::Rest };
+            self.commands.push_back(Command::Demote { epoch: None, reason: Reason::Start });
+        }
+    }
+
+    /// W and R have just confirmed that this node may serve `epoch` until `until`.
+    pub(super) fn serve(&mut self, now: Now, epoch: Epoch, until: BootTime, guarded: bool) {
+        if guarded && self.service != Service::Stopped {
+            self.commands.push_back(Command::Arm { epoch, valid_until: until });
+        }
+        match self.service {
+            Service::Stopped if self.may_start(now, until, guarded) => {
+                if guarded {
+                    self.commands.push_back(Command::Arm { epoch, valid_until: until });
+                }
+                self.service = Service::Starting { epoch };
+                self.persist();
+                self.commands.push_back(Command::Promote { epoch, guarded });
+            }
+            Service::Serving { epoch: served, .. } if served != epoch => {
+                // Deposed and granted anew between two reads: whatever happened meanwhile, the service starts afresh.
+                self.stop(Reason::Deposed);
+            }
+            Service::Starting { epoch: started } if started != epoch => self.stop(Reason::Deposed),
+            Service::Serving { .. } => {
+                if !guarded {
+                    self.commands.push_back(Command::Disarm);
+                }
+                self.persist();
+            }
+            Service::Stopped | Service::Starting { .. } | Service::Stopping { .. } => {}
+        }
+    }
+
+    fn may_start(&self, now: Now, until: BootTime, guarded: bool) -> bool {
+        let in_time = !guarded || now.boot < until;
+        let cannot = self.promote_failed && now.boot < self.promote_not_before;
+        in_time && !cannot && self.shutdown.is_none()
+    }
+
+    /// Takes in the end of the promote hook.
+    pub fn handle_promoted(&mut self, now: Now, outcome: HookOutcome) {
+        let Service::Starting { epoch } = self.service else { return };
+        match outcome {
+            HookOutcome::Done => {
+                self.promote_failed = false;
+                self.service = Service::Serving { epoch, since: now.wall };
+                self.persist();
+                // Published at once: operators and the next status see who serves.
+                self.next_beat = self.next_beat.min(now.boot);
+                // The hook may have taken longer than the budget lasted.
+                self.fence_if_expired(now);
+                self.leave_or_hand_over(now);
+            }
+            HookOutcome::Failed => {
+                self.promote_failed = true;
+                self.promote_not_before = now.boot + PROMOTE_BACKOFF;
+                self.stop(Reason::PromoteFailed);
+            }
+        }
+    }
+
+    /// Takes in the end of the demote hook. The service is down: by the hook, or by force where the hook failed.
+    pub fn handle_demoted(&mut self, now: Now, _outcome: HookOutcome) {
+        let Service::Stopping { then, .. } = self.service else { return };
+        self.service = Service::Stopped;
+        self.commands.push_back(Command::Disarm);
+        self.persist();
+        if let Then::Release { epoch } = then {
+            self.commands.push_back(Command::Release { epoch });
+        }
+        // What is next depends on the lease: resume, release, or stand by.
+        self.next_beat = now.boot;
+        self.leave_or_hand_over(now);
+    }
+
+    pub(super) fn fence_if_expired(&mut self, now: Now) {
+        let expired = self.valid_until.is_none_or(|(_, until)| now.boot >= until);
+        if self.service.is_up() && self.guarded && expired {
+            self.stop(Reason::SelfFence);
+        }
+    }
+
+    /// The lease is retired: nobody is guarded any more, and whatever serves goes on serving.
+    pub(super) fn unguard(&mut self, before: Option<&Lease>) {
+        self.withdraw_everything();
+        if before.is_none_or(|lease| !super::lease_is_retired(lease)) {
+            self.commands.push_back(Command::Disarm);
+            self.persist();
+        }
+    }
+
+    /// The lease is registered again and this node still holds it: the service that went on meanwhile is guarded again.
+    pub(super) fn guard_again(&mut self, epoch: Epoch) {
+        if let Service::Serving { since, .. } = self.service {
+            self.service = Service::Serving { epoch, since };
+        }
+    }
+
+    fn withdraw_everything(&mut self) {
+        self.claim = None;
+        self.nudge = None;
+        self.valid_until = None;
+        self.silence.clear();
+    }
+
+    pub(super) fn stop(&mut self, reason: Reason) {
+        self.stop_then(reason, Then::Rest);
+    }
+
+    fn stop_then(&mut self, reason: Reason, then: Then) {
+        let epoch = match self.service {
+            Service::Starting { epoch } | Service::Serving { epoch, .. } => Some(epoch),
+            Service::Stopped | Service::Stopping { .. } => return,
+        };
+        self.service = Service::Stopping { epoch, then };
+        self.persist();
+        self.commands.push_back(Command::Demote { epoch, reason });
+    }
+
+    /// Releases the lease if the holder should hand over and somebody could take it.
+    pub(super) fn release_if_wanted(&mut self, now: Now) {
+        let Some(lease) = self.lease.clone() else { return };
+        let mine = lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(&lease);
+        if !mine || lease.epoch <= self.released {
+            return;
+        }
+        if let Some(reason) = self.why_release(now, &lease) {
+            self.release(lease.epoch, reason);
+        }
+    }
+
+    fn why_release(&self, now: Now, lease: &Lease) -> Option<Reason> {
+        if lease.is_paused(now.wall) {
+            return None;
+        }
+        if let Some(intent) = lease.live_intent(now.wall) {
+            // The wish of an hour ago must not hand the lease to a node that has died since.
+            let able = match &intent.to {
+                Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
+                None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
+            };
+            if able {
+                return Some(Reason::Intent);
+            }
+        }
+        let bad = self.effective_health() == Health::Bad;
+        let another = self.peers.anybody_could(&self.me, &self.timing, now.boot);
+        (bad && another).then_some(Reason::Unhealthy)
+    }
+
+    /// The oath is latched in memory, then kept for later runs, then the service stops, and only then is it sent.
+    fn release(&mut self, epoch: Epoch, reason: Reason) {
+        if self.released < epoch {
+            self.released = epoch;
+            self.release_confirmed = false;
+        }
+        match self.service {
+            Service::Starting { .. } | Service::Serving { .. } => self.stop_then(reason, Then::Release { epoch }),
+            Service::Stopping { epoch: stopped, .. } => {
+                self.service = Service::Stopping { epoch: stopped, then: Then::Release { epoch } };
+                self.persist();
+            }
+            Service::Stopped => {
+                self.persist();
+                self.commands.push_back(Command::Release { epoch });
+            }
+        }
+    }
+
+    /// Whether an oath stands that the table may not know: its write was lost, or its answer was.
+    pub(super) fn oath_is_to_be_written(&self) -> bool {
+        self.service == Service::Stopped && !self.release_confirmed && self.released > Epoch(0)
+    }
+
+    /// An agent that shall end hands over or leaves, as soon as nothing is half done.
+    pub(super) fn leave_or_hand_over(&mut self, now: Now) {
+        let Some(shutdown) = self.shutdown.filter(|_| !self.exited) else { return };
+        if matches!(self.service, Service::Stopping { .. } | Service::Starting { .. }) {
+            return;
+        }
+        if shutdown == Shutdown::Stay {
+            self.persist();
+            return self.exit(Exit::Orderly);
+        }
+        let held = self.lease.as_ref().filter(|lease| {
+            lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(lease)
+        });
+        let Some(epoch) = held.map(|lease| lease.epoch) else {
+            if self.service.is_up() && self.lease.as_ref().is_some_and(super::lease_is_retired) {
+                // Retired: the service is not ours to stop.
+                return self.exit(Exit::Orderly);
+            }
+            if self.service.is_up() {
+                return self.stop(Reason::Shutdown);
+            }
+            return self.exit(Exit::Orderly);
+        };
+        if epoch > self.released {
+            return self.release(epoch, Reason::Shutdown);
+        }
+        if self.release_confirmed {
+            // The wake has been sent with the confirmed oath; the rest is the arbiter's.
+            self.nudge_if_due(now);
+            self.exit(Exit::Orderly);
+        }
+    }
+
+    pub(super) fn shutdown_by_usurper(&mut self, _now: Now) {
+        self.stop(Reason::Usurped);
+    }
+}

@@ -1,0 +1,91 @@
+//! The start of a run: find the own item, announce the run by compare-and-swap, and read the oath back.
+//!
+//! A write of an earlier run may still be on its way. So the announcement compares the incarnation that was read: whatever
+//! arrives later with an older one is refused by its own condition. Only then is `released` read, strongly, so that an
+//! oath of an earlier run cannot be missed.
+
+use super::{Command, Exit, Node};
+use crate::heartbeat::Heartbeat;
+use crate::ids::Seq;
+use crate::outcome::{Read, Write, WriteFailure};
+use crate::time::Now;
+
+/// How far the start of a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The own item is to be read.
+    ReadingSelf,
+    /// The run is announced; whatever the answer, the item is read again.
+    Confirming,
+    /// The run is known to the table.
+    Running,
+}
+
+impl Node {
+    /// Takes in the own heartbeat item.
+    pub fn handle_own(&mut self, now: Now, found: Read<Option<Heartbeat>>) {
+        let Ok(found) = found else { return self.end_cycle(now) };
+        let announced = found.as_ref().is_some_and(|own| own.incarnation == self.incarnation);
+        match (self.phase, found) {
+            // Answers that come twice or too late change nothing.
+            (Phase::Running, _) => {}
+            (Phase::ReadingSelf | Phase::Confirming, Some(own)) if announced => {
+                self.seq = own.seq.max(self.seq);
+                if own.released > self.released {
+                    self.released = own.released;
+                    self.persist();
+                }
+                self.release_confirmed = own.released >= self.released;
+                self.phase = Phase::Running;
+                self.next_beat = now.boot;
+                self.end_cycle_now();
+            }
+            (Phase::ReadingSelf | Phase::Confirming, found) => {
+                self.phase = Phase::Confirming;
+                let expected = found.map(|own| own.incarnation);
+                let validity_ms = self.timing.durations().validity_ms;
+                self.commands.push_back(Command::Announce { expected, validity_ms });
+            }
+        }
+    }
+
+    /// Takes in the answer to the announcement. Done, refused or unknown: only another read tells what the table holds.
+    pub fn handle_announced(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
+        match outcome {
+            Ok(()) => self.commands.push_back(Command::ReadOwn),
+            Err(_) => self.end_cycle(now),
+        }
+    }
+
+    /// Takes in a refused heartbeat: either it was a late one of this run, or another run owns the item.
+    pub(super) fn handle_refused_beat(&mut self, now: Now, found: Option<Heartbeat>) {
+        match found {
+            Some(own) if own.incarnation == self.incarnation => self.seq = Seq(self.seq.0.max(own.seq.0)),
+            Some(own) => {
+                let other = format!("found incarnation {}, expected {}", own.incarnation, self.incarnation);
+                self.usurped(now, other);
+            }
+            None => self.usurped(now, "the heartbeat item is gone".to_owned()),
+        }
+    }
+
+    /// Takes in the answer to the oath.
+    pub fn handle_released(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
+        match outcome {
+            Ok(()) => {
+                self.release_confirmed = true;
+                self.nudge(now, crate::wake::Why::Release);
+                self.leave_or_hand_over(now);
+            }
+            Err(WriteFailure::Refused(found)) => self.handle_refused_beat(now, found),
+            // The oath stands in memory and is written again with the next cycle.
+            Err(WriteFailure::Failed(_)) => {}
+        }
+    }
+
+    fn usurped(&mut self, now: Now, how: String) {
+        // Another agent answers for this node from here on. Nothing of this run may go on serving.
+        self.shutdown_by_usurper(now);
+        self.exit(Exit::Usurped(how));
+    }
+}

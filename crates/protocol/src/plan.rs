@@ -1,0 +1,145 @@
+//! The plan: for one resource, what is known of it and the one call that brings it nearer to the holder.
+//!
+//! Nothing is left to whoever makes the call. A resource is in place, or there is exactly one next call, or it is blocked
+//! and people are told why. Calls on an Elastic IP form a compare-and-swap: the association that was observed is ended,
+//! which fails if it is not current any more, and a new one is made only while the address is free. So a call that lands
+//! late can undo nothing: the association it names has ended, or the address is not free.
+
+use std::collections::BTreeMap;
+
+use crate::ec2::{Call, RouteSeen, RouteTarget, Seat};
+use crate::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId};
+use crate::resource::{Placement, Route};
+
+/// What is known of an Elastic IP: free, or associated.
+pub type AddressKnown = Option<(AssociationId, Option<Placement>)>;
+
+/// What is known of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteKnown {
+    /// The table does not hold the destination.
+    Missing,
+    /// The table does not exist, as far as EC2 tells.
+    NoTable,
+    /// The route leads here.
+    To(RouteTarget),
+}
+
+/// What a resource needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: it is at the holder.
+    Nothing,
+    /// This call.
+    Call(Call),
+    /// A person.
+    Person(String),
+}
+
+/// What an Elastic IP needs to be at `target`. `renew` says that an association which is in place already must be made
+/// anew, since an earlier move was never completed and a late call of it might still name the old one.
+pub fn address(
+    allocation: &AllocationId,
+    target: &Placement,
+    known: &AddressKnown,
+    seats: &[Seat],
+    renew: bool,
+) -> Need {
+    let foreign = seats.iter().find(|seat| seat.placement == *target && seat.allocation != *allocation);
+    if let Some(seat) = foreign {
+        // EC2 would silently take the other address off this private address (AssociateAddress, API reference).
+        return Need::Person(format!(
+            "{} on {} carries {}, which does not belong there; it is never evicted: move it, or give this node another \
+             private address",
+            target.private_ip, target.interface, seat.allocation
+        ));
+    }
+    match known {
+        None => Need::Call(Call::Associate { allocation: allocation.clone(), placement: target.clone() }),
+        Some((_, Some(place))) if place == target && !renew => Need::Nothing,
+        Some((association, _)) => {
+            Need::Call(Call::Disassociate { allocation: allocation.clone(), association: association.clone() })
+        }
+    }
+}
+
+/// What a declared route needs to lead to `interface`.
+pub fn route(route: &Route, interface: &InterfaceId, known: &RouteKnown) -> Need {
+    match known {
+        RouteKnown::To(RouteTarget::Interface(there)) if there == interface => Need::Nothing,
+        RouteKnown::To(_) => {
+            Need::Call(Call::ReplaceRoute { route: route.clone(), interface: interface.clone() })
+        }
+        RouteKnown::Missing => {
+            Need::Call(Call::CreateRoute { route: route.clone(), interface: interface.clone() })
+        }
+        RouteKnown::NoTable => Need::Person(format!(
+            "route table {} does not exist; make it, or take it out of the cluster",
+            route.table
+        )),
+    }
+}
+
+/// What EC2's answer says of a route. A black hole at the right interface counts as in place: it says that the instance
+/// takes no traffic now, which no route call can mend.
+pub fn route_in(tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>, wanted: &Route) -> RouteKnown {
+    let Some(routes) = tables.get(&wanted.table) else { return RouteKnown::NoTable };
+    routes
+        .iter()
+        .find(|seen| seen.destination == wanted.destination)
+        .map_or(RouteKnown::Missing, |seen| RouteKnown::To(seen.target.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{allocation, association, interface, placement, route as declared};
+
+    fn need(known: &AddressKnown, seats: &[Seat], renew: bool) -> Need {
+        address(&allocation(1), &placement(2), known, seats, renew)
+    }
+
+    #[test]
+    fn an_address_elsewhere_is_let_go_by_the_association_that_was_observed() {
+        let known = Some((association(7), Some(placement(1))));
+        let call = Call::Disassociate { allocation: allocation(1), association: association(7) };
+        assert_eq!(need(&known, &[], false), Need::Call(call));
+    }
+
+    #[test]
+    fn a_free_address_is_associated_and_one_in_place_is_left() {
+        let call = Call::Associate { allocation: allocation(1), placement: placement(2) };
+        assert_eq!(need(&None, &[], false), Need::Call(call));
+        assert_eq!(need(&Some((association(7), Some(placement(2)))), &[], false), Need::Nothing);
+    }
+
+    #[test]
+    fn an_address_in_place_after_an_unfinished_move_is_associated_anew() {
+        let known = Some((association(7), Some(placement(2))));
+        let call = Call::Disassociate { allocation: allocation(1), association: association(7) };
+        assert_eq!(need(&known, &[], true), Need::Call(call));
+    }
+
+    #[test]
+    fn a_foreign_address_on_the_target_is_never_evicted() {
+        let seat = |n| Seat { allocation: allocation(n), placement: placement(2) };
+        assert!(matches!(need(&None, &[seat(9)], false), Need::Person(why) if why.contains("eipalloc-00000009")));
+        assert!(matches!(need(&None, &[seat(1)], false), Need::Call(_)), "its own seat is no obstacle");
+        let elsewhere = Seat { allocation: allocation(9), placement: placement(3) };
+        assert!(matches!(need(&None, &[elsewhere], false), Need::Call(_)));
+    }
+
+    #[test]
+    fn a_route_is_replaced_created_or_left() {
+        let to = |target| RouteKnown::To(target);
+        let at = |n| RouteTarget::Interface(interface(n));
+        assert_eq!(route(&declared(1), &interface(2), &to(at(2))), Need::Nothing);
+        for other in [at(1), RouteTarget::Other("igw-1".to_owned())] {
+            let need = route(&declared(1), &interface(2), &to(other));
+            assert!(matches!(need, Need::Call(Call::ReplaceRoute { .. })), "{need:?}");
+        }
+        let need = route(&declared(1), &interface(2), &RouteKnown::Missing);
+        assert!(matches!(need, Need::Call(Call::CreateRoute { .. })), "{need:?}");
+        assert!(matches!(route(&declared(1), &interface(2), &RouteKnown::NoTable), Need::Person(_)));
+    }
+}

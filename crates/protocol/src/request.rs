@@ -1,0 +1,46 @@
+//! An operator's request: an item written under IAM, conditioned on the epoch and with an end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterName, Epoch, InstanceArn, RequestId};
+use crate::time::WallTime;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    /// A planned move of a healthy cluster.
+    Switchover {
+        /// The node that should hold next; none: whichever is best.
+        to: Option<InstanceArn>,
+    },
+    /// No automatic action until the request's end.
+    Pause {
+        /// Why.
+        why: String,
+    },
+    /// Automatic action again.
+    Resume {},
+}
+
+/// A request and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The id.
+    pub id: RequestId,
+    /// What is asked for.
+    pub wish: Wish,
+    /// Who asks, as the operator's own tool tells it; IAM's word is in CloudTrail.
+    pub by: String,
+    /// When it was asked.
+    pub at: WallTime,
+    /// When it ends by itself.
+    pub until: WallTime,
+    /// The epoch it is about.
+    pub epoch: Epoch,
+    /// What became of it, once the arbiter has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Names features in its manifest and holds no code; see `.config/hakari.toml`.
