@@ -1,0 +1,304 @@
+//! `baton history`: what happened to a cluster, and what operators asked for, in one list.
+//!
+//! Rows are ordered by epoch first and by time within it. Epochs are ordered by the table itself, times come from several
+//! machines, so a request never appears after the grant that followed it.
+
+use std::time::Duration;
+
+use baton_protocol::history::{Event, Evidence, Ground, Happening};
+use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_protocol::lease::Lease;
+use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
+use baton_store::Store;
+use serde::Serialize;
+
+use crate::args::History;
+use crate::clock::Clock;
+use crate::command::Session;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::output;
+use crate::text::{length, printable, rfc3339, seconds, to_second};
+use crate::trouble::Trouble;
+use crate::view::SCHEMA_VERSION;
+
+/// A cluster's history as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rows {
+    /// Of this object.
+    pub schema_version: u32,
+    /// The cluster.
+    pub cluster: String,
+    /// When it was looked at, by this machine's clock.
+    pub at: String,
+    /// The rows, newest last.
+    pub rows: Vec<Row>,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// When, by the clock of whoever wrote it.
+    pub at: String,
+    /// How long ago.
+    pub age_ms: u64,
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// Who wrote it.
+    pub by: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// What happened, with nodes by their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum What {
+    /// The registrar accepted a configuration.
+    Registered {
+        /// Its number.
+        revision: u64,
+        /// What was done.
+        summary: String,
+    },
+    /// The registrar retired the cluster.
+    Retired,
+    /// The lease went to another node.
+    Granted {
+        /// The holder until then.
+        from: Option<String>,
+        /// The holder from then on.
+        to: String,
+        /// Why it could be granted.
+        ground: Ground,
+        /// Why it was.
+        reason: String,
+        /// How long the claimant had seen nothing new from the holder.
+        silent_ms: Option<u64>,
+        /// Who claimed.
+        claimed_by: Option<String>,
+        /// The number of the holder's last heartbeat.
+        holder_seq: Option<u64>,
+        /// When the holder's last heartbeat was sent, by its own clock.
+        holder_beat_at: Option<String>,
+        /// The request that it answers.
+        request: Option<String>,
+    },
+    /// A call to EC2 was answered.
+    Step {
+        /// The call.
+        call: String,
+        /// What it was about.
+        resource: String,
+        /// How long it took.
+        took_ms: u64,
+        /// The failure, if it failed.
+        failure: Option<String>,
+    },
+    /// Every resource was seen at the holder.
+    Moved {
+        /// The time since the grant.
+        took_ms: u64,
+    },
+    /// A resource could not be moved.
+    Stuck {
+        /// What it is about.
+        resource: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// An operator asked for something.
+    Asked {
+        /// The request's id.
+        request: String,
+        /// What is asked for: `switchover`, `pause` or `resume`.
+        wish: &'static str,
+        /// The node that shall hold next.
+        to: Option<String>,
+        /// Why.
+        why: Option<String>,
+        /// When the request ends by itself.
+        until: String,
+        /// What became of it.
+        answer: Option<String>,
+    },
+}
+
+impl What {
+    /// As it is shown.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Registered { .. } => "registered",
+            Self::Retired => "retired",
+            Self::Granted { .. } => "granted",
+            Self::Step { .. } => "step",
+            Self::Moved { .. } => "moved",
+            Self::Stuck { .. } => "stuck",
+            Self::Asked { .. } => "asked",
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    args: &History,
+) -> Result<Exit, Trouble> {
+    let cluster = session.cluster(named).await?;
+    let lease = session.lease(&cluster).await?;
+    let limit = usize::from(args.limit);
+    let events = session.store.history(&cluster, limit).await;
+    let events = events.map_err(|failure| Trouble::of_table("reading the history", &failure))?;
+    let requests = session.store.requests(&cluster, limit).await;
+    let requests = requests.map_err(|failure| Trouble::of_table("reading the requests", &failure))?;
+    let rows = rows(&lease, &events, &requests, limit, session.clock.now());
+    console.data(&output::history(&rows, session.format, console.look)?)?;
+    Ok(Exit::Done)
+}
+
+/// The newest `limit` rows of both lists, newest last.
+pub fn rows(lease: &Lease, events: &[Event], requests: &[Request], limit: usize, now: WallTime) -> Rows {
+    // Both lists come newest first; turned around, rows of one millisecond keep the order in which they were written.
+    let of_events =
+        events.iter().rev().map(|event| ((event.epoch, event.at), row_of_event(lease, event, now)));
+    let of_requests = requests
+        .iter()
+        .rev()
+        .map(|request| ((request.epoch, request.at), row_of_request(lease, request, now)));
+    let mut rows: Vec<_> = of_events.chain(of_requests).collect();
+    rows.sort_by_key(|(place, _)| *place);
+    let surplus = rows.len().saturating_sub(limit);
+    Rows {
+        schema_version: SCHEMA_VERSION,
+        cluster: lease.cluster.to_string(),
+        at: rfc3339(now),
+        rows: rows.into_iter().skip(surplus).map(|(_, row)| row).collect(),
+    }
+}
+
+fn row_of_event(lease: &Lease, event: &Event, now: WallTime) -> Row {
+    let what = what_of(lease, &event.what);
+    row(event.at, event.epoch.0, &event.by, what, now)
+}
+
+fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
+    let (wish, to, why) = match &request.wish {
+        Wish::Switchover { to } => ("switchover", to.as_ref().map(|to| lease.name_of(to)), None),
+        Wish::Pause { why } => ("pause", None, Some(printable(why))),
+        Wish::Resume {} => ("resume", None, None),
+    };
+    let what = What::Asked {
+        request: request.id.to_string(),
+        wish,
+        to,
+        why,
+        until: rfc3339(request.until),
+        answer: request.answer.as_deref().map(printable),
+    };
+    row(request.at, request.epoch.0, &request.by, what, now)
+}
+
+fn row(at: WallTime, epoch: u64, by: &str, what: What, now: WallTime) -> Row {
+    let by = printable(by);
+    let detail = detail(&what, &by);
+    let age_ms = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+    Row { at: rfc3339(at), age_ms, epoch, by, what, detail }
+}
+
+fn what_of(lease: &Lease, happening: &Happening) -> What {
+    let name = |instance: &InstanceArn| lease.name_of(instance);
+    match happening {
+        Happening::Registered { revision, summary } => {
+            What::Registered { revision: *revision, summary: printable(summary) }
+        }
+        Happening::Retired {} => What::Retired,
+        Happening::Granted { from, to, ground, reason, evidence } => {
+            let Evidence { holder_seq, holder_beat_at, claim, request, .. } = evidence;
+            What::Granted {
+                from: from.as_ref().map(name),
+                to: name(to),
+                ground: *ground,
+                reason: printable(reason),
+                silent_ms: claim.as_ref().map(|(_, claim)| claim.silent_ms),
+                claimed_by: claim.as_ref().map(|(claimant, _)| name(claimant)),
+                holder_seq: holder_seq.map(|seq| seq.0),
+                holder_beat_at: holder_beat_at.map(rfc3339),
+                request: request.as_ref().map(ToString::to_string),
+            }
+        }
+        Happening::Step { call, resource, took_ms, failure } => What::Step {
+            call: printable(call),
+            resource: printable(resource),
+            took_ms: *took_ms,
+            failure: failure.as_deref().map(printable),
+        },
+        Happening::Moved { took_ms } => What::Moved { took_ms: *took_ms },
+        Happening::Stuck { resource, why } => {
+            What::Stuck { resource: printable(resource), why: printable(why) }
+        }
+    }
+}
+
+fn detail(what: &What, by: &str) -> String {
+    match what {
+        What::Registered { revision, summary } => format!("revision {revision}: {summary}"),
+        What::Retired => "the registration was deleted; addresses stay where they are".to_owned(),
+        What::Granted {
+            from, to, ground, reason, silent_ms, claimed_by, holder_beat_at, request, ..
+        } => {
+            let mut text = format!(
+                "{} -> {to} by {}: {reason}",
+                from.as_deref().unwrap_or("nobody"),
+                ground_word(*ground)
+            );
+            if let Some(ms) = silent_ms {
+                text.push_str(&format!("; silent {}", length(Duration::from_millis(*ms))));
+            }
+            if let Some(claimant) = claimed_by {
+                text.push_str(&format!(", claimed by {claimant}"));
+            }
+            // A release says itself why; behind anything else stands what was last heard.
+            if let Some(at) = holder_beat_at.as_ref().filter(|_| *ground != Ground::Release) {
+                text.push_str(&format!("; last heartbeat sent {at}"));
+            }
+            if let Some(request) = request {
+                text.push_str(&format!("; request {request}"));
+            }
+            text
+        }
+        What::Step { call, resource, took_ms, failure: None } => {
+            format!("{call} {resource} took {}", seconds(*took_ms))
+        }
+        What::Step { call, resource, took_ms, failure: Some(failure) } => {
+            format!("{call} {resource} failed after {}: {failure}", seconds(*took_ms))
+        }
+        What::Moved { took_ms } => {
+            format!("all addresses and routes at the holder, {} after the grant", seconds(*took_ms))
+        }
+        What::Stuck { resource, why } => format!("{resource}: {why}"),
+        What::Asked { wish, to, why, until, answer, .. } => {
+            let to = to.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();
+            let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            let answer = answer.as_deref().map(|answer| format!("; answer: {answer}")).unwrap_or_default();
+            let until =
+                if *wish == "resume" { String::new() } else { format!(", until {}", to_second(until)) };
+            format!("{wish}{to} by {by}{until}{why}{answer}")
+        }
+    }
+}
+
+/// A ground as it is shown.
+pub fn ground_word(ground: Ground) -> &'static str {
+    match ground {
+        Ground::Release => "release",
+        Ground::Silence => "silence",
+        Ground::Gone => "termination",
+        Ground::Vacancy => "vacancy",
+    }
+}

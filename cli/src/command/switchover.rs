@@ -1,0 +1,297 @@
+//! `baton switchover`: a planned move of a healthy cluster, asked for, and followed to its end where that is wanted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use baton_protocol::history::{Event, Happening};
+use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_protocol::request::{Request, Wish};
+use baton_store::Store;
+use serde::Serialize;
+
+use crate::args::{Format, Switchover};
+use crate::asking;
+use crate::clock::Clock;
+use crate::command::{Session, Snapshot, must_be_active};
+use crate::confirm::confirm;
+use crate::console::Console;
+use crate::eligibility::{Plan, examine};
+use crate::exit::Exit;
+use crate::handover::{Handover, Standing, Transition};
+use crate::output::{self, json};
+use crate::text::{length, moment, rfc3339};
+use crate::trouble::Trouble;
+use crate::view::{SCHEMA_VERSION, View};
+use crate::waker::Waker;
+
+/// How often the table is read while somebody waits. A hand-over takes a few seconds, and each stage is to be seen.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How many of the newest rows are looked through for the newest grant; the steps of its move come after it.
+const LOOKED_THROUGH: usize = 100;
+
+/// The result, for `--format json`.
+#[derive(Debug, Serialize)]
+struct Outcome<'a> {
+    schema_version: u32,
+    cluster: &'a str,
+    /// `asked`, `done`, `lost`, `ended` or `waiting`.
+    outcome: &'static str,
+    explanation: Option<&'a str>,
+    request: RequestView<'a>,
+    wake_sent: bool,
+    transitions: &'a [Transition],
+    status: View,
+}
+
+/// The request, for `--format json`.
+#[derive(Debug, Serialize)]
+struct RequestView<'a> {
+    id: &'a str,
+    by: &'a str,
+    epoch: u64,
+    from: String,
+    to: Option<String>,
+    at: String,
+    until: String,
+}
+
+/// How a switchover ended, as far as this command followed it.
+struct End {
+    exit: Exit,
+    outcome: &'static str,
+    explanation: Option<String>,
+}
+
+/// Runs the command.
+pub async fn run<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    args: &Switchover,
+) -> Result<Exit, Trouble> {
+    let cluster = session.cluster(named).await?;
+    let before = session.snapshot(&cluster).await?;
+    let plan = plan(session, console, &before, args.to.as_deref()).await?;
+    if !args.yes && console.look.can_ask {
+        console.talk(output::table::status(&before.view(), console.look).trim_end());
+    }
+    confirm(console, &question(&before, &plan), args.yes)?;
+
+    // Whoever was asked may have taken a while to answer.
+    let now = session.snapshot(&cluster).await?;
+    if now.lease.epoch != before.lease.epoch {
+        let message = format!("the epoch went from {} to {} meanwhile", before.lease.epoch, now.lease.epoch);
+        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
+    }
+    let plan = self::plan(session, console, &now, args.to.as_deref()).await?;
+    let by = match &args.reason {
+        Some(reason) => format!("{} ({reason})", session.who),
+        None => session.who.clone(),
+    };
+    let wish = Wish::Switchover { to: plan.to.clone() };
+    let request = asking::request(&now.lease, wish, by, session.clock.now(), args.valid_for)?;
+    asking::put(session, &request).await?;
+    let wake_sent = asking::wake(session, console, &cluster).await;
+
+    let mut handover = Handover::new(&request, &plan.from);
+    let end = follow(session, console, &mut handover, &request, args.wait).await?;
+    report(session, console, &request, &plan, &end, wake_sent, handover.seen()).await?;
+    match end.exit {
+        Exit::Done => Ok(Exit::Done),
+        exit => Err(Trouble { exit, message: end.explanation, help: None }),
+    }
+}
+
+/// Examines the hand-over; where a node looks silent by its clock only, its heartbeat is watched before it is refused.
+async fn plan<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    snapshot: &Snapshot,
+    to: Option<&str>,
+) -> Result<Plan, Trouble> {
+    must_be_active(&snapshot.lease)?;
+    let mut beating = BTreeSet::new();
+    loop {
+        let refusal = match examine(snapshot, to, &beating) {
+            Ok(plan) => return Ok(plan),
+            Err(refusal) => refusal,
+        };
+        let doubtful: BTreeSet<InstanceArn> = refusal.doubtful.difference(&beating).cloned().collect();
+        if doubtful.is_empty() {
+            return Err(refusal.trouble);
+        }
+        let seen = watch_heartbeats(session, console, snapshot, &doubtful).await?;
+        if seen.is_empty() {
+            return Err(refusal.trouble);
+        }
+        beating.extend(seen);
+    }
+}
+
+/// Watches heartbeats that look old, for as long as the cluster's own silence. One that grows is alive, whatever its
+/// node's clock says.
+async fn watch_heartbeats<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    snapshot: &Snapshot,
+    doubtful: &BTreeSet<InstanceArn>,
+) -> Result<BTreeSet<InstanceArn>, Trouble> {
+    let lease = &snapshot.lease;
+    let names: Vec<String> = doubtful.iter().map(|node| lease.name_of(node)).collect();
+    let limit = lease.timing.silence_for(lease.timing.validity());
+    console.talk(&format!("{} looks silent; watching for up to {}", names.join(" and "), length(limit)));
+    let nodes: Vec<InstanceArn> = doubtful.iter().cloned().collect();
+    let begun = session.clock.now();
+    loop {
+        session.clock.sleep(lease.timing.heartbeat()).await;
+        let heartbeats = session.store.heartbeats(&lease.cluster, &nodes).await;
+        let heartbeats =
+            heartbeats.map_err(|failure| Trouble::of_table("reading the heartbeats", &failure))?;
+        let grown = nodes.iter().filter(|node| {
+            let mark = |heartbeats: &std::collections::BTreeMap<_, baton_protocol::heartbeat::Heartbeat>| {
+                heartbeats.get(*node).map(|heartbeat| (heartbeat.incarnation.clone(), heartbeat.seq))
+            };
+            mark(&heartbeats) != mark(&snapshot.heartbeats)
+        });
+        let grown: BTreeSet<InstanceArn> = grown.cloned().collect();
+        if !grown.is_empty() || session.clock.now().since(begun) >= limit {
+            return Ok(grown);
+        }
+    }
+}
+
+fn question(snapshot: &Snapshot, plan: &Plan) -> String {
+    let lease = &snapshot.lease;
+    let to = plan.to.as_ref().map_or_else(|| "the best standby".to_owned(), |to| lease.name_of(to));
+    let replaced = match lease.live_intent(snapshot.at) {
+        Some(_) => " This replaces the intent above.",
+        None => "",
+    };
+    format!("Move cluster {} from {} to {to}?{replaced}", lease.cluster, lease.name_of(&plan.from))
+}
+
+/// Reads the table until the hand-over is over or the time is; without a time, once.
+async fn follow<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    handover: &mut Handover<'_>,
+    request: &Request,
+    limit: Option<Duration>,
+) -> Result<End, Trouble> {
+    let talks = session.format != Format::Json;
+    if let Some(limit) = limit.filter(|_| talks) {
+        console.talk(&format!("request {} stands; waiting up to {}", request.id, length(limit)));
+    }
+    let mut has_complained = false;
+    loop {
+        let told = handover.seen().len();
+        let standing = match reading(session, handover, &request.cluster).await {
+            Ok((snapshot, grant)) => handover.observe(&snapshot, grant.as_ref()),
+            Err(trouble) if trouble.exit == Exit::Unexpected => {
+                if !has_complained {
+                    console.talk(&format!("note: {}; asking again", trouble.message.unwrap_or_default()));
+                }
+                has_complained = true;
+                Standing::UnderWay
+            }
+            Err(trouble) => return Err(trouble.help(format!("request {} stands all the same", request.id))),
+        };
+        if talks {
+            handover.seen()[told..].iter().for_each(|transition| console.talk(&transition.line()));
+        }
+        let end = |exit, outcome, why| Ok(End { exit, outcome, explanation: why });
+        match standing {
+            Standing::Done => return end(Exit::Done, "done", None),
+            Standing::Lost(why) => return end(Exit::Lost, "lost", Some(why)),
+            Standing::Ended(why) => {
+                let why = with_answer(session, request, why).await;
+                return end(Exit::Refused, "ended", Some(why));
+            }
+            Standing::UnderWay => {}
+        }
+        let Some(limit) = limit else { return end(Exit::Done, "asked", None) };
+        if session.clock.now().since(request.at) >= limit {
+            let until = moment(request.until);
+            let why =
+                format!("not done after {}; request {} goes on until {until}", length(limit), request.id);
+            return end(Exit::Waiting, "waiting", Some(why));
+        }
+        session.clock.sleep(POLL).await;
+    }
+}
+
+/// One reading, and the newest grant where the hand-over needs it.
+async fn reading<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    handover: &Handover<'_>,
+    cluster: &ClusterName,
+) -> Result<(Snapshot, Option<Event>), Trouble> {
+    let snapshot = session.snapshot(cluster).await?;
+    if !handover.needs_grant(&snapshot.lease) {
+        return Ok((snapshot, None));
+    }
+    let history = session.store.history(cluster, LOOKED_THROUGH).await;
+    let history = history.map_err(|failure| Trouble::of_table("reading the history", &failure))?;
+    let grant = history.into_iter().find(|event| {
+        matches!(&event.what, Happening::Granted { to, .. } if Some(to) == snapshot.lease.holder.as_ref())
+    });
+    Ok((snapshot, grant))
+}
+
+/// Adds what the arbiter answered, if it did.
+async fn with_answer<S: Store, W, C>(
+    session: &Session<'_, S, W, C>,
+    request: &Request,
+    why: String,
+) -> String {
+    let requests = session.store.requests(&request.cluster, LOOKED_THROUGH).await.unwrap_or_default();
+    let answer = requests.into_iter().find(|there| there.id == request.id).and_then(|there| there.answer);
+    match answer {
+        Some(answer) => format!("{why}: {}", crate::text::printable(&answer)),
+        None => why,
+    }
+}
+
+/// Writes the result: the final table, or one object.
+async fn report<S: Store, W, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    request: &Request,
+    plan: &Plan,
+    end: &End,
+    wake_sent: bool,
+    transitions: &[Transition],
+) -> Result<(), Trouble> {
+    let after = session.snapshot(&request.cluster).await?;
+    if session.format == Format::Json {
+        let outcome = Outcome {
+            schema_version: SCHEMA_VERSION,
+            cluster: request.cluster.as_str(),
+            outcome: end.outcome,
+            explanation: end.explanation.as_deref(),
+            request: RequestView {
+                id: request.id.as_str(),
+                by: &request.by,
+                epoch: request.epoch.0,
+                from: after.lease.name_of(&plan.from),
+                to: plan.to.as_ref().map(|to| after.lease.name_of(to)),
+                at: rfc3339(request.at),
+                until: rfc3339(request.until),
+            },
+            wake_sent,
+            transitions,
+            status: after.view(),
+        };
+        return console.data(&json::text(&outcome, console.look)?);
+    }
+    if end.outcome == "asked" {
+        console.talk(&format!(
+            "request {} stands until {}; follow it with `baton status {} --watch`",
+            request.id,
+            moment(request.until),
+            request.cluster
+        ));
+    }
+    console.data(&output::status(&after.view(), session.format, console.look)?)
+}

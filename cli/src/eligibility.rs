@@ -1,0 +1,178 @@
+//! Whether a cluster can hand over in good order now: both sides must be alive, and the one that comes must be healthy.
+//!
+//! The operator's command refuses early and with a reason. It does not decide: the holder obeys an intent only towards a
+//! target it sees beating, and the arbiter grants on its own reading.
+
+use std::collections::BTreeSet;
+
+use baton_protocol::heartbeat::{Health, Heartbeat};
+use baton_protocol::ids::InstanceArn;
+use baton_protocol::lease::Member;
+
+use crate::command::Snapshot;
+use crate::exit::Exit;
+use crate::text::{ago, moment};
+use crate::trouble::{Trouble, join};
+use crate::view::{has_released, looks_silent};
+
+/// A hand-over that may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The holder.
+    pub from: InstanceArn,
+    /// The node that was asked for; none: whichever is best.
+    pub to: Option<InstanceArn>,
+}
+
+/// Why a hand-over may not be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the operator is told.
+    pub trouble: Trouble,
+    /// Nodes that only look silent because their clock or this machine's may be wrong. Two readings of their heartbeats
+    /// can tell.
+    pub doubtful: BTreeSet<InstanceArn>,
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        Self { trouble, doubtful: BTreeSet::new() }
+    }
+}
+
+/// Examines a hand-over to `to`, or to whichever node is best. `beating` are nodes whose heartbeats were seen to grow.
+pub fn examine(
+    snapshot: &Snapshot,
+    to: Option<&str>,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<Plan, Refusal> {
+    let lease = &snapshot.lease;
+    let cluster = &lease.cluster;
+    if let Some(pause) = lease.paused.as_ref().filter(|_| lease.is_paused(snapshot.at)) {
+        let until = moment(pause.until);
+        return Err(Trouble::refused(format!(
+            "`{cluster}` is paused until {until} by {}",
+            crate::text::printable(&pause.by)
+        ))
+        .help(format!("run `baton resume {cluster}` first"))
+        .into());
+    }
+    let target = to.map(|to| member(snapshot, to)).transpose()?;
+    let Some(from) = lease.holder.clone() else {
+        return Err(Trouble::refused(format!("`{cluster}` has no holder that could hand over"))
+            .help("the arbiter grants a vacant lease to the first healthy node by itself")
+            .into());
+    };
+    let holder = lease.name_of(&from);
+    if target.is_some_and(|target| target.instance == from) {
+        return Err(Trouble::refused(format!("{holder} holds the lease of `{cluster}` already")).into());
+    }
+    examine_holder(snapshot, &from, &holder, beating)?;
+    match target {
+        Some(target) => examine_target(snapshot, target, beating)?,
+        None => examine_all(snapshot, &from, beating)?,
+    }
+    Ok(Plan { from, to: target.map(|target| target.instance.clone()) })
+}
+
+fn member<'a>(snapshot: &'a Snapshot, to: &str) -> Result<&'a Member, Trouble> {
+    let members = &snapshot.lease.members;
+    members
+        .iter()
+        .find(|member| member.node.as_str() == to || member.instance.instance_id().as_str() == to)
+        .ok_or_else(|| {
+            let names: Vec<String> = members.iter().map(|member| member.node.to_string()).collect();
+            Trouble::new(
+                Exit::Missing,
+                format!("`{}` has no node `{}`", snapshot.lease.cluster, crate::text::printable(to)),
+            )
+            .help(format!("its nodes: {}", join(&names)))
+        })
+}
+
+fn examine_holder(
+    snapshot: &Snapshot,
+    from: &InstanceArn,
+    holder: &str,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<(), Refusal> {
+    let failover = "a switchover needs a holder that hands over by itself; for a holder that is gone there will be \
+                    `baton failover`, and a standby claims a silent holder's lease without being asked";
+    let Some(heartbeat) = snapshot.heartbeats.get(from) else {
+        return Err(Trouble::refused(format!("the holder {holder} has never been heard"))
+            .help(failover)
+            .into());
+    };
+    if has_released(&snapshot.lease, &snapshot.heartbeats) {
+        return Err(Trouble::refused(format!("the holder {holder} has released the lease already"))
+            .help("the arbiter grants it to a standby by itself")
+            .into());
+    }
+    if is_alive(snapshot, heartbeat, beating) {
+        return Ok(());
+    }
+    let since = ago(heartbeat.beat_at, snapshot.at);
+    let trouble =
+        Trouble::refused(format!("the holder {holder} is silent: its last heartbeat was sent {since}"));
+    Err(Refusal { trouble: trouble.help(failover), doubtful: BTreeSet::from([from.clone()]) })
+}
+
+fn examine_target(
+    snapshot: &Snapshot,
+    target: &Member,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<(), Refusal> {
+    let Some(why) = unfit(snapshot, target, beating) else { return Ok(()) };
+    let trouble = Trouble::refused(format!("{} cannot take over: {why}", target.node))
+        .help("both sides must be healthy; look with `baton status`, or name another node with --to");
+    Err(Refusal { trouble, doubtful: doubtful(snapshot, [target]) })
+}
+
+fn examine_all(
+    snapshot: &Snapshot,
+    from: &InstanceArn,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<(), Refusal> {
+    let standbys: Vec<&Member> =
+        snapshot.lease.members.iter().filter(|member| member.instance != *from).collect();
+    let mut reasons = Vec::new();
+    for standby in &standbys {
+        let Some(why) = unfit(snapshot, standby, beating) else { return Ok(()) };
+        reasons.push(format!("{}: {why}", standby.node));
+    }
+    let reasons = if reasons.is_empty() { "there is no standby".to_owned() } else { reasons.join("; ") };
+    let trouble = Trouble::refused(format!("no node can take over ({reasons})"))
+        .help("a switchover needs a standby that is healthy and alive; look with `baton status`");
+    Err(Refusal { trouble, doubtful: doubtful(snapshot, standbys) })
+}
+
+/// Why a standby could not take over now.
+fn unfit(snapshot: &Snapshot, standby: &Member, beating: &BTreeSet<InstanceArn>) -> Option<String> {
+    let Some(heartbeat) = snapshot.heartbeats.get(&standby.instance) else {
+        return Some("it has never been heard".to_owned());
+    };
+    match heartbeat.health {
+        Health::Ok if is_alive(snapshot, heartbeat, beating) => None,
+        Health::Ok => Some(format!("its last heartbeat was sent {}", ago(heartbeat.beat_at, snapshot.at))),
+        Health::Bad => Some("its checks fail".to_owned()),
+        Health::Unknown => Some("its checks have not spoken yet".to_owned()),
+        Health::Draining => Some("it is leaving".to_owned()),
+    }
+}
+
+fn is_alive(snapshot: &Snapshot, heartbeat: &Heartbeat, beating: &BTreeSet<InstanceArn>) -> bool {
+    !looks_silent(&snapshot.lease, heartbeat, snapshot.at) || beating.contains(&heartbeat.instance)
+}
+
+fn doubtful<'a>(snapshot: &Snapshot, nodes: impl IntoIterator<Item = &'a Member>) -> BTreeSet<InstanceArn> {
+    let healthy_but_silent = |node: &&Member| {
+        snapshot.heartbeats.get(&node.instance).is_some_and(|heartbeat| {
+            heartbeat.health == Health::Ok && looks_silent(&snapshot.lease, heartbeat, snapshot.at)
+        })
+    };
+    nodes.into_iter().filter(healthy_but_silent).map(|node| node.instance.clone()).collect()
+}
+
+#[cfg(test)]
+#[path = "eligibility_tests.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+//! How results are written: tables for people, JSON and tab-separated lines for programs.
+
+pub mod json;
+pub mod table;
+mod tsv;
+
+use crate::args::Format;
+use crate::command::history::Rows;
+use crate::console::Look;
+use crate::trouble::Trouble;
+use crate::view::View;
+
+/// A cluster's state.
+pub fn status(view: &View, format: Format, look: Look) -> Result<String, Trouble> {
+    match format {
+        Format::Table => Ok(table::status(view, look)),
+        Format::Json => json::text(view, look),
+        Format::Tsv => Ok(tsv::status(view)),
+    }
+}
+
+/// A cluster's history.
+pub fn history(rows: &Rows, format: Format, look: Look) -> Result<String, Trouble> {
+    match format {
+        Format::Table => Ok(table::history(rows, look)),
+        Format::Json => json::text(rows, look),
+        Format::Tsv => Ok(tsv::history(rows)),
+    }
+}

@@ -1,0 +1,185 @@
+//! Tables for people: borders on a terminal, none in a pipe; footers only when they say something.
+
+use std::time::Duration;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
+
+use crate::command::history::Rows;
+use crate::console::Look;
+use crate::text::{length, seconds, to_second};
+use crate::view::{NodeView, State, View, health_word};
+
+/// The narrowest terminal that is honoured. Some report no width at all.
+const NARROWEST: u16 = 80;
+
+/// The state of a cluster: a title, a row per node, footers.
+pub fn status(view: &View, look: Look) -> String {
+    let mut table =
+        table(look, &["Node", "Instance", "Zone", "Role", "State", "Heartbeat", "Health", "Agent"]);
+    for node in &view.nodes {
+        table.add_row(vec![
+            Cell::new(&node.node),
+            Cell::new(&node.instance),
+            Cell::new(node.zone.as_deref().unwrap_or("-")),
+            Cell::new(node.role.word()),
+            Cell::new(node.state.word()).fg(color(node.state)),
+            Cell::new(age(node)).set_alignment(CellAlignment::Right),
+            Cell::new(node.health.map_or("-", health_word)),
+            Cell::new(node.agent_version.as_deref().filter(|version| !version.is_empty()).unwrap_or("-")),
+        ]);
+    }
+    let mut text = title(view);
+    text.push_str(&body(&table));
+    for (label, footer) in footers(view) {
+        text.push_str(&format!("{:<12} {footer}\n", format!("{label}:")));
+    }
+    text
+}
+
+/// What happened to a cluster, newest last.
+pub fn history(rows: &Rows, look: Look) -> String {
+    if rows.rows.is_empty() {
+        return format!("Cluster {}: nothing has happened yet\n", rows.cluster);
+    }
+    let mut table = table(look, &["Time", "Age", "Epoch", "What", "Detail"]);
+    // Only sentences may be broken. The table of nodes stays as wide as it is: half an instance id is no id.
+    if let Some(width) = look.width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(NARROWEST));
+        table.column_iter_mut().take(4).for_each(|column| {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        });
+    }
+    for row in &rows.rows {
+        table.add_row(vec![
+            Cell::new(&row.at),
+            Cell::new(length(Duration::from_millis(row.age_ms))).set_alignment(CellAlignment::Right),
+            Cell::new(row.epoch).set_alignment(CellAlignment::Right),
+            Cell::new(row.what.word()),
+            Cell::new(&row.detail),
+        ]);
+    }
+    body(&table)
+}
+
+fn table(look: Look, header: &[&str]) -> Table {
+    let mut table = Table::new();
+    // What the terminal allows was found out before; a second look in here would see another stream in tests.
+    table.force_no_tty();
+    table.load_style(if look.borders { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
+    if look.color {
+        table.enforce_styling();
+    }
+    table.set_header(
+        header.iter().map(|name| Cell::new(*name).add_attribute(Attribute::Bold)).collect::<Vec<_>>(),
+    );
+    if !look.borders {
+        // Without lines between them, columns start at the margin and keep two spaces of distance.
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+    }
+    table
+}
+
+fn body(table: &Table) -> String {
+    table.trim_fmt() + "\n"
+}
+
+fn title(view: &View) -> String {
+    let durations = &view.timing.durations;
+    format!(
+        "Cluster {}: epoch {}, {} mode, {} timing (heartbeat {}, silence {})\n",
+        view.cluster,
+        view.epoch,
+        match view.mode {
+            baton_protocol::lease::Mode::Strict => "strict",
+            baton_protocol::lease::Mode::Available => "available",
+        },
+        view.timing.profile,
+        seconds(durations.heartbeat_ms),
+        seconds(durations.silence_ms),
+    )
+}
+
+fn footers(view: &View) -> Vec<(&'static str, String)> {
+    let mut footers = vec![("Lease", lease(view))];
+    if !view.addresses.is_empty() {
+        let addresses: Vec<String> = view
+            .addresses
+            .iter()
+            .map(|shown| {
+                let seen = match shown.seen_at.as_slice() {
+                    [] => String::new(),
+                    nodes => format!(", seen at {}", nodes.join(" and ")),
+                };
+                format!("{} ({}{seen})", shown.address.public_ip, shown.address.allocation)
+            })
+            .collect();
+        footers.push(("Addresses", addresses.join(", ")));
+    }
+    if !view.routes.is_empty() {
+        let routes: Vec<String> =
+            view.routes.iter().map(|route| format!("{} in {}", route.destination, route.table)).collect();
+        footers.push(("Routes", routes.join(", ")));
+    }
+    if let Some(pause) = &view.paused {
+        let left = length(Duration::from_millis(pause.remaining_ms));
+        footers.push((
+            "Paused",
+            format!("until {} (in {left}) by {}: {}", to_second(&pause.until), pause.by, pause.why),
+        ));
+    }
+    if let Some(intent) = &view.intent {
+        let left = length(Duration::from_millis(intent.remaining_ms));
+        let to = intent.to.as_deref().unwrap_or("the best standby");
+        footers.push((
+            "Intent",
+            format!("hand over to {to} until {} (in {left}): {}", to_second(&intent.until), intent.reason),
+        ));
+    }
+    for node in
+        view.nodes.iter().filter(|node| node.claim.as_ref().is_some_and(|claim| claim.epoch == view.epoch))
+    {
+        if let Some(claim) = &node.claim {
+            let silent = length(Duration::from_millis(claim.silent_ms));
+            footers
+                .push(("Claim", format!("{} claimed at {} after {silent} of silence", node.node, claim.at)));
+        }
+    }
+    footers.extend(view.problems.iter().map(|problem| match problem.strip_prefix("unprotected: ") {
+        Some(why) => ("Unprotected", why.to_owned()),
+        None => ("Problem", problem.clone()),
+    }));
+    footers.push(("Heartbeat", "age by the node's own clock against this machine's".to_owned()));
+    footers
+}
+
+fn lease(view: &View) -> String {
+    let since = view.granted_at.as_deref().map(|at| format!(" since {}", to_second(at))).unwrap_or_default();
+    let Some(holder) = &view.holder else { return "held by nobody".to_owned() };
+    let moved = match (view.moved, view.granted_at.as_deref()) {
+        (true, _) => "addresses moved".to_owned(),
+        (false, Some(at)) => format!("moving since {}", to_second(at)),
+        (false, None) => "addresses not moved yet".to_owned(),
+    };
+    format!("held by {holder}{since}, {moved}")
+}
+
+fn age(node: &NodeView) -> String {
+    match node.heartbeat_age_ms {
+        None => "never".to_owned(),
+        Some(ms) if ms < -999 => format!("{} ahead", length(Duration::from_millis(ms.unsigned_abs()))),
+        Some(ms) => length(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+    }
+}
+
+fn color(state: State) -> Color {
+    match state {
+        State::Serving | State::Ready => Color::Green,
+        State::Promoting | State::Released | State::Stopping | State::Draining => Color::Yellow,
+        State::Bad | State::Silent => Color::Red,
+        State::Unknown => Color::Grey,
+    }
+}
