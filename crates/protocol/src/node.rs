@@ -208,6 +208,11 @@ impl Node {
         self.leave_or_hand_over(now);
     }
 
+    /// The name of this run.
+    pub fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
+    }
+
     /// The lease as last read, for the status line.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()

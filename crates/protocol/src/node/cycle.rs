@@ -182,6 +182,8 @@ impl Node {
             return;
         }
         let Some(until) = earned else { return };
+        // A budget that ended meanwhile has ended, though a new one is earned: the dead-man has stopped the service.
+        self.fence_if_expired(now);
         self.valid_until = Some((lease.epoch, until));
         self.serve(now, lease.epoch, until, self.guarded);
     }

@@ -145,6 +145,13 @@ impl Node {
         self.leave_or_hand_over(now);
     }
 
+    /// Takes in that the dead-man has stopped the service, or that none stands behind it: nothing may be taken for running.
+    pub fn handle_fenced(&mut self, _now: Now) {
+        if self.service.is_up() {
+            self.stop(Reason::SelfFence);
+        }
+    }
+
     pub(super) fn fence_if_expired(&mut self, now: Now) {
         let expired = self.valid_until.is_none_or(|(_, until)| now.boot >= until);
         if self.service.is_up() && self.guarded && expired {

@@ -1,0 +1,129 @@
+//! The clocks of the machine, read here and nowhere else in the agent.
+//!
+//! Safety rests on `CLOCK_BOOTTIME`, which goes on while the machine is suspended. `Instant` and the timers
+//! of tokio stand on `CLOCK_MONOTONIC`, which does not: a validity or a time limit counted on them would
+//! outlive itself by the length of a suspension. So whatever must not run late waits on a [`Timer`] of this
+//! module.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use baton_protocol::time::{BootTime, Now, WallTime};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::TimerSetTimeFlags;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
+use tokio::io::unix::AsyncFd;
+
+/// This moment on both clocks.
+pub fn now() -> Now {
+    Now { boot: boot(), wall: wall() }
+}
+
+/// This moment on `CLOCK_BOOTTIME`.
+pub fn boot() -> BootTime {
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let elapsed = Duration::from(read.expect("every Linux since 2.6.39 has CLOCK_BOOTTIME"));
+    BootTime(nanoseconds(elapsed))
+}
+
+/// This moment by the wall clock; a clock set before 1970 reads as 1970.
+pub fn wall() -> WallTime {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Waits until `at`, suspension included. Returns at once if `at` has passed.
+pub async fn sleep_until(at: BootTime) -> io::Result<()> {
+    Timer::at(at)?.expired().await
+}
+
+/// Blocks the calling thread until `at`, suspension included; for programs without a runtime.
+pub fn block_until(at: BootTime) -> io::Result<()> {
+    Ok(armed(at, TimerFlags::TFD_CLOEXEC)?.wait()?)
+}
+
+/// An armed timer on `CLOCK_BOOTTIME`. Made before the thing it limits, so that a machine without a free file
+/// descriptor refuses to start something that it could not stop.
+#[derive(Debug)]
+pub struct Timer(AsyncFd<OwnedFd>);
+
+impl Timer {
+    /// A timer that expires at `at`. Needs a tokio runtime.
+    #[expect(
+        deprecated,
+        reason = "the successor is unsafe, asking for a descriptor that stays open; ours is owned"
+    )]
+    pub fn at(at: BootTime) -> io::Result<Self> {
+        let timer = armed(at, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        Ok(Self(AsyncFd::new(OwnedFd::from(timer))?))
+    }
+
+    /// A timer that expires after `length` from now.
+    pub fn after(length: Duration) -> io::Result<Self> {
+        Self::at(boot() + length)
+    }
+
+    /// Resolves once the timer has expired, and again at once whenever it is asked later. Cancel-safe: the
+    /// expiration stays in the descriptor, which is never read.
+    pub async fn expired(&self) -> io::Result<()> {
+        let mut ready = self.0.readable().await?;
+        ready.retain_ready();
+        Ok(())
+    }
+}
+
+fn armed(at: BootTime, flags: TimerFlags) -> nix::Result<TimerFd> {
+    let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
+    // Zero would disarm the timer instead of letting it expire at once.
+    let at = TimeSpec::from_duration(Duration::from_nanos(at.0.max(1)));
+    timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    Ok(timer)
+}
+
+fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_clock_agrees_with_the_kernels_own_account() {
+        let before = boot();
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux");
+        let seconds: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).expect("a number");
+        let after = boot();
+        let seconds_before = Duration::from_nanos(before.0).as_secs_f64() - 0.02;
+        let seconds_after = Duration::from_nanos(after.0).as_secs_f64() + 0.02;
+        assert!((seconds_before..=seconds_after).contains(&seconds), "{before:?} {uptime} {after:?}");
+    }
+
+    #[tokio::test]
+    async fn a_timer_waits_for_its_moment_and_stays_expired() {
+        let at = boot() + Duration::from_millis(30);
+        let timer = Timer::at(at).expect("a timer");
+        for _ in 0..2 {
+            timer.expired().await.expect("a readable timer");
+            assert!(boot() >= at);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_moment_in_the_past_is_not_waited_for() {
+        for past in [BootTime(0), boot()] {
+            tokio::time::timeout(Duration::from_secs(5), sleep_until(past))
+                .await
+                .expect("at once")
+                .expect("a timer");
+        }
+    }
+
+    #[test]
+    fn a_thread_can_wait_as_well() {
+        let at = boot() + Duration::from_millis(20);
+        block_until(at).expect("a timer");
+        assert!(boot() >= at);
+    }
+}

@@ -1,0 +1,209 @@
+//! The agent's configuration: one TOML file, checked as a whole before anything starts.
+//!
+//! What is refused, is refused with its place in the file, the reason and the way out, all problems at once.
+//! Timing is not configured here: it belongs to the cluster and comes with the lease. Two steps keep the
+//! checks honest: [`parse`] looks at the text alone, so a file can be validated anywhere, and [`environment`]
+//! looks at the commands it names.
+
+mod diagnostic;
+mod environment;
+mod raw;
+mod semantic;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_protocol::ids::ClusterName;
+
+pub use diagnostic::{ConfigError, Problem, render};
+pub use environment::Environment;
+
+/// Where the configuration is looked for when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/baton/agent.toml";
+
+/// The exit code for a configuration that was refused (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CODE: u8 = 78;
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The name of the table.
+    pub table: String,
+    /// The name of the event bus.
+    pub bus: String,
+    /// The region, where it is not to be taken from the instance metadata.
+    pub region: Option<String>,
+    /// The clusters this node is a member of; at least one.
+    pub clusters: Vec<Cluster>,
+}
+
+impl Config {
+    /// What the configuration amounts to, in one line.
+    pub fn summary(&self) -> String {
+        let cluster = |cluster: &Cluster| {
+            let hooks = usize::from(cluster.promote.is_some()) + usize::from(cluster.demote.is_some());
+            format!("cluster {} ({hooks} hooks, {} checks)", cluster.name, cluster.checks.len())
+        };
+        let clusters: Vec<_> = self.clusters.iter().map(cluster).collect();
+        clusters.join(", ")
+    }
+}
+
+/// One cluster on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// Where the cluster's state for restarts and the dead-man's files lie: `<runtime-directory>/<cluster>`.
+    pub directory: PathBuf,
+    /// What an orderly end of the agent does with the service.
+    pub shutdown: Shutdown,
+    /// Starts the service.
+    pub promote: Option<Hook>,
+    /// Stops the service.
+    pub demote: Option<Hook>,
+    /// What the dead-man stops.
+    pub service: Option<Service>,
+    /// The health checks.
+    pub checks: Vec<Check>,
+}
+
+/// What an orderly end of the agent does with the service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shutdown {
+    /// Hands the lease over.
+    #[default]
+    Handover,
+    /// Leaves the service running for the next run of the agent.
+    Stay,
+}
+
+/// A command: an absolute path and its arguments. No shell is involved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// What is run.
+    pub command: CommandLine,
+    /// After which time it is killed.
+    pub timeout: Duration,
+}
+
+/// How the dead-man finds the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Service {
+    /// By the process whose id stands in this file, and its process group.
+    PidFile(PathBuf),
+    /// By this control group.
+    Cgroup(PathBuf),
+}
+
+/// A health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name, for people.
+    pub name: String,
+    /// What is tried.
+    pub probe: Probe,
+    /// How often.
+    pub interval: Duration,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How many successes in a row make the check good.
+    pub rise: u32,
+    /// How many failures in a row make the check bad.
+    pub fall: u32,
+    /// When the check speaks.
+    pub when: When,
+}
+
+/// When a check runs and counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Always.
+    #[default]
+    Always,
+    /// Only while this node serves.
+    Serving,
+}
+
+/// What a check tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// Open a connection.
+    Tcp {
+        /// To where.
+        address: Address,
+    },
+    /// Send a GET request.
+    Http {
+        /// To where.
+        address: Address,
+        /// The `Host` of the request.
+        host: String,
+        /// The path and query of the request.
+        target: String,
+        /// The statuses that count as success; empty: any 2xx.
+        expect: Vec<u16>,
+    },
+    /// Run a command.
+    Script {
+        /// The command.
+        command: CommandLine,
+        /// The user it runs as; the agent's own without one.
+        user: Option<User>,
+    },
+}
+
+/// Where a check connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A literal address.
+    Literal(SocketAddr),
+    /// A name to be resolved at each try, and a port.
+    Named(String, u16),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal(address) => address.fmt(f),
+            Self::Named(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// A user of this machine, by name; looked up when a check is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User(pub String);
+
+/// Reads and checks the file and the commands it names.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::read(path, source))?;
+    let name = path.display().to_string();
+    let (config, mut problems) = semantic::check(&name, &text)?;
+    problems.extend(environment::check(&name, &text, path, &config, environment));
+    finish(config.value, problems)
+}
+
+/// Checks a text alone. `name` is what problems call the file.
+pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
+    let (config, problems) = semantic::check(name, text)?;
+    finish(config.value, problems)
+}
+
+fn finish(config: Config, problems: Vec<Problem>) -> Result<Config, ConfigError> {
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
+}

@@ -1,0 +1,177 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const GOOD: &str = r#"
+    table = "baton-test"
+    region = "eu-west-1"
+    [cluster.orders]
+    runtime-directory = "/run/elsewhere"
+    shutdown = "stay"
+    [cluster.orders.hooks]
+    promote = { command = ["/usr/bin/promote", "now"], timeout = "1m30s" }
+    demote = { command = ["/usr/bin/demote"], timeout = "5s" }
+    [cluster.orders.service]
+    pid-file = "/run/orders/service.pid"
+    [cluster.orders.check.web]
+    http = { url = "http://127.0.0.1:8080/health", expect = [200, 204] }
+    interval = "500ms"
+    timeout = "400ms"
+    rise = 1
+    fall = 5
+    when = "serving"
+    [cluster.nat]
+"#;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
+}
+
+#[test]
+fn a_good_file_becomes_what_it_says() {
+    let config = parse("agent.toml", GOOD).unwrap_or_else(|e| panic!("{}", render(&e, false)));
+    assert_eq!((config.table.as_str(), config.bus.as_str()), ("baton-test", "baton"));
+    assert_eq!(config.region.as_deref(), Some("eu-west-1"));
+    let [nat, orders] = config.clusters.as_slice() else { panic!("two clusters") };
+    assert_eq!((nat.name.as_str(), nat.directory.as_path()), ("nat", Path::new("/run/baton/nat")));
+    assert_eq!((nat.shutdown, &nat.promote, nat.checks.len()), (Shutdown::Handover, &None, 0));
+    assert_eq!(orders.directory, Path::new("/run/elsewhere/orders"));
+    assert_eq!(orders.shutdown, Shutdown::Stay);
+    let promote = orders.promote.as_ref().expect("a hook");
+    assert_eq!(promote.timeout, Duration::from_secs(90));
+    assert_eq!(promote.command.arguments, ["now"]);
+    assert_eq!(orders.service, Some(Service::PidFile("/run/orders/service.pid".into())));
+    let web = &orders.checks[0];
+    assert_eq!((web.name.as_str(), web.rise, web.fall, web.when), ("web", 1, 5, When::Serving));
+    assert_eq!((web.interval, web.timeout), (Duration::from_millis(500), Duration::from_millis(400)));
+    let Probe::Http { address, host, target, expect } = &web.probe else { panic!("{:?}", web.probe) };
+    assert_eq!(address.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        (host.as_str(), target.as_str(), expect.as_slice()),
+        ("127.0.0.1:8080", "/health", &[200, 204][..])
+    );
+}
+
+#[test]
+fn what_a_check_leaves_out_has_a_default() {
+    let text = "[cluster.a.check.db]\ntcp = { address = \"localhost:5432\" }\n";
+    let config = parse("agent.toml", text).expect("valid");
+    let db = &config.clusters[0].checks[0];
+    assert_eq!((db.interval, db.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
+    assert_eq!((db.rise, db.fall, db.when), (2, 3, When::Always));
+}
+
+/// Each `bad-NAME.toml` is refused with exactly the text in `bad-NAME.expected`. With `UPDATE_EXPECTED` set,
+/// the texts are written anew, to be read as a difference.
+#[test]
+fn every_bad_file_is_refused_with_its_message() {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(fixtures()).expect("the fixtures") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("plain names").to_owned();
+        if !name.starts_with("bad-") || !name.ends_with(".toml") {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).expect("read");
+        let refused = parse(&name, &text).expect_err(&name);
+        let found = render(&refused, false);
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(path.with_extension("expected"), &found).expect("written");
+        }
+        let expected = std::fs::read_to_string(path.with_extension("expected")).unwrap_or_default();
+        if found != expected {
+            wrong.push(format!("== {name}: expected\n{expected}== found\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 20, "found only {seen} fixtures");
+}
+
+#[test]
+fn the_example_that_is_shipped_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/agent.toml");
+    let loaded = load(&path, &Environment::none());
+    loaded.unwrap_or_else(|e| panic!("{}", render(&e, false)));
+}
+
+/// A directory with a configuration and an executable command, both as safe as root wants them.
+fn machine() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let place = tempfile::tempdir().expect("a directory");
+    let program = place.path().join("check");
+    std::fs::write(&program, "#!/bin/sh\n").expect("written");
+    mode(&program, 0o755);
+    let path = place.path().join("agent.toml");
+    let text =
+        format!("[cluster.a.check.x]\nscript = {{ command = [{:?}] }}\n", program.display().to_string());
+    std::fs::write(&path, text).expect("written");
+    mode(&path, 0o644);
+    (place, path, program)
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+}
+
+fn codes(path: &Path, root: bool) -> Vec<&'static str> {
+    match load(path, &Environment { present: true, root }) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Invalid(problems)) => problems.iter().map(Problem::code).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_command_must_be_there_and_executable() {
+    let (_place, path, program) = machine();
+    assert_eq!(codes(&path, false), [""; 0]);
+    mode(&program, 0o644);
+    assert_eq!(codes(&path, false), ["config::command::not-executable"]);
+    std::fs::remove_file(&program).expect("ours");
+    assert_eq!(codes(&path, false), ["config::command::missing"]);
+}
+
+#[test]
+fn root_trusts_only_what_nobody_else_can_change() {
+    let (place, path, program) = machine();
+    let running_as_root = nix::unistd::Uid::effective().is_root();
+    if running_as_root {
+        assert_eq!(codes(&path, true), [""; 0]);
+        mode(&program, 0o757);
+        assert_eq!(codes(&path, true), ["config::command::permissions"]);
+        assert_eq!(codes(&path, false), [""; 0], "without root the command has no rights to give away");
+        mode(&program, 0o755);
+        mode(&path, 0o666);
+        assert_eq!(codes(&path, true), ["config::permissions"]);
+        mode(&path, 0o644);
+        mode(place.path(), 0o777);
+        assert_eq!(codes(&path, true), ["config::permissions", "config::command::permissions"]);
+        mode(place.path(), 0o1777);
+        assert_eq!(codes(&path, true), [""; 0], "in a sticky directory nobody replaces the file of another");
+        nix::unistd::chown(&program, Some(nix::unistd::Uid::from_raw(12345)), None).expect("as root");
+        assert_eq!(codes(&path, true), ["config::command::permissions"]);
+    } else {
+        // What belongs to the user who runs this test does not belong to root.
+        assert_eq!(codes(&path, true), ["config::permissions", "config::command::permissions"]);
+    }
+}
+
+#[test]
+fn a_user_of_a_check_must_exist() {
+    let text = |user: &str| {
+        format!("[cluster.a.check.x]\nscript = {{ command = [\"/bin/true\"], user = \"{user}\" }}\n")
+    };
+    let (_place, path, _program) = machine();
+    std::fs::write(&path, text("root")).expect("written");
+    assert_eq!(codes(&path, false), [""; 0]);
+    std::fs::write(&path, text("nobody-of-that-name")).expect("written");
+    assert_eq!(codes(&path, false), ["config::check::user"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let refused = load(Path::new("/nonexistent/agent.toml"), &Environment::here()).expect_err("not there");
+    assert!(render(&refused, false).contains("`/nonexistent/agent.toml`"), "{refused}");
+}

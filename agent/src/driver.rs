@@ -1,0 +1,319 @@
+//! The driver of one cluster: carries out what the protocol's node asks for and tells it what came of it.
+//!
+//! One loop, one task. Calls to the table run beside each other, bounded by the profile's attempt timeout, since a call
+//! that takes longer is worth nothing. At most one hook runs at a time; a demote drops a promote hook that still runs,
+//! which kills its process group. When the loop ends nothing of it is left running, but for the service and its dead-man.
+
+mod hooks;
+mod table;
+
+use std::time::Duration;
+
+use baton_protocol::ids::InstanceArn;
+use baton_protocol::node::{Command, Exit, HookOutcome, Node, NodeConfig, Shutdown};
+use baton_protocol::timing::Timing;
+use baton_store::Store;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use crate::check::{self, HealthReport};
+use crate::config::{Cluster, Shutdown as ConfiguredShutdown};
+use crate::deadman::{DeadMan, DeadManError, Paths, Target};
+use crate::identity::Metadata;
+use crate::state::{Left, StateFile};
+use crate::{clock, notify, run};
+use hooks::Hooks;
+use table::{Answer, Caller};
+
+pub use table::Wakes;
+
+/// How often the instance metadata is asked which addresses it shows.
+const SEEN_EVERY: Duration = Duration::from_secs(5);
+
+/// What a driver works with.
+#[derive(Debug)]
+pub struct Parts<S, W> {
+    /// This instance.
+    pub instance: InstanceArn,
+    /// The cluster as configured.
+    pub cluster: Cluster,
+    /// The table.
+    pub store: S,
+    /// The bus.
+    pub wakes: W,
+    /// The metadata service.
+    pub metadata: Metadata,
+    /// Of this boot.
+    pub boot_id: String,
+}
+
+/// Why a driver ended, or could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The system gave no randomness for the name of this run.
+    #[error("no randomness for the name of this run")]
+    Randomness(#[from] getrandom::Error),
+    /// The dead-man's program or files cannot be used.
+    #[error("the dead-man cannot be used")]
+    DeadMan(#[from] DeadManError),
+    /// The dead-man's program was not found.
+    #[error("cannot tell where the agent's own program lies")]
+    Program(#[source] std::io::Error),
+    /// The timer cannot be used, so nothing could be stopped in time.
+    #[error("no timer on CLOCK_BOOTTIME")]
+    Timer(#[source] std::io::Error),
+    /// A check's task has ended, so health would be an old story.
+    #[error("a health check has ended by itself")]
+    Check(#[from] tokio::task::JoinError),
+    /// Another run of an agent owns this node's heartbeat.
+    #[error("this node's heartbeat belongs to another run of the agent: {0}")]
+    Usurped(String),
+}
+
+/// Drives one cluster until the agent is asked to end (`stop` turns true) or cannot go on.
+pub async fn drive<S: Store, W: Wakes>(
+    parts: Parts<S, W>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), DriverError> {
+    Driver::new(&parts)?.run(&parts, stop).await
+}
+
+/// The parts of the loop that change.
+struct Driver {
+    node: Node,
+    state: StateFile,
+    dead_man: Option<DeadMan>,
+    /// Whether the dead-man took the last end of validity.
+    guard_stands: bool,
+    ready: bool,
+    exit: Option<Exit>,
+}
+
+impl Driver {
+    fn new<S, W>(parts: &Parts<S, W>) -> Result<Self, DriverError> {
+        let directory = &parts.cluster.directory;
+        let state = StateFile::new(directory, parts.boot_id.clone());
+        let earlier = match state.read() {
+            Left::State(earlier) => Some(earlier),
+            Left::Nothing => None,
+            Left::Unusable(reason) => {
+                tracing::warn!(reason, "an earlier run left nothing that can be used");
+                None
+            }
+        };
+        let dead_man = match &parts.cluster.service {
+            Some(service) => {
+                let program = DeadMan::program().map_err(DriverError::Program)?;
+                Some(DeadMan::new(Paths::new(directory), program, Target::from(service))?)
+            }
+            None => None,
+        };
+        let incarnation = table::new_incarnation()?;
+        let config = NodeConfig {
+            cluster: parts.cluster.name.clone(),
+            instance: parts.instance.clone(),
+            incarnation,
+            earlier: earlier.clone(),
+            jitter_seed: getrandom::u64()?,
+        };
+        let mut node = Node::new(config, clock::now());
+        let fired = dead_man.as_ref().map(DeadMan::fired).transpose()?.flatten();
+        if let Some(fired) = fired {
+            tracing::warn!(
+                epoch = fired.epoch.map(|epoch| epoch.0),
+                reason = fired.why,
+                "the dead-man stopped the service"
+            );
+            node.handle_fenced(clock::now());
+        }
+        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, exit: None })
+    }
+
+    async fn run<S: Store, W: Wakes>(
+        mut self,
+        parts: &Parts<S, W>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), DriverError> {
+        let caller = Caller::new(parts, self.node.incarnation().clone());
+        let mut hooks = Hooks::new(&parts.cluster);
+        let mut open = FuturesUnordered::new();
+        let (serving, serving_seen) = watch::channel(false);
+        let mut checks = check::start(parts.cluster.checks.clone(), &serving_seen);
+        let mut health = checks.report();
+        self.take_health(&health.borrow_and_update());
+        let mut seen = tokio::time::interval(SEEN_EVERY);
+        loop {
+            while let Some(command) = self.node.poll_command() {
+                match self.carry_out(command, &mut hooks) {
+                    None => {}
+                    Some(call) => {
+                        let attempt = self.node.lease().map_or(Timing::DEFAULT, |lease| lease.timing);
+                        open.push(caller.perform(call, attempt.attempt_timeout()).boxed());
+                    }
+                }
+            }
+            serving.send_if_modified(|told| std::mem::replace(told, self.node.serving().is_some()) != *told);
+            if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty()) {
+                return match exit {
+                    Exit::Orderly => Ok(()),
+                    Exit::Usurped(how) => Err(DriverError::Usurped(how)),
+                };
+            }
+            let due = until(self.node.next_deadline());
+            tokio::select! {
+                Some(answer) = open.next() => self.take(answer),
+                (promoting, result) = hooks.finished() => self.take_hook(promoting, result),
+                result = due => {
+                    result.map_err(DriverError::Timer)?;
+                    self.node.handle_timer(clock::now());
+                }
+                Ok(()) = health.changed() => self.take_health(&health.borrow_and_update()),
+                Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts),
+                error = checks.ended() => return Err(error.into()),
+                _ = seen.tick(), if self.exit.is_none() => open.push(caller.look_at_metadata().boxed()),
+            }
+        }
+    }
+
+    /// Does at once what can be done at once; returns what has to be asked of the table or the bus.
+    fn carry_out(&mut self, command: Command, hooks: &mut Hooks) -> Option<Command> {
+        match command {
+            Command::Arm { epoch, valid_until } => {
+                let armed = match &mut self.dead_man {
+                    Some(dead_man) => dead_man.arm(epoch, valid_until).map_err(|error| run::chain(&error)),
+                    None => Err("strict mode needs `service` in this cluster's configuration: what to stop"
+                        .to_owned()),
+                };
+                self.guard_stands = armed.is_ok();
+                if let Err(reason) = armed {
+                    tracing::error!(
+                        epoch = epoch.0,
+                        reason,
+                        "no dead-man stands behind the service; it must not run"
+                    );
+                    self.node.handle_fenced(clock::now());
+                }
+            }
+            Command::Disarm => self.disarm(),
+            Command::Promote { epoch, guarded } => {
+                if guarded && !self.guard_stands {
+                    self.node.handle_promoted(clock::now(), HookOutcome::Failed);
+                    return None;
+                }
+                let addresses = self.addresses();
+                let dead_man = self.dead_man.as_mut().filter(|_| guarded);
+                if let Err(reason) = hooks.promote(epoch, addresses, dead_man) {
+                    tracing::error!(epoch = epoch.0, reason, "promote failed");
+                    self.node.handle_promoted(clock::now(), HookOutcome::Failed);
+                }
+            }
+            Command::Demote { epoch, reason } => hooks.demote(epoch, reason, self.addresses()),
+            Command::Persist(state) => {
+                if let Err(error) = self.state.write(&state) {
+                    // The next run finds older state or none, and then starts as after a boot: an outage, never a second holder.
+                    tracing::error!(reason = run::chain(&error), "state for the next run not kept");
+                }
+            }
+            Command::Exit(exit) => self.exit = Some(exit),
+            call => return Some(call),
+        }
+        None
+    }
+
+    fn disarm(&mut self) {
+        let Some(dead_man) = &mut self.dead_man else { return };
+        let disarmed = match dead_man.fired() {
+            Ok(Some(fired)) => {
+                tracing::warn!(
+                    reason = fired.why,
+                    outcome = fired.outcome,
+                    "the dead-man stopped the service"
+                );
+                dead_man.acknowledge_fired()
+            }
+            Ok(None) => dead_man.disarm(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = disarmed {
+            tracing::error!(reason = run::chain(&error), "the dead-man could not be disarmed");
+        }
+    }
+
+    fn take(&mut self, answer: Answer) {
+        let now = clock::now();
+        let epoch_before = self.node.lease().map(|lease| lease.epoch);
+        match answer {
+            Answer::Own(found) => self.node.handle_own(now, found),
+            Answer::Announced(outcome) => self.node.handle_announced(now, outcome),
+            Answer::Beat(outcome) => self.node.handle_beat(now, outcome),
+            Answer::Lease(found) => {
+                self.node.handle_lease(now, found);
+                notify::watchdog();
+            }
+            Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
+            Answer::Released(outcome) => self.node.handle_released(now, outcome),
+            Answer::Seen(seen) => self.node.handle_seen(seen),
+            Answer::Told => {}
+        }
+        let Some(lease) = self.node.lease() else { return };
+        if epoch_before != Some(lease.epoch) {
+            let holder =
+                lease.holder.as_ref().map_or_else(|| "nobody".to_owned(), |holder| lease.name_of(holder));
+            tracing::info!(epoch = lease.epoch.0, holder, "lease");
+        }
+        if !std::mem::replace(&mut self.ready, true) {
+            notify::ready();
+        }
+        self.tell_status();
+    }
+
+    fn take_hook(&mut self, promoting: bool, outcome: HookOutcome) {
+        let now = clock::now();
+        if promoting {
+            if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
+                tracing::warn!(reason = run::chain(&error), "the dead-man still names the promote hook");
+            }
+            self.node.handle_promoted(now, outcome);
+            if let Some(epoch) = self.node.serving() {
+                tracing::info!(epoch = epoch.0, "serving");
+            }
+        } else {
+            self.node.handle_demoted(now, outcome);
+        }
+        self.tell_status();
+    }
+
+    fn take_health(&mut self, report: &HealthReport) {
+        tracing::info!(health = ?report.health, reason = report.reason(), "health");
+        self.node.handle_health(clock::now(), report.health);
+    }
+
+    fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>) {
+        notify::stopping();
+        let shutdown = match parts.cluster.shutdown {
+            ConfiguredShutdown::Handover => Shutdown::Handover,
+            ConfiguredShutdown::Stay => Shutdown::Stay,
+        };
+        tracing::info!(reason = ?shutdown, "asked to end");
+        self.node.handle_shutdown(clock::now(), shutdown);
+    }
+
+    fn addresses(&self) -> Vec<std::net::Ipv4Addr> {
+        let addresses = self.node.lease().map(|lease| lease.resources.addresses.as_slice());
+        addresses.unwrap_or_default().iter().map(|address| address.public_ip).collect()
+    }
+
+    fn tell_status(&self) {
+        let Some(lease) = self.node.lease() else { return };
+        let role = if self.node.serving().is_some() { "serving" } else { "standby" };
+        notify::status(&format!("{}: {role}, epoch {}", lease.cluster, lease.epoch));
+    }
+}
+
+async fn until(due: Option<baton_protocol::time::BootTime>) -> std::io::Result<()> {
+    match due {
+        Some(due) => clock::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

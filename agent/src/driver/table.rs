@@ -1,0 +1,175 @@
+//! Calls to the table, the bus and the metadata service, each within its time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use baton_client::Bus;
+use baton_protocol::heartbeat::Heartbeat;
+use baton_protocol::ids::{Incarnation, InstanceArn};
+use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::node::Command;
+use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::wake::{SOURCE_AGENT, Wake, Why};
+use baton_store::{Start, Store};
+use tokio::time::timeout;
+
+use super::{DriverError, Parts};
+use crate::clock;
+
+/// Sends wakes.
+pub trait Wakes: Send + Sync {
+    /// Sends one wake. A failure is told and costs time only: the wake item goes another way, and it is repeated.
+    fn wake(&self, wake: &Wake) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+impl Wakes for Bus {
+    async fn wake(&self, wake: &Wake) -> Result<(), String> {
+        Self::wake(self, SOURCE_AGENT, wake).await.map_err(|failure| failure.to_string())
+    }
+}
+
+/// What came of a call.
+pub(super) enum Answer {
+    Own(Read<Option<Heartbeat>>),
+    Announced(Write<Option<Heartbeat>>),
+    Beat(Write<Option<Heartbeat>>),
+    Lease(Read<Option<Lease>>),
+    Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
+    Released(Write<Option<Heartbeat>>),
+    Seen(Vec<Ipv4Addr>),
+    Told,
+}
+
+/// Makes the calls of one run.
+pub(super) struct Caller<'a, S, W> {
+    parts: &'a Parts<S, W>,
+    incarnation: Incarnation,
+}
+
+/// A name for a run of the agent that no other run has.
+pub(super) fn new_incarnation() -> Result<Incarnation, DriverError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Incarnation::new(text).expect("32 hexadecimal digits are an incarnation"))
+}
+
+impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
+    pub(super) fn new(parts: &'a Parts<S, W>, incarnation: Incarnation) -> Self {
+        Self { parts, incarnation }
+    }
+
+    /// Carries out a command that is a call, and takes it for unknown when its time is over.
+    pub(super) async fn perform(&self, command: Command, attempt: Duration) -> Answer {
+        let Parts { store, instance, .. } = self.parts;
+        let cluster = &self.parts.cluster.name;
+        match command {
+            Command::ReadOwn => {
+                Answer::Own(told("read own", read(attempt, store.heartbeat(cluster, instance)).await))
+            }
+            Command::Announce { expected, validity_ms } => {
+                let start = Start {
+                    expected,
+                    incarnation: self.incarnation.clone(),
+                    boot_id: self.parts.boot_id.clone(),
+                    agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    validity_ms,
+                    at: clock::wall(),
+                };
+                Answer::Announced(write("announce", attempt, store.start(cluster, instance, &start)).await)
+            }
+            Command::Beat(beat) => {
+                if let Some(claim) = &beat.claim {
+                    tracing::info!(
+                        epoch = claim.epoch.0,
+                        holder = %claim.holder,
+                        seq = claim.seq.0,
+                        silent_ms = claim.silent_ms,
+                        "claim"
+                    );
+                }
+                Answer::Beat(write("beat", attempt, store.beat(cluster, instance, &beat)).await)
+            }
+            Command::ReadLease => {
+                Answer::Lease(told("read lease", read(attempt, store.lease(cluster)).await))
+            }
+            Command::ReadHeartbeats(instances) => {
+                let found = read(attempt, store.heartbeats(cluster, &instances)).await;
+                Answer::Heartbeats(told("read heartbeats", found))
+            }
+            Command::Release { epoch } => {
+                let released = store.release(cluster, instance, &self.incarnation, epoch);
+                let outcome = write("release", attempt, released).await;
+                tracing::info!(epoch = epoch.0, confirmed = outcome.is_ok(), "released");
+                Answer::Released(outcome)
+            }
+            Command::LeaveWake(why) => {
+                let left = timeout(attempt, store.leave_wake(cluster, instance, why, clock::wall())).await;
+                if !matches!(left, Ok(Ok(()))) {
+                    tracing::warn!(?why, reason = ?left, "no wake item was left; it is repeated");
+                }
+                Answer::Told
+            }
+            Command::Wake(why) => self.wake(why, attempt).await,
+            // Everything else is done by the driver itself and never comes here.
+            Command::Arm { .. }
+            | Command::Disarm
+            | Command::Promote { .. }
+            | Command::Demote { .. }
+            | Command::Persist(_)
+            | Command::Exit(_) => Answer::Told,
+        }
+    }
+
+    async fn wake(&self, why: Why, attempt: Duration) -> Answer {
+        let wake = Wake { cluster: self.parts.cluster.name.clone(), why, schema: SCHEMA };
+        let reason = match timeout(attempt, self.parts.wakes.wake(&wake)).await {
+            Ok(Ok(())) => return Answer::Told,
+            Ok(Err(reason)) => reason,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(?why, reason, "no wake was sent; the wake item goes another way");
+        Answer::Told
+    }
+
+    /// Asks the metadata service which addresses it shows. What it does not tell is not known, and not "none".
+    pub(super) async fn look_at_metadata(&self) -> Answer {
+        match self.parts.metadata.seen().await {
+            Ok(seen) => Answer::Seen(seen),
+            Err(error) => {
+                tracing::debug!(reason = %error, "the metadata service did not say which addresses are here");
+                Answer::Told
+            }
+        }
+    }
+}
+
+async fn read<T>(attempt: Duration, call: impl Future<Output = Read<T>>) -> Read<T> {
+    timeout(attempt, call).await.unwrap_or_else(|_| Err(out_of_time(attempt)))
+}
+
+async fn write<F: std::fmt::Debug>(
+    what: &str,
+    attempt: Duration,
+    call: impl Future<Output = Write<F>>,
+) -> Write<F> {
+    let outcome = timeout(attempt, call).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(WriteFailure::Failed(out_of_time(attempt))));
+    if let Err(failure) = &outcome {
+        tracing::warn!(call = what, reason = ?failure, "not confirmed");
+    }
+    outcome
+}
+
+fn told<T>(what: &str, found: Read<T>) -> Read<T> {
+    if let Err(failure) = &found {
+        tracing::warn!(call = what, reason = %failure, "no answer");
+    }
+    found
+}
+
+fn out_of_time(attempt: Duration) -> Failure {
+    Failure::Unknown(format!("no answer within {} ms", attempt.as_millis()))
+}

@@ -1,0 +1,260 @@
+//! Hooks: the operator's commands that start and stop the service.
+//!
+//! `promote` runs when the node becomes the holder, `demote` when it must serve no more. A hook is told the
+//! cluster, the epoch, the reason and the addresses in its environment, has a time limit, and gives back all
+//! that a person needs to see why it failed. What a failure means for the lease is not decided here.
+//!
+//! What a promote hook leaves running must not keep the hook's output open: the agent stops reading when the
+//! hook ends, and a process that writes to an output nobody reads is ended by the kernel.
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use baton_protocol::ids::{ClusterName, Epoch};
+use tokio::process::Command;
+
+use crate::command::{self, End, Finished};
+use crate::config;
+
+/// Which way a hook leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Start the service.
+    Promote,
+    /// Stop the service.
+    Demote,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Promote => "promote",
+            Self::Demote => "demote",
+        })
+    }
+}
+
+/// What a hook is told, each in a variable of its environment.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// `BATON_CLUSTER`.
+    pub cluster: ClusterName,
+    /// `BATON_EPOCH`.
+    pub epoch: Epoch,
+    /// `BATON_REASON`: one word or a short sentence.
+    pub reason: String,
+    /// `BATON_ADDRESSES`: the cluster's Elastic IPs, separated by commas.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// Why a hook could not be run to an end that says something.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The command did not start.
+    #[error("could not start the {direction} hook `{command}`; see that it exists and may be executed")]
+    Start {
+        /// The hook.
+        direction: Direction,
+        /// Its first word.
+        command: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The command was started and lost sight of; its group was killed.
+    #[error("lost sight of the {direction} hook; its process group was killed")]
+    Watch {
+        /// The hook.
+        direction: Direction,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How a hook went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookResult {
+    /// The hook.
+    pub direction: Direction,
+    /// How the command ended.
+    pub end: End,
+    /// How long it ran.
+    pub duration: Duration,
+    /// The last 4 KB of its output.
+    pub output: String,
+}
+
+impl HookResult {
+    /// Whether the hook did what it is for: exit code 0.
+    pub fn succeeded(&self) -> bool {
+        self.end == End::Exited(0)
+    }
+}
+
+impl fmt::Display for HookResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { direction, end, duration, .. } = self;
+        let ms = duration.as_millis();
+        match end {
+            End::Exited(0) => write!(f, "{direction} hook succeeded after {ms} ms"),
+            End::Exited(code) => write!(f, "{direction} hook failed with exit code {code} after {ms} ms"),
+            End::Signalled(signal) => {
+                write!(f, "{direction} hook was ended by signal {signal} after {ms} ms")
+            }
+            End::TimedOut { gone: true } => {
+                write!(f, "{direction} hook had not ended after {ms} ms and was killed with its group")
+            }
+            End::TimedOut { gone: false } => write!(
+                f,
+                "{direction} hook had not ended after {ms} ms, was killed with its group, and is still there"
+            ),
+        }
+    }
+}
+
+/// A running hook. Dropping it, or the future of [`Running::finish`], kills the hook's process group.
+#[derive(Debug)]
+pub struct Running {
+    direction: Direction,
+    command: command::Running,
+}
+
+/// Starts a hook; it runs from here on, up to its timeout.
+pub fn start(
+    direction: Direction,
+    hook: &config::Hook,
+    circumstances: &Circumstances,
+) -> Result<Running, HookError> {
+    let addresses: Vec<String> = circumstances.addresses.iter().map(ToString::to_string).collect();
+    let mut command = Command::new(&hook.command.program);
+    command
+        .args(&hook.command.arguments)
+        .current_dir("/")
+        .env("BATON_CLUSTER", circumstances.cluster.as_str())
+        .env("BATON_EPOCH", circumstances.epoch.to_string())
+        .env("BATON_REASON", &circumstances.reason)
+        .env("BATON_ADDRESSES", addresses.join(","));
+    let command = command::start(command, hook.timeout).map_err(|source| HookError::Start {
+        direction,
+        command: hook.command.program.display().to_string(),
+        source,
+    })?;
+    Ok(Running { direction, command })
+}
+
+impl Running {
+    /// The hook's process group, for the dead-man: a promote hook must not go on once validity has ended.
+    pub fn group(&self) -> i32 {
+        self.command.group()
+    }
+
+    /// Waits for the hook's end or its timeout.
+    pub async fn finish(self) -> Result<HookResult, HookError> {
+        let direction = self.direction;
+        let finished = self.command.finish().await;
+        let Finished { end, duration, output } =
+            finished.map_err(|source| HookError::Watch { direction, source })?;
+        Ok(HookResult { direction, end, duration, output })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::testing::{eventually, is_alive};
+
+    fn hook(script: &str, timeout_ms: u64) -> config::Hook {
+        let arguments = ["-c", script].map(str::to_owned).to_vec();
+        config::Hook {
+            command: config::CommandLine { program: "/bin/sh".into(), arguments },
+            timeout: Duration::from_millis(timeout_ms),
+        }
+    }
+
+    fn circumstances() -> Circumstances {
+        Circumstances {
+            cluster: ClusterName::new("orders").expect("valid"),
+            epoch: Epoch(7),
+            reason: "takeover".to_owned(),
+            addresses: vec![Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)],
+        }
+    }
+
+    async fn run(script: &str, timeout_ms: u64) -> HookResult {
+        let running = start(Direction::Promote, &hook(script, timeout_ms), &circumstances());
+        running.expect("started").finish().await.expect("watched")
+    }
+
+    #[tokio::test]
+    async fn a_hook_is_told_its_circumstances() {
+        let result = run("echo $BATON_CLUSTER $BATON_EPOCH $BATON_REASON $BATON_ADDRESSES; pwd", 5_000).await;
+        assert!(result.succeeded(), "{result}");
+        assert_eq!(result.output, "orders 7 takeover 192.0.2.1,192.0.2.2\n/");
+    }
+
+    #[tokio::test]
+    async fn a_failure_carries_the_exit_code_and_both_outputs() {
+        let result = run("echo one; echo two >&2; exit 3", 5_000).await;
+        assert_eq!(result.end, End::Exited(3));
+        assert_eq!(result.output, "one\ntwo");
+        assert!(result.to_string().starts_with("promote hook failed with exit code 3 after "), "{result}");
+    }
+
+    #[tokio::test]
+    async fn of_a_long_output_the_end_is_kept() {
+        let result = run("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done", 20_000).await;
+        assert!(result.output.len() <= 4096 && result.output.ends_with("line 2999"), "{}", result.output);
+    }
+
+    #[tokio::test]
+    async fn a_timeout_kills_the_children_too() {
+        let result = run("sleep 600 & echo $!; wait", 300).await;
+        assert_eq!(result.end, End::TimedOut { gone: true });
+        assert!(result.duration >= Duration::from_millis(300), "{result}");
+        let child: i32 = result.output.trim().parse().expect("an id");
+        eventually("the child is gone", || !is_alive(child)).await;
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_leaves_a_service_behind_ends_with_its_own_exit() {
+        let result = run("sleep 600 & echo $!", 20_000).await;
+        assert!(result.succeeded(), "{result}");
+        let service: i32 = result.output.trim().parse().expect("an id");
+        assert!(is_alive(service));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(service), nix::sys::signal::SIGKILL).expect("ours");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_kills_the_group_and_leaves_no_zombie() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("child");
+        let script = format!("sleep 600 & echo $! > {0}.next; mv {0}.next {0}; wait", path.display());
+        let running = start(Direction::Demote, &hook(&script, 600_000), &circumstances()).expect("started");
+        let group = running.group();
+        let finish = tokio::spawn(running.finish());
+        eventually("the hook's child runs", || path.exists()).await;
+        let child: i32 = std::fs::read_to_string(&path).expect("read").trim().parse().expect("an id");
+        finish.abort();
+        eventually("both are gone", || !is_alive(child)).await;
+        // The shell is a child of this process: its entry only goes away when it has been waited for.
+        eventually("nothing is left to reap", || !Path::new(&format!("/proc/{group}")).exists()).await;
+    }
+
+    #[tokio::test]
+    async fn a_missing_command_is_an_error_that_names_it() {
+        let mut missing = hook("", 1_000);
+        missing.command.program = "/nonexistent/promote".into();
+        let error = start(Direction::Promote, &missing, &circumstances()).expect_err("not there");
+        assert!(error.to_string().contains("`/nonexistent/promote`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_hook_ended_by_a_signal_says_which() {
+        assert_eq!(run("kill -9 $$", 5_000).await.end, End::Signalled(9));
+    }
+}

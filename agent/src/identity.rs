@@ -1,0 +1,263 @@
+//! Who this node is, by the word of the instance metadata service (IMDSv2).
+//!
+//! The instance's ARN is the node's key in the table, and IAM compares it with the one AWS itself puts into
+//! the request, so a wrong one here is refused there. The service is asked at the start, and for the public
+//! addresses again and again; it is never asked whether this node may serve.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use aws_config::imds::Client;
+use aws_config::imds::client::error::{BuildError, ImdsError, TokenError};
+use aws_config::provider_config::ProviderConfig;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use baton_protocol::ids::{IdError, InstanceArn, InstanceId};
+
+/// One try may take this long. The service is on the same machine, so it answers in milliseconds or not at
+/// all.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// All tries of one question.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tries of one question; the client waits between them, longer each time. Only answers of the class 5xx and
+/// 401 are tried again: silence is silence.
+const ATTEMPTS: u32 = 4;
+/// An instance has at most 15 network interfaces; more than this is not an answer of the service.
+const INTERFACES_MOST: usize = 64;
+
+/// This node, as AWS names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The instance's ARN.
+    pub instance: InstanceArn,
+    /// The region.
+    pub region: String,
+    /// The Availability Zone.
+    pub zone: String,
+}
+
+/// Why the metadata service has not said what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The endpoint in the environment is not one.
+    #[error("expected AWS_EC2_METADATA_SERVICE_ENDPOINT to be a URL such as `http://169.254.169.254`")]
+    Endpoint(#[source] BuildError),
+    /// No connection.
+    #[error(
+        "could not reach the instance metadata service while asking for `{path}`; see that this is an EC2 \
+         instance and that no firewall or route keeps 169.254.169.254 away"
+    )]
+    Unreachable {
+        /// What was asked for.
+        path: String,
+        /// The client's reason.
+        #[source]
+        source: Box<ImdsError>,
+    },
+    /// A connection, and silence.
+    #[error(
+        "the instance metadata service did not answer in time while asking for `{path}`; in a container or a \
+         network namespace, raise the hop limit: \
+         `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`"
+    )]
+    Silent {
+        /// What was asked for.
+        path: String,
+        /// The client's reason.
+        #[source]
+        source: Box<ImdsError>,
+    },
+    /// A refusal.
+    #[error(
+        "the instance metadata service is disabled for this instance; enable it: \
+         `aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required`"
+    )]
+    Disabled {
+        /// The client's reason.
+        #[source]
+        source: Box<ImdsError>,
+    },
+    /// An answer without what was asked for.
+    #[error("the instance metadata service has nothing at `{path}`")]
+    Missing {
+        /// What was asked for.
+        path: String,
+    },
+    /// Another status.
+    #[error("the instance metadata service answered `{path}` with status {status}")]
+    Status {
+        /// What was asked for.
+        path: String,
+        /// The status.
+        status: u16,
+    },
+    /// Something the client cannot make sense of.
+    #[error("the instance metadata service's answer for `{path}` could not be used")]
+    Unusable {
+        /// What was asked for.
+        path: String,
+        /// The client's reason.
+        #[source]
+        source: Box<ImdsError>,
+    },
+    /// An answer that is not what it should be.
+    #[error("expected {expected} from the instance metadata service at `{path}`, found `{found}`")]
+    Malformed {
+        /// What was asked for.
+        path: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is, cut to 80 characters.
+        found: String,
+    },
+    /// The parts do not make an ARN.
+    #[error("the instance metadata service's answers do not make an instance's ARN")]
+    Arn(#[from] IdError),
+}
+
+/// A client of the metadata service. It keeps its session token and renews it in time.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    client: Client,
+}
+
+impl Metadata {
+    /// A client of the service at the standard address, or at `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    pub fn from_env() -> Self {
+        Self { client: Self::builder().build() }
+    }
+
+    /// A client of the service at this URL.
+    pub fn at(endpoint: &str) -> Result<Self, IdentityError> {
+        let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
+            error.downcast::<BuildError>().map_or_else(
+                |other| Self::malformed("AWS_EC2_METADATA_SERVICE_ENDPOINT", "a URL", &other.to_string()),
+                |error| IdentityError::Endpoint(*error),
+            )
+        };
+        Ok(Self { client: Self::builder().endpoint(endpoint).map_err(refused)?.build() })
+    }
+
+    fn builder() -> aws_config::imds::client::Builder {
+        // The service speaks plain HTTP on a link that never leaves the machine, so no TLS is set up for it.
+        let http = aws_smithy_http_client::Builder::new().build_http();
+        Client::builder()
+            .configure(&ProviderConfig::without_region().with_http_client(http))
+            .max_attempts(ATTEMPTS)
+            .connect_timeout(ATTEMPT_TIMEOUT)
+            .read_timeout(ATTEMPT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(QUESTION_TIMEOUT)
+    }
+
+    /// Who this node is.
+    pub async fn identity(&self) -> Result<Identity, IdentityError> {
+        let id = InstanceId::new(self.get("meta-data/instance-id").await?)?;
+        let region = self.get("meta-data/placement/region").await?;
+        let zone = self.get("meta-data/placement/availability-zone").await?;
+        let partition = self.get("meta-data/services/partition").await?;
+        let account = self.account().await?;
+        Ok(Identity { instance: InstanceArn::of(&partition, &region, &account, &id)?, region, zone })
+    }
+
+    /// The public IPv4 addresses that the service shows on this instance, in order. Elastic IPs among them:
+    /// an address that was moved away disappears here without a call to EC2.
+    pub async fn seen(&self) -> Result<Vec<Ipv4Addr>, IdentityError> {
+        const MACS: &str = "meta-data/network/interfaces/macs/";
+        let listed = self.get(MACS).await?;
+        let mut seen = BTreeSet::new();
+        for mac in listed.lines().take(INTERFACES_MOST) {
+            let mac = mac.trim_end_matches('/');
+            let path = format!("{MACS}{mac}/public-ipv4s");
+            if mac.is_empty() || !mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+                return Err(Self::malformed(MACS, "the addresses of network interfaces", mac));
+            }
+            let text = match self.get(&path).await {
+                Ok(text) => text,
+                // An interface without a public address has no such page.
+                Err(IdentityError::Missing { .. }) => continue,
+                Err(other) => return Err(other),
+            };
+            for line in text.lines() {
+                let address = line.trim().parse();
+                seen.insert(address.map_err(|_| Self::malformed(&path, "IPv4 addresses", line))?);
+            }
+        }
+        Ok(seen.into_iter().collect())
+    }
+
+    async fn account(&self) -> Result<String, IdentityError> {
+        #[derive(serde::Deserialize)]
+        struct Document {
+            #[serde(rename = "accountId")]
+            account: String,
+        }
+        const PATH: &str = "dynamic/instance-identity/document";
+        let text = self.get(PATH).await?;
+        let document: Result<Document, _> = serde_json::from_str(&text);
+        let refused = |_| Self::malformed(PATH, "JSON with the text `accountId`", &text);
+        Ok(document.map_err(refused)?.account)
+    }
+
+    async fn get(&self, path: &str) -> Result<String, IdentityError> {
+        match self.client.get(format!("/latest/{path}")).await {
+            Ok(text) => Ok(String::from(text)),
+            Err(error) => Err(classify(path, error)),
+        }
+    }
+
+    fn malformed(path: &str, expected: &'static str, found: &str) -> IdentityError {
+        let found = found.chars().take(80).collect();
+        IdentityError::Malformed { path: path.to_owned(), expected, found }
+    }
+}
+
+fn classify(path: &str, error: ImdsError) -> IdentityError {
+    let path = path.to_owned();
+    match &error {
+        ImdsError::ErrorResponse(response) => match response.response().status().as_u16() {
+            404 => IdentityError::Missing { path },
+            403 => IdentityError::Disabled { source: Box::new(error) },
+            status => IdentityError::Status { path, status },
+        },
+        ImdsError::FailedToLoadToken(context) if context.is_dispatch_failure() => {
+            unreachable_or_silent(path, error)
+        }
+        ImdsError::FailedToLoadToken(_) => {
+            let source = std::error::Error::source(&error);
+            match source.and_then(|source| source.downcast_ref::<SdkError<TokenError, HttpResponse>>()) {
+                Some(SdkError::TimeoutError(_)) => IdentityError::Silent { path, source: Box::new(error) },
+                Some(SdkError::ServiceError(service)) if service.raw().status().as_u16() == 403 => {
+                    IdentityError::Disabled { source: Box::new(error) }
+                }
+                _ => IdentityError::Unusable { path, source: Box::new(error) },
+            }
+        }
+        ImdsError::IoError(_) => IdentityError::Silent { path, source: Box::new(error) },
+        _ => unreachable_or_silent(path, error),
+    }
+}
+
+/// A connector that gave up: in time, or because its time was up.
+fn unreachable_or_silent(path: String, error: ImdsError) -> IdentityError {
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    let mut dispatch = false;
+    while let Some(at) = cause {
+        let connector = at.downcast_ref::<aws_smithy_runtime_api::client::result::ConnectorError>();
+        if let Some(connector) = connector {
+            if connector.is_timeout() {
+                return IdentityError::Silent { path, source: Box::new(error) };
+            }
+            dispatch = true;
+        }
+        cause = at.source();
+    }
+    let token = matches!(&error, ImdsError::FailedToLoadToken(context) if context.is_dispatch_failure());
+    let source = Box::new(error);
+    if dispatch || token {
+        IdentityError::Unreachable { path, source }
+    } else {
+        IdentityError::Unusable { path, source }
+    }
+}

@@ -1,0 +1,166 @@
+//! From a checked configuration to a running agent: log, runtime, identity, one driver per cluster, until the
+//! end.
+//!
+//! SIGTERM and SIGINT end the agent in order, each cluster by its own `shutdown`. Any other end of a driver
+//! ends the whole agent at once: the services stay under their dead-men, and the run that systemd starts a
+//! second later adopts them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use baton_client::{Bus, Limits, Place, SdkConfig};
+use baton_store::DynamoStore;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::config::Config;
+use crate::driver::{self, DriverError, Parts};
+use crate::identity::{Identity, Metadata};
+use crate::{file, log, notify};
+
+/// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
+/// attempt timeout that comes with the lease; this only keeps the client's own limit out of their way.
+const CALLS: Limits = Limits { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
+
+/// What all drivers share.
+struct Surroundings {
+    identity: Identity,
+    metadata: Metadata,
+    sdk: SdkConfig,
+    boot_id: String,
+}
+
+/// Runs the agent until it ends. A failure ends it with 1: systemd starts it again, a second later.
+pub fn run(config: Config) -> ExitCode {
+    if let Err(error) = log::init() {
+        return fail_early(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail_early(&error),
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(reason = %chain(&*error), "the agent ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    // First of all, so that a signal during the start is not a death without order.
+    let mut signals = Signals::new()?;
+    notify::status("asking the instance metadata service who this node is");
+    let surroundings = tokio::select! {
+        surroundings = surroundings(&config) => surroundings?,
+        () = signals.end() => return Ok(()),
+    };
+    let Identity { instance, region, zone } = &surroundings.identity;
+    tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
+    let (stop, stopping) = watch::channel(false);
+    let mut drivers = start(config, &surroundings, &stopping);
+    loop {
+        // Cancel-safe: a driver's end stays in the set until it is taken, a signal in its stream.
+        tokio::select! {
+            ended = drivers.join_next() => match ended {
+                Some(ended) => ended??,
+                None => return Ok(()),
+            },
+            () = signals.end() => {
+                stop.send_replace(true);
+            }
+        }
+    }
+}
+
+/// Starts a driver for each cluster. Dropping the set ends them where they stand.
+fn start(
+    config: Config,
+    surroundings: &Surroundings,
+    stopping: &watch::Receiver<bool>,
+) -> JoinSet<Result<(), DriverError>> {
+    let Config { table, bus, clusters, .. } = config;
+    let mut drivers = JoinSet::new();
+    for cluster in clusters {
+        let span = log::span(&cluster.name, &surroundings.identity.instance);
+        let parts = Parts {
+            instance: surroundings.identity.instance.clone(),
+            cluster,
+            store: DynamoStore::new(&surroundings.sdk, table.clone()),
+            wakes: Bus::new(&surroundings.sdk, bus.clone()),
+            metadata: surroundings.metadata.clone(),
+            boot_id: surroundings.boot_id.clone(),
+        };
+        drivers.spawn(driver::drive(parts, stopping.clone()).instrument(span));
+    }
+    drivers
+}
+
+async fn surroundings(config: &Config) -> Result<Surroundings, Failure> {
+    let metadata = Metadata::from_env();
+    let identity = metadata.identity().await?;
+    let region = config.region.clone().unwrap_or_else(|| identity.region.clone());
+    for cluster in &config.clusters {
+        file::make_directory(&cluster.directory)?;
+    }
+    let place = Place { profile: None, region: Some(region) };
+    let sdk = baton_client::load_at(CALLS, &place).await;
+    Ok(Surroundings { identity, metadata, sdk, boot_id: file::boot_id()? })
+}
+
+/// The signals that mean something to the agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves when the agent is asked to end. Cancel-safe.
+    async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => tracing::warn!(
+                    reason = "SIGHUP",
+                    "the configuration is read at the start only: restart the agent to change it"
+                ),
+            }
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Before there is a log, standard error is all there is.
+fn fail_early(error: &dyn std::error::Error) -> ExitCode {
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("baton-agent: {}\n", chain(error)).as_bytes(),
+    );
+    ExitCode::FAILURE
+}
