@@ -1,0 +1,255 @@
+//! Route tables: what they say, and the two calls that point a destination at an interface.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, Route as Row, RouteState, RouteTable};
+use baton_protocol::ec2::{CloudFailure, Effect, RouteSeen, RouteTarget};
+use baton_protocol::ids::{InterfaceId, RouteTableId};
+use baton_protocol::resource::{Destination, Route};
+use futures_util::future::try_join_all;
+
+use super::{asked_for, filters, optional, pages, text};
+use crate::error::{failure, unreadable};
+
+const DESCRIBE: &str = "DescribeRouteTables";
+
+/// The largest page EC2 gives of route tables.
+const PAGE: i32 = 100;
+
+/// What these tables say.
+pub(super) async fn tables(
+    client: &Client,
+    ids: &[RouteTableId],
+) -> Result<BTreeMap<RouteTableId, Vec<RouteSeen>>, CloudFailure> {
+    let mut seen = BTreeMap::new();
+    let rows =
+        try_join_all(filters("route-table-id", ids).into_iter().map(|filter| described(client, filter)));
+    for row in rows.await?.into_iter().flatten() {
+        if let Some(id) = asked_for(DESCRIBE, ids, row.route_table_id()) {
+            let mut routes = Vec::new();
+            for route in row.routes() {
+                routes.extend(route_seen(&id, route)?);
+            }
+            seen.insert(id, routes);
+        }
+    }
+    Ok(seen)
+}
+
+async fn described(client: &Client, filter: Filter) -> Result<Vec<RouteTable>, CloudFailure> {
+    let pages = pages!(DESCRIBE, client.describe_route_tables().filters(filter), PAGE);
+    Ok(pages.into_iter().flat_map(|page| page.route_tables.unwrap_or_default()).collect())
+}
+
+fn route_seen(table: &RouteTableId, row: &Row) -> Result<Option<RouteSeen>, CloudFailure> {
+    let Some(cidr) = text(row.destination_cidr_block()).or_else(|| text(row.destination_ipv6_cidr_block()))
+    else {
+        // A route to a prefix list is nothing that can be declared, so it is none of ours.
+        return Ok(None);
+    };
+    let destination = match Destination::new(cidr) {
+        Ok(destination) => destination,
+        // At worst a declared route looks missing, and creating it is refused because it exists.
+        Err(error) => {
+            tracing::warn!(action = DESCRIBE, %table, %error, "a route has no readable destination; left out");
+            return Ok(None);
+        }
+    };
+    let target = match optional(DESCRIBE, "the interface of a route", row.network_interface_id())? {
+        Some(interface) => RouteTarget::Interface(interface),
+        None => RouteTarget::Other(other_target(row).unwrap_or("none").to_owned()),
+    };
+    Ok(Some(RouteSeen { destination, target, blackhole: row.state() == Some(&RouteState::Blackhole) }))
+}
+
+/// What a route goes through that is not an interface. EC2 fills one of these.
+fn other_target(row: &Row) -> Option<&str> {
+    [
+        row.gateway_id(),
+        row.nat_gateway_id(),
+        row.transit_gateway_id(),
+        row.vpc_peering_connection_id(),
+        row.egress_only_internet_gateway_id(),
+        row.local_gateway_id(),
+        row.carrier_gateway_id(),
+        row.core_network_arn(),
+        row.odb_network_arn(),
+        row.instance_id(),
+        row.ip_address(),
+    ]
+    .into_iter()
+    .find_map(text)
+}
+
+/// Points an existing route at an interface.
+pub(super) async fn replace(
+    client: &Client,
+    route: &Route,
+    to: &InterfaceId,
+) -> Result<Effect, CloudFailure> {
+    let (v4, v6) = by_family(&route.destination);
+    client
+        .replace_route()
+        .route_table_id(route.table.as_str())
+        .set_destination_cidr_block(v4)
+        .set_destination_ipv6_cidr_block(v6)
+        .network_interface_id(to.as_str())
+        .send()
+        .await
+        .map(|_| Effect::Done)
+        .map_err(|error| failure("ReplaceRoute", error))
+}
+
+/// Makes a route that is missing.
+pub(super) async fn create(client: &Client, route: &Route, to: &InterfaceId) -> Result<Effect, CloudFailure> {
+    const ACTION: &str = "CreateRoute";
+    let (v4, v6) = by_family(&route.destination);
+    let answer = client
+        .create_route()
+        .route_table_id(route.table.as_str())
+        .set_destination_cidr_block(v4)
+        .set_destination_ipv6_cidr_block(v6)
+        .network_interface_id(to.as_str())
+        .send()
+        .await
+        .map_err(|error| failure(ACTION, error))?;
+    match answer.r#return() {
+        Some(false) => Err(unreadable(ACTION, "`false`, and no error")),
+        _ => Ok(Effect::Done),
+    }
+}
+
+/// EC2 has one parameter for each family of addresses.
+fn by_family(destination: &Destination) -> (Option<String>, Option<String>) {
+    let text = Some(destination.to_string());
+    if destination.is_ipv4() { (text, None) } else { (None, text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ec2::canned::{Canned, error_body};
+
+    const TABLE: &str = "rtb-0123456789abcdef0";
+    const INTERFACE: &str = "eni-0123456789abcdef0";
+
+    fn table() -> RouteTableId {
+        RouteTableId::new(TABLE).expect("valid")
+    }
+
+    fn interface() -> InterfaceId {
+        InterfaceId::new(INTERFACE).expect("valid")
+    }
+
+    fn route(destination: &str) -> Route {
+        Route { table: table(), destination: Destination::new(destination).expect("valid") }
+    }
+
+    fn body(routes: &str, next: &str) -> String {
+        format!(
+            "<DescribeRouteTablesResponse><routeTableSet><item><routeTableId>{TABLE}</routeTableId>\
+             <routeSet>{routes}</routeSet></item></routeTableSet>{next}</DescribeRouteTablesResponse>"
+        )
+    }
+
+    #[tokio::test]
+    async fn routes_of_every_kind_are_read_and_foreign_kinds_left_out() {
+        let routes = format!(
+            "<item><destinationCidrBlock>10.0.0.0/16</destinationCidrBlock><gatewayId>local</gatewayId>\
+             <state>active</state></item>\
+             <item><destinationCidrBlock>10.9.0.1/32</destinationCidrBlock>\
+             <instanceId>i-0123456789abcdef0</instanceId>\
+             <networkInterfaceId>{INTERFACE}</networkInterfaceId><state>blackhole</state></item>\
+             <item><destinationIpv6CidrBlock>::/0</destinationIpv6CidrBlock>\
+             <egressOnlyInternetGatewayId>eigw-1</egressOnlyInternetGatewayId><state>active</state></item>\
+             <item><destinationPrefixListId>pl-1</destinationPrefixListId><gatewayId>vpce-1</gatewayId></item>\
+             <item><destinationCidrBlock>10.9.0.1/8</destinationCidrBlock><gatewayId>igw-1</gatewayId></item>\
+             <item><destinationCidrBlock>10.8.0.0/16</destinationCidrBlock><state>blackhole</state></item>"
+        );
+        let canned = Canned::answers([(200, body(&routes, ""))]);
+        let seen = tables(&canned.client(), &[table()]).await.expect("readable");
+        let expected = |destination: &str, target, blackhole| RouteSeen {
+            destination: Destination::new(destination).expect("valid"),
+            target,
+            blackhole,
+        };
+        assert_eq!(
+            seen[&table()],
+            [
+                expected("10.0.0.0/16", RouteTarget::Other("local".into()), false),
+                expected("10.9.0.1/32", RouteTarget::Interface(interface()), true),
+                expected("::/0", RouteTarget::Other("eigw-1".into()), false),
+                expected("10.8.0.0/16", RouteTarget::Other("none".into()), true),
+            ]
+        );
+        let request = &canned.requests()[0];
+        assert_eq!((&*request["Filter.1.Name"], &*request["Filter.1.Value.1"]), ("route-table-id", TABLE));
+        assert_eq!(request["MaxResults"], "100");
+    }
+
+    #[tokio::test]
+    async fn a_route_through_an_unreadable_interface_is_unknown() {
+        let routes = "<item><destinationCidrBlock>10.9.0.1/32</destinationCidrBlock>\
+             <networkInterfaceId>nonsense</networkInterfaceId></item>";
+        let canned = Canned::answers([(200, body(routes, ""))]);
+        let seen = tables(&canned.client(), &[table()]).await;
+        assert!(matches!(seen, Err(CloudFailure::Unknown(_))), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn pages_are_followed_and_end_at_a_bound() {
+        let next = |token: usize| format!("<nextToken>{token}</nextToken>");
+        let canned = Canned::answers([(200, body("", &next(1))), (200, body("", ""))]);
+        assert!(tables(&canned.client(), &[table()]).await.is_ok());
+        assert_eq!(canned.requests()[1]["NextToken"], "1");
+
+        let canned = Canned::answers((0..50).map(|page| (200, body("", &next(page)))));
+        let seen = tables(&canned.client(), &[table()]).await;
+        assert!(matches!(seen, Err(CloudFailure::Unknown(_))), "{seen:?}");
+        assert!(canned.requests().len() <= super::super::PAGES + 1);
+    }
+
+    #[tokio::test]
+    async fn a_destination_goes_into_the_parameter_of_its_family() {
+        let answer = || (200, "<CreateRouteResponse><return>true</return></CreateRouteResponse>".to_owned());
+        for (destination, given, absent) in [
+            ("10.9.0.1/32", "DestinationCidrBlock", "DestinationIpv6CidrBlock"),
+            ("2001:db8::/56", "DestinationIpv6CidrBlock", "DestinationCidrBlock"),
+        ] {
+            let canned = Canned::answers([answer(), answer()]);
+            let client = canned.client();
+            replace(&client, &route(destination), &interface()).await.expect("applied");
+            create(&client, &route(destination), &interface()).await.expect("applied");
+            for (request, action) in canned.requests().iter().zip(["ReplaceRoute", "CreateRoute"]) {
+                assert_eq!(request["Action"], action);
+                assert_eq!(request[given], destination);
+                assert!(!request.contains_key(absent));
+                assert_eq!((&*request["RouteTableId"], &*request["NetworkInterfaceId"]), (TABLE, INTERFACE));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_and_an_existing_route_are_told_from_refusals() {
+        let missing = error_body("InvalidParameterValue", "There is no route defined for '10.9.0.1/32'.");
+        let canned = Canned::answers([(400, missing.clone()), (400, missing)]);
+        let client = canned.client();
+        let route = route("10.9.0.1/32");
+        assert_eq!(replace(&client, &route, &interface()).await, Err(CloudFailure::RouteMissing));
+        let created = create(&client, &route, &interface()).await;
+        assert!(matches!(created, Err(CloudFailure::Refused(_))), "{created:?}");
+
+        let exists = error_body("RouteAlreadyExists", "The route identified by 10.9.0.1/32 already exists.");
+        let canned = Canned::answers([(400, exists)]);
+        assert_eq!(create(&canned.client(), &route, &interface()).await, Err(CloudFailure::RouteExists));
+    }
+
+    #[tokio::test]
+    async fn a_route_that_was_not_made_although_nothing_was_wrong_is_unknown() {
+        let answer = "<CreateRouteResponse><return>false</return></CreateRouteResponse>".to_owned();
+        let canned = Canned::answers([(200, answer)]);
+        let created = create(&canned.client(), &route("10.9.0.1/32"), &interface()).await;
+        assert!(matches!(created, Err(CloudFailure::Unknown(_))), "{created:?}");
+    }
+}

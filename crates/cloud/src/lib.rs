@@ -1,0 +1,70 @@
+//! EC2 as Baton uses it: looks that change nothing and calls that do, and a twin in memory.
+//!
+//! [`Cloud`] has two implementations that one conformance body keeps equal where the real server can be asked:
+//! [`Ec2Cloud`], which ships, and [`MemoryCloud`], which also models what test servers do not: a terminated instance
+//! frees its address, routes become black holes, calls are throttled, answers are lost or stale, calls land late.
+//! Which call to make, and when, is decided in `baton_protocol`; nothing here retries.
+
+mod ec2;
+mod error;
+pub mod memory;
+pub mod permission;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::Ipv4Addr;
+
+use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
+use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId};
+use baton_protocol::resource::Destination;
+
+pub use ec2::Ec2Cloud;
+pub use memory::MemoryCloud;
+
+/// An instance as EC2 describes it; what a registration is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceSeen {
+    /// Its ARN, made from the reservation's owner.
+    pub arn: InstanceArn,
+    /// Its state.
+    pub state: InstanceState,
+    /// The id of its Availability Zone, or the zone's name where EC2 gives no id.
+    pub zone: String,
+    /// Its VPC; empty where EC2 names none, as for an instance that is terminated.
+    pub vpc: String,
+    /// Its interfaces by device index, each with its private addresses, the primary first.
+    pub interfaces: Vec<InterfaceOnInstance>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// An interface of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceOnInstance {
+    /// The interface.
+    pub id: InterfaceId,
+    /// 0 for the primary one.
+    pub device_index: i32,
+    /// Its private IPv4 addresses, the primary first.
+    pub private_ips: Vec<Ipv4Addr>,
+    /// Whether EC2 drops packets that are not addressed from or to the interface itself.
+    pub source_dest_check: bool,
+}
+
+/// Everything Baton asks of EC2.
+pub trait Cloud: Send + Sync {
+    /// Asks EC2 a question.
+    fn look(&self, look: &Look) -> impl Future<Output = Result<Sight, CloudFailure>> + Send;
+
+    /// Asks EC2 for a change.
+    fn call(&self, call: &Call) -> impl Future<Output = Result<Effect, CloudFailure>> + Send;
+
+    /// Describes instances; those EC2 does not know are absent.
+    fn instances(
+        &self,
+        ids: &[InstanceId],
+    ) -> impl Future<Output = Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure>> + Send;
+
+    /// The networks of a VPC.
+    fn vpc_networks(&self, vpc: &str) -> impl Future<Output = Result<Vec<Destination>, CloudFailure>> + Send;
+}

@@ -1,0 +1,231 @@
+//! [`MemoryCloud`]: EC2 in memory, deterministic, with the faults of the real one as data.
+//!
+//! It keeps to what AWS documents where test servers do not: an address that arrives at a taken seat evicts whoever sat
+//! there, a terminated instance frees its addresses, a route through a lost interface is a black hole. It has no clock,
+//! no randomness and no tasks of its own: the same calls in the same order give the same ids, answers and log.
+//! Handles are cheap clones of one world; a handle with a name ([`MemoryCloud::named`]) shows in the log who asked.
+
+mod build;
+mod fault;
+mod log;
+mod world;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
+use baton_protocol::ids::InstanceId;
+use baton_protocol::resource::Destination;
+
+use crate::permission::{bare, call_action, look_action};
+use crate::{Cloud, InstanceSeen};
+use fault::FaultTable;
+use world::World;
+
+pub use build::MemoryNode;
+pub use fault::{Fault, Trouble};
+pub use log::{Answer, Asked, Entry, Landed};
+pub use world::SamePlace;
+
+/// How many former states of the world are kept for stale looks.
+const REMEMBERED: usize = 64;
+
+/// A handle to a world of EC2 in memory.
+#[derive(Debug, Clone)]
+pub struct MemoryCloud {
+    state: Arc<Mutex<State>>,
+    caller: Arc<str>,
+}
+
+/// Everything that the handles of one world share.
+#[derive(Debug, Default)]
+struct State {
+    world: World,
+    /// Former states, the latest first.
+    past: VecDeque<World>,
+    faults: FaultTable,
+    parked: VecDeque<(Arc<str>, Call)>,
+    log: Vec<Entry>,
+}
+
+impl State {
+    /// Changes the world, and remembers how it was.
+    fn mutate<T>(&mut self, change: impl FnOnce(&mut World) -> T) -> T {
+        let before = self.world.clone();
+        let result = change(&mut self.world);
+        if before != self.world {
+            self.past.push_front(before);
+            self.past.truncate(REMEMBERED);
+        }
+        result
+    }
+
+    /// The world as it was `mutations` changes ago, or as far back as is remembered.
+    fn as_of(&self, mutations: usize) -> &World {
+        match mutations.min(self.past.len()) {
+            0 => &self.world,
+            back => &self.past[back - 1],
+        }
+    }
+
+    /// Answers a question, from the present or the past or not at all.
+    fn answer<T>(
+        &mut self,
+        caller: &str,
+        action: &'static str,
+        subjects: &[String],
+        answer: impl FnOnce(&World) -> Result<T, CloudFailure>,
+    ) -> Result<T, CloudFailure> {
+        match self.faults.strike(caller, action, subjects) {
+            None => answer(&self.world),
+            Some(Trouble::Stale(mutations)) => answer(self.as_of(mutations)),
+            Some(trouble) => Err(trouble.failure(action)),
+        }
+    }
+
+    /// Carries out a change, or does not, and says what the caller learns of it.
+    fn carry_out(&mut self, caller: &Arc<str>, call: &Call) -> (Result<Effect, CloudFailure>, bool) {
+        let action = bare(call_action(call));
+        match self.faults.strike(caller, action, &log::subjects_of_call(call)) {
+            None => {
+                let answer = self.mutate(|world| world.apply(call));
+                let applied = answer.is_ok();
+                (answer, applied)
+            }
+            Some(trouble @ Trouble::FailUnknownAfter) => {
+                let applied = self.mutate(|world| world.apply(call)).is_ok();
+                (Err(trouble.failure(action)), applied)
+            }
+            Some(trouble @ Trouble::LandLate) => {
+                self.parked.push_back((Arc::clone(caller), call.clone()));
+                (Err(trouble.failure(action)), false)
+            }
+            Some(trouble) => (Err(trouble.failure(action)), false),
+        }
+    }
+
+    fn note(&mut self, caller: &Arc<str>, asked: Asked, answer: Answer, applied: bool) {
+        let number = self.log.len();
+        self.log.push(Entry { number, caller: caller.to_string(), asked, answer, applied });
+    }
+}
+
+impl Default for MemoryCloud {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryCloud {
+    /// An empty world.
+    pub fn new() -> Self {
+        Self { state: Arc::default(), caller: Arc::from("anybody") }
+    }
+
+    /// Another handle to the same world, whose looks and calls are logged under this name.
+    pub fn named(&self, caller: &str) -> Self {
+        Self { state: Arc::clone(&self.state), caller: Arc::from(caller) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that failed while it held the world says more than a poisoned mutex would.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- faults ---
+
+    /// Adds a fault. Of several that fit a look or call, the one added first strikes.
+    pub fn fail(&self, fault: Fault) {
+        self.state().faults.add(fault);
+    }
+
+    /// Takes every fault away. Parked calls stay parked.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Calls that will land late: who made them, in the order they were made.
+    pub fn parked(&self) -> Vec<(String, Call)> {
+        self.state().parked.iter().map(|(caller, call)| (caller.to_string(), call.clone())).collect()
+    }
+
+    /// Lands every parked call, oldest first.
+    pub fn land(&self) -> Vec<Landed> {
+        std::iter::from_fn(|| self.land_nth(0)).collect()
+    }
+
+    /// Lands one parked call by its place in [`Self::parked`], so that calls may land out of order.
+    pub fn land_nth(&self, place: usize) -> Option<Landed> {
+        let mut state = self.state();
+        let (caller, call) = state.parked.remove(place)?;
+        let outcome = state.mutate(|world| world.apply(&call));
+        let applied = outcome.is_ok();
+        state.note(&caller, Asked::Landing(call.clone()), Answer::Call(outcome.clone()), applied);
+        Some(Landed { caller: caller.to_string(), call, outcome })
+    }
+
+    // --- the log ---
+
+    /// Every look, call and landing so far, in order.
+    pub fn log(&self) -> Vec<Entry> {
+        self.state().log.clone()
+    }
+
+    /// The calls so far, in order, by whomever, with what their callers were told.
+    pub fn calls(&self) -> Vec<(Call, Result<Effect, CloudFailure>)> {
+        let calls =
+            self.state().log.clone().into_iter().filter_map(|entry| match (entry.asked, entry.answer) {
+                (Asked::Call(call), Answer::Call(answer)) => Some((call, answer)),
+                _ => None,
+            });
+        calls.collect()
+    }
+
+    /// Forgets the log.
+    pub fn clear_log(&self) {
+        self.state().log.clear();
+    }
+}
+
+impl Cloud for MemoryCloud {
+    async fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
+        let mut state = self.state();
+        let action = bare(look_action(look));
+        let subjects = log::subjects_of_look(look);
+        let answer = state.answer(&self.caller, action, &subjects, |world| Ok(world.sight(look)));
+        state.note(&self.caller, Asked::Look(look.clone()), Answer::Look(answer.clone()), false);
+        answer
+    }
+
+    async fn call(&self, call: &Call) -> Result<Effect, CloudFailure> {
+        let mut state = self.state();
+        let (answer, applied) = state.carry_out(&self.caller, call);
+        state.note(&self.caller, Asked::Call(call.clone()), Answer::Call(answer.clone()), applied);
+        answer
+    }
+
+    async fn instances(
+        &self,
+        ids: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
+        let mut state = self.state();
+        let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let answer =
+            state.answer(&self.caller, "DescribeInstances", &subjects, |world| Ok(world.instances_seen(ids)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::Instances(ids.to_vec()), Answer::Description(told), false);
+        answer
+    }
+
+    async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {
+        let mut state = self.state();
+        let answer =
+            state.answer(&self.caller, "DescribeVpcs", &[vpc.to_owned()], |world| world.networks(vpc));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::VpcNetworks(vpc.to_owned()), Answer::Description(told), false);
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests;

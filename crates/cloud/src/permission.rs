@@ -1,0 +1,120 @@
+//! The IAM actions behind each question and change, so that a test can hold the templates to exactly these.
+//!
+//! [`Call::action`] names a call as EC2 does; here everything carries the `ec2:` that a policy needs.
+
+use baton_protocol::ec2::{Call, Look};
+
+/// What the looks need. None of them can be limited to a resource by IAM.
+pub const LOOK_ACTIONS: &[&str] = &[
+    "ec2:DescribeAddresses",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRouteTables",
+];
+
+/// What the calls need; each can be limited to tagged resources.
+pub const CALL_ACTIONS: &[&str] = &[
+    "ec2:AssociateAddress",
+    "ec2:CreateRoute",
+    "ec2:DisassociateAddress",
+    "ec2:ModifyNetworkInterfaceAttribute",
+    "ec2:ReplaceRoute",
+];
+
+/// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`] and
+/// [`crate::Cloud::vpc_networks`].
+pub const REGISTRATION_ACTIONS: &[&str] = &["ec2:DescribeInstances", "ec2:DescribeVpcs"];
+
+/// Every action this crate can ask for, in order, each once.
+pub const ACTIONS: &[&str] = &[
+    "ec2:AssociateAddress",
+    "ec2:CreateRoute",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeVpcs",
+    "ec2:DisassociateAddress",
+    "ec2:ModifyNetworkInterfaceAttribute",
+    "ec2:ReplaceRoute",
+];
+
+/// The action a look needs.
+pub fn look_action(look: &Look) -> &'static str {
+    match look {
+        Look::Addresses(_) | Look::Seats(_) => "ec2:DescribeAddresses",
+        Look::Tables(_) => "ec2:DescribeRouteTables",
+        Look::Interfaces(_) => "ec2:DescribeNetworkInterfaces",
+        Look::Instance(_) => "ec2:DescribeInstances",
+    }
+}
+
+/// The action a call needs.
+pub fn call_action(call: &Call) -> &'static str {
+    match call {
+        Call::Disassociate { .. } => "ec2:DisassociateAddress",
+        Call::Associate { .. } => "ec2:AssociateAddress",
+        Call::ReplaceRoute { .. } => "ec2:ReplaceRoute",
+        Call::CreateRoute { .. } => "ec2:CreateRoute",
+        Call::DisableSourceDestCheck { .. } => "ec2:ModifyNetworkInterfaceAttribute",
+    }
+}
+
+/// An action without its `ec2:`, as EC2 and error messages name it.
+pub(crate) fn bare(action: &'static str) -> &'static str {
+    action.strip_prefix("ec2:").unwrap_or(action)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use baton_protocol::ids::{AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId};
+    use baton_protocol::resource::{Destination, Placement, Route};
+
+    use super::*;
+
+    fn every_look() -> Vec<Look> {
+        vec![
+            Look::Addresses(vec![]),
+            Look::Seats(vec![]),
+            Look::Tables(vec![]),
+            Look::Interfaces(vec![]),
+            Look::Instance(InstanceId::new("i-01234567").expect("valid")),
+        ]
+    }
+
+    fn every_call() -> Vec<Call> {
+        let allocation = AllocationId::new("eipalloc-01234567").expect("valid");
+        let association = AssociationId::new("eipassoc-01234567").expect("valid");
+        let interface = InterfaceId::new("eni-01234567").expect("valid");
+        let table = RouteTableId::new("rtb-01234567").expect("valid");
+        let route = Route { table, destination: Destination::new("10.9.0.1/32").expect("valid") };
+        let placement = Placement { interface: interface.clone(), private_ip: [10, 0, 0, 1].into() };
+        vec![
+            Call::Disassociate { allocation: allocation.clone(), association },
+            Call::Associate { allocation, placement },
+            Call::ReplaceRoute { route: route.clone(), interface: interface.clone() },
+            Call::CreateRoute { route, interface: interface.clone() },
+            Call::DisableSourceDestCheck { interface },
+        ]
+    }
+
+    #[test]
+    fn the_lists_are_what_the_looks_and_calls_need_and_nothing_more() {
+        let looks: BTreeSet<_> = every_look().iter().map(look_action).collect();
+        assert_eq!(looks, LOOK_ACTIONS.iter().copied().collect());
+        let calls: BTreeSet<_> = every_call().iter().map(call_action).collect();
+        assert_eq!(calls, CALL_ACTIONS.iter().copied().collect());
+        let all: BTreeSet<_> =
+            [LOOK_ACTIONS, CALL_ACTIONS, REGISTRATION_ACTIONS].concat().into_iter().collect();
+        assert_eq!(ACTIONS, all.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_call_has_the_same_name_for_ec2_and_for_iam() {
+        for call in every_call() {
+            assert_eq!(bare(call_action(&call)), call.action());
+        }
+    }
+}

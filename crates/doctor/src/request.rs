@@ -1,0 +1,97 @@
+//! What a request must say, whatever the world looks like.
+
+use std::collections::BTreeSet;
+
+use crate::finding::{Finding, Requirement, Severity};
+use crate::world::Wanted;
+
+/// The most nodes of a cluster.
+pub const MOST_NODES: usize = 20;
+/// The most Elastic IPs of a cluster.
+pub const MOST_ADDRESSES: usize = 50;
+/// The most route tables of a cluster.
+pub const MOST_TABLES: usize = 50;
+/// The most routes of a cluster, over all its tables.
+pub const MOST_ROUTES: usize = 200;
+
+pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
+    if wanted.nodes.len() < 2 {
+        findings.push(violation(
+            Requirement::TwoNodes,
+            format!(
+                "{} has {}, expected at least 2 nodes",
+                wanted.cluster,
+                count(wanted.nodes.len(), "node")
+            ),
+            "there is nobody to take over",
+            "add a node in another Availability Zone",
+        ));
+    }
+    if wanted.addresses.is_empty() && wanted.routes.is_empty() {
+        findings.push(violation(
+            Requirement::SomethingToMove,
+            format!("{} has neither an Elastic IP nor a route", wanted.cluster),
+            "there is nothing to keep in service",
+            "add an allocation id to Addresses or a destination to Routes",
+        ));
+    }
+    bounds(wanted, findings);
+    let twice = |what: &str, id: &dyn std::fmt::Display, requirement| {
+        violation(
+            requirement,
+            format!("{what} {id} is named twice"),
+            "each entry stands for a thing of its own",
+            "name it once",
+        )
+    };
+    for node in repeated(wanted.nodes.iter().map(|node| &node.node)) {
+        findings.push(twice("the node", node, Requirement::NodesDiffer));
+    }
+    for instance in repeated(wanted.nodes.iter().map(|node| &node.instance)) {
+        findings.push(twice("the instance", instance, Requirement::NodesDiffer));
+    }
+    for allocation in repeated(wanted.addresses.iter()) {
+        findings.push(twice("the Elastic IP", allocation, Requirement::ResourcesDiffer));
+    }
+    for route in repeated(wanted.routes.iter()) {
+        let route = format!("{} in {}", route.destination, route.table);
+        findings.push(twice("the route", &route, Requirement::ResourcesDiffer));
+    }
+}
+
+fn bounds(wanted: &Wanted, findings: &mut Vec<Finding>) {
+    let tables: BTreeSet<_> = wanted.routes.iter().map(|route| &route.table).collect();
+    for (found, most, what) in [
+        (wanted.nodes.len(), MOST_NODES, "nodes"),
+        (wanted.addresses.len(), MOST_ADDRESSES, "Elastic IPs"),
+        (tables.len(), MOST_TABLES, "route tables"),
+        (wanted.routes.len(), MOST_ROUTES, "routes"),
+    ] {
+        if found > most {
+            findings.push(violation(
+                Requirement::Bounds,
+                format!("{} has {found} {what}, expected at most {most}", wanted.cluster),
+                "one invocation must be able to move everything",
+                "split it into several clusters",
+            ));
+        }
+    }
+}
+
+/// What comes more than once, each once.
+fn repeated<'a, T: Ord>(all: impl Iterator<Item = &'a T>) -> BTreeSet<&'a T> {
+    let mut seen = BTreeSet::new();
+    all.filter(|item| !seen.insert(*item)).collect()
+}
+
+pub(crate) fn count(number: usize, what: &str) -> String {
+    match number {
+        0 => format!("no {what}"),
+        1 => format!("one {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+pub(crate) fn violation(id: Requirement, what: String, why: &str, remedy: impl Into<String>) -> Finding {
+    Finding { id, severity: Severity::Violation, what, why: why.to_owned(), remedy: remedy.into() }
+}

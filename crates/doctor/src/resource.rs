@@ -1,0 +1,188 @@
+//! What addresses and routes must be: there, nobody else's, and movable to every node.
+
+use std::collections::BTreeSet;
+
+use baton_protocol::ec2::{RouteSeen, RouteTarget};
+use baton_protocol::ids::{InterfaceId, RouteTableId};
+use baton_protocol::resource::{Destination, Placement, Route};
+
+use crate::finding::{Finding, Requirement, Severity};
+use crate::request::violation;
+use crate::world::{PrimaryInterface, World};
+
+pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
+    addresses(world, findings);
+    seats(world, findings);
+    tables(world, findings);
+    destinations(world, findings);
+    neighbours(world, findings);
+}
+
+fn primaries(world: &World) -> impl Iterator<Item = &PrimaryInterface> {
+    let instances = world.instances.known();
+    let found = move |node: &crate::world::WantedNode| instances?.get(&node.instance)?.primary.as_ref();
+    world.wanted.nodes.iter().filter_map(found)
+}
+
+fn interfaces(world: &World) -> BTreeSet<&InterfaceId> {
+    primaries(world).map(|primary| &primary.id).collect()
+}
+
+fn addresses(world: &World, findings: &mut Vec<Finding>) {
+    let Some(seen) = world.addresses.known() else { return };
+    let own = interfaces(world);
+    for allocation in &world.wanted.addresses {
+        let Some(address) = seen.get(allocation) else {
+            findings.push(violation(
+                Requirement::AddressExists,
+                format!("the Elastic IP {allocation} does not exist in this account and region"),
+                "an address that is not there cannot be moved",
+                "allocate one, or correct the allocation id",
+            ));
+            continue;
+        };
+        let elsewhere = match &address.association {
+            None => None,
+            Some((_, Some(place))) if own.contains(&place.interface) => None,
+            Some((_, Some(place))) => Some(place.interface.to_string()),
+            Some((association, None)) => Some(association.to_string()),
+        };
+        if let Some(place) = elsewhere.filter(|_| world.instances.known().is_some()) {
+            findings.push(Finding {
+                id: Requirement::AddressAtNode,
+                severity: Severity::Warning,
+                what: format!("{} ({allocation}) is at {place}, which is no node's", address.public_ip),
+                why: "the first grant takes it away from there".to_owned(),
+                remedy: "see that nothing depends on it there".to_owned(),
+            });
+        }
+    }
+}
+
+/// EC2 silently takes away whatever sits on a private address when another Elastic IP is associated with it.
+fn seats(world: &World, findings: &mut Vec<Finding>) {
+    let Some(seats) = world.seats.known() else { return };
+    let targets: BTreeSet<Placement> =
+        primaries(world).flat_map(|primary| primary.seats(world.wanted.addresses.len())).collect();
+    for seat in seats {
+        if targets.contains(&seat.placement) && !world.wanted.addresses.contains(&seat.allocation) {
+            let place = &seat.placement;
+            findings.push(violation(
+                Requirement::SeatFree,
+                format!("{} on {} carries {}", place.private_ip, place.interface, seat.allocation),
+                "an Elastic IP of the cluster goes there, and none is ever evicted",
+                "move that Elastic IP to another private address, or take it into the cluster",
+            ));
+        }
+    }
+}
+
+fn tables(world: &World, findings: &mut Vec<Finding>) {
+    let Some(seen) = world.tables.known() else { return };
+    let wanted: BTreeSet<&RouteTableId> = world.wanted.routes.iter().map(|route| &route.table).collect();
+    for table in wanted {
+        match seen.get(table) {
+            None => findings.push(violation(
+                Requirement::TableExists,
+                format!("the route table {table} does not exist in this account and region"),
+                "a route needs its table",
+                "correct the route table id, or take it out",
+            )),
+            Some(routes) if is_foreign(world, routes) => findings.push(violation(
+                Requirement::TableInVpc,
+                format!("the route table {table} holds no local route to a network of the nodes' VPC"),
+                "a route leads to an interface of its own VPC only",
+                "name a route table of the nodes' VPC",
+            )),
+            Some(routes) => {
+                for route in world.wanted.routes.iter().filter(|route| route.table == *table) {
+                    findings.extend(present(world, route, routes));
+                }
+            }
+        }
+    }
+}
+
+/// A table says nothing of its VPC, but it holds a route to each of its VPC's networks, which cannot be deleted.
+fn is_foreign(world: &World, routes: &[RouteSeen]) -> bool {
+    let Some(networks) = world.networks.known() else { return false };
+    !networks.is_empty() && !routes.iter().any(|route| networks.contains(&route.destination))
+}
+
+fn present(world: &World, route: &Route, routes: &[RouteSeen]) -> Option<Finding> {
+    let named = format!("{} in {}", route.destination, route.table);
+    let Some(seen) = routes.iter().find(|seen| seen.destination == route.destination) else {
+        return Some(Finding {
+            id: Requirement::RoutePresent,
+            severity: Severity::Info,
+            what: format!("there is no route to {named}"),
+            why: "the first grant makes it".to_owned(),
+            remedy: "nothing needs doing".to_owned(),
+        });
+    };
+    let elsewhere = match &seen.target {
+        RouteTarget::Interface(interface) if interfaces(world).contains(interface) => return None,
+        RouteTarget::Interface(interface) => interface.to_string(),
+        RouteTarget::Other(other) => other.clone(),
+    };
+    world.instances.known()?;
+    Some(Finding {
+        id: Requirement::RouteAtNode,
+        severity: Severity::Warning,
+        what: format!("the route to {named} leads to {elsewhere}, which is no node's"),
+        why: "the first grant turns it to the holder".to_owned(),
+        remedy: "see that nothing depends on it as it is".to_owned(),
+    })
+}
+
+/// Inside the VPC its own local routes come first. A wider destination, a default route above all, is allowed: the local
+/// routes are more specific, so it leads to the holder what is not the VPC's.
+fn destinations(world: &World, findings: &mut Vec<Finding>) {
+    let Some(networks) = world.networks.known() else { return };
+    let wanted: BTreeSet<Destination> = world.wanted.routes.iter().map(|route| route.destination).collect();
+    for destination in wanted {
+        if let Some(network) = networks.iter().find(|network| lies_within(&destination, network)) {
+            findings.push(violation(
+                Requirement::DestinationOutside,
+                format!("the destination {destination} lies within {network}, a network of the VPC"),
+                "EC2 delivers addresses of the VPC by itself and to no other interface",
+                "choose a destination outside the VPC's networks",
+            ));
+        }
+    }
+}
+
+fn lies_within(inner: &Destination, outer: &Destination) -> bool {
+    inner.overlaps(outer) && prefix(inner) >= prefix(outer)
+}
+
+/// The length of the prefix. The notation is the one thing every destination shows of itself.
+fn prefix(network: &Destination) -> u8 {
+    network.to_string().rsplit('/').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// Two clusters with one resource take it from each other for ever.
+fn neighbours(world: &World, findings: &mut Vec<Finding>) {
+    let Some(neighbours) = world.neighbours.known() else { return };
+    let seats: BTreeSet<Placement> =
+        primaries(world).flat_map(|primary| primary.seats(world.wanted.addresses.len())).collect();
+    for other in neighbours.iter().filter(|other| other.cluster != world.wanted.cluster) {
+        let mut shared: BTreeSet<String> = BTreeSet::new();
+        shared.extend(
+            world.wanted.addresses.iter().filter(|id| other.addresses.contains(id)).map(ToString::to_string),
+        );
+        shared.extend(
+            seats.intersection(&other.seats).map(|seat| format!("{} on {}", seat.private_ip, seat.interface)),
+        );
+        let routes = world.wanted.routes.iter().filter(|route| other.routes.contains(route));
+        shared.extend(routes.map(|route| format!("{} in {}", route.destination, route.table)));
+        for what in shared {
+            findings.push(violation(
+                Requirement::Unshared,
+                format!("{what} belongs to the cluster {}", other.cluster),
+                "two clusters would take it from each other",
+                "give each cluster its own, or retire the other cluster first",
+            ));
+        }
+    }
+}

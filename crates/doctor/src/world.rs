@@ -1,0 +1,117 @@
+//! What was asked for and what was seen, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat};
+use baton_protocol::ids::{AllocationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId};
+use baton_protocol::resource::{Destination, Placement, Route};
+
+/// The answer to a question, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen<T> {
+    /// It was read.
+    Known(T),
+    /// It could not be read, for this reason.
+    Unknown(String),
+    /// It was not asked for, since what the question depends on was not there.
+    Unasked,
+}
+
+impl<T> Seen<T> {
+    /// What was read.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(found) => Some(found),
+            Self::Unknown(_) | Self::Unasked => None,
+        }
+    }
+}
+
+/// A node as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedNode {
+    /// Its name.
+    pub node: NodeName,
+    /// Its instance.
+    pub instance: InstanceId,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The nodes.
+    pub nodes: Vec<WantedNode>,
+    /// The Elastic IPs. Number `k` goes to the private address number `k` of the holder's primary interface.
+    pub addresses: Vec<AllocationId>,
+    /// The routes.
+    pub routes: Vec<Route>,
+}
+
+/// An instance, as far as requirements go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceFacts {
+    /// Its state.
+    pub state: InstanceState,
+    /// The id of its Availability Zone.
+    pub zone: String,
+    /// Its VPC; empty where EC2 names none.
+    pub vpc: String,
+    /// Whether it carries the tag [`crate::TAG`].
+    pub tagged: bool,
+    /// Its interface with device index 0, if it is attached.
+    pub primary: Option<PrimaryInterface>,
+}
+
+/// The interface of an instance with device index 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrimaryInterface {
+    /// The interface.
+    pub id: InterfaceId,
+    /// Its private IPv4 addresses, the primary first.
+    pub private_ips: Vec<Ipv4Addr>,
+}
+
+impl PrimaryInterface {
+    /// Where so many Elastic IPs would sit.
+    pub fn seats(&self, addresses: usize) -> impl Iterator<Item = Placement> + '_ {
+        let seat = |ip: &Ipv4Addr| Placement { interface: self.id.clone(), private_ip: *ip };
+        self.private_ips.iter().take(addresses).map(seat)
+    }
+}
+
+/// Another registered cluster, and what it calls its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its Elastic IPs.
+    pub addresses: BTreeSet<AllocationId>,
+    /// Where they may sit, on any of its nodes.
+    pub seats: BTreeSet<Placement>,
+    /// Its routes.
+    pub routes: BTreeSet<Route>,
+}
+
+/// What was asked for, and everything that was seen about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct World {
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// The instances that are members of the cluster already.
+    pub members: BTreeSet<InstanceId>,
+    /// The wanted instances; those EC2 does not know are absent.
+    pub instances: Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    /// The networks of the VPC, or VPCs, that the instances are in.
+    pub networks: Seen<Vec<Destination>>,
+    /// The wanted Elastic IPs; those EC2 does not know are absent.
+    pub addresses: Seen<BTreeMap<AllocationId, AddressSeen>>,
+    /// Every Elastic IP on the primary interfaces of the wanted instances.
+    pub seats: Seen<Vec<Seat>>,
+    /// The wanted route tables; those EC2 does not know are absent.
+    pub tables: Seen<BTreeMap<RouteTableId, Vec<RouteSeen>>>,
+    /// The other clusters that are not retired.
+    pub neighbours: Seen<Vec<Neighbour>>,
+}

@@ -1,0 +1,51 @@
+//! An operator's write. It touches the attributes that an operator's policy allows and no others, not even in its
+//! conditions.
+
+use baton_protocol::lease::Lease;
+use baton_protocol::outcome::{Failure, Write, WriteFailure};
+use baton_protocol::request::Request;
+
+use super::DynamoStore;
+use super::action::Action;
+use crate::error::Cancelled;
+use crate::item::{attribute, read_request, write_request};
+use crate::key::Key;
+use crate::wish::{Carried, carried, is_same};
+use crate::{Store, condition};
+
+impl DynamoStore {
+    pub(super) async fn put_request(&self, request: &Request) -> Write<Option<Lease>> {
+        let lease = lease_action(request)?.only_if(condition::EXISTS);
+        let row = Action::update(Key::request(&request.cluster, &request.id), "SET #request = :request")
+            .only_if(condition::ABSENT)
+            .value(":request", write_request(request)?);
+        match self.transact(&[lease, row]).await {
+            Ok(()) => Ok(()),
+            Err(Cancelled::Failed(failure)) => Err(WriteFailure::Failed(failure)),
+            Err(Cancelled::Refused(lost)) => {
+                if lost.iter().any(|(number, _)| *number == 0) {
+                    return Err(WriteFailure::Refused(None));
+                }
+                let standing = lost.into_iter().find_map(|(_, found)| found).map(read_request).transpose()?;
+                if standing.is_some_and(|standing| is_same(&standing, request)) {
+                    return Ok(());
+                }
+                // The id is another request's. The lease did not refuse and so was not returned.
+                Err(WriteFailure::Refused(self.lease(&request.cluster).await?))
+            }
+        }
+    }
+}
+
+fn lease_action(request: &Request) -> Result<Action, Failure> {
+    let key = Key::lease(&request.cluster);
+    Ok(match carried(request) {
+        Carried::Intent(intent) => {
+            Action::update(key, "SET #intent = :intent").value(":intent", attribute(&intent)?)
+        }
+        Carried::Paused(pause) => {
+            Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
+        }
+        Carried::Resumed => Action::update(key, "REMOVE #paused"),
+    })
+}

@@ -1,0 +1,247 @@
+//! The record of every cluster, kept in DynamoDB, and its twin in memory.
+//!
+//! [`Store`] is the whole of what Baton does with the table. It has two implementations that one conformance body keeps
+//! equal: [`DynamoStore`], which ships, and [`MemoryStore`], which the simulator and tests drive. Every write is
+//! conditional, and every outcome is told apart: done, refused with what was found, conflict, throttled, denied,
+//! missing, unknown. No method retries; whoever calls knows whether and when to ask again.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "a refused write hands over the lease it found, by value, once per call to the table; that costs nothing \
+              beside the call, and a box would be in the way of everyone who looks at it"
+)]
+
+pub mod condition;
+mod dynamo;
+mod error;
+mod item;
+pub mod key;
+mod memory;
+mod registration;
+mod superseded;
+mod wish;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use baton_protocol::grant::{Committed, Grant};
+use baton_protocol::heartbeat::{Beat, Heartbeat};
+use baton_protocol::history::Event;
+use baton_protocol::ids::{
+    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InstanceId, RegistrationUid,
+    RequestId,
+};
+use baton_protocol::lease::{Lease, Member, Mode};
+use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::request::Request;
+use baton_protocol::resource::{Observed, Resources};
+use baton_protocol::time::WallTime;
+use baton_protocol::timing::Timing;
+use baton_protocol::wake::Why;
+
+pub use dynamo::DynamoStore;
+pub use memory::MemoryStore;
+
+/// A new run of an agent, announced by compare-and-swap on the incarnation that was read before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The incarnation found by a strong read; none: there was no item.
+    pub expected: Option<Incarnation>,
+    /// The incarnation of the new run.
+    pub incarnation: Incarnation,
+    /// Of the current boot.
+    pub boot_id: String,
+    /// The version of the agent.
+    pub agent_version: String,
+    /// TTL, as for a heartbeat.
+    pub validity_ms: u64,
+    /// When.
+    pub at: WallTime,
+}
+
+/// What the registrar accepted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Registration {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Of this registration.
+    pub uid: RegistrationUid,
+    /// What a node does when it cannot confirm its lease.
+    pub mode: Mode,
+    /// The time budget.
+    pub timing: Timing,
+    /// The nodes.
+    pub members: Vec<Member>,
+    /// What must be at the holder.
+    pub resources: Resources,
+    /// When.
+    pub at: WallTime,
+    /// The row of the history that is written with it.
+    pub event: Event,
+}
+
+/// What the completion of a move records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The epoch whose resources were all seen at its holder; the condition of the write.
+    pub epoch: Epoch,
+    /// What was seen.
+    pub observed: Observed,
+    /// When to look once more; none: that look has been taken.
+    pub verify_at: Option<WallTime>,
+}
+
+/// A row of the directory of clusters, by which the sweeper and events about instances find them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The instances of its members.
+    pub instances: Vec<InstanceId>,
+}
+
+/// Everything Baton does with the table.
+pub trait Store: Send + Sync {
+    // --- strongly consistent reads ---
+
+    /// The lease; `None` where there is none, which says nothing about who may serve.
+    fn lease(&self, cluster: &ClusterName) -> impl Future<Output = Read<Option<Lease>>> + Send;
+
+    /// One node's heartbeat.
+    fn heartbeat(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+    ) -> impl Future<Output = Read<Option<Heartbeat>>> + Send;
+
+    /// The heartbeats of several nodes; those that have none are absent. All or nothing: a partial answer is a failure.
+    fn heartbeats(
+        &self,
+        cluster: &ClusterName,
+        instances: &[InstanceArn],
+    ) -> impl Future<Output = Read<BTreeMap<InstanceArn, Heartbeat>>> + Send;
+
+    /// The history, newest first, at most `limit` rows.
+    fn history(&self, cluster: &ClusterName, limit: usize) -> impl Future<Output = Read<Vec<Event>>> + Send;
+
+    /// The operators' requests, newest first, at most `limit`.
+    fn requests(
+        &self,
+        cluster: &ClusterName,
+        limit: usize,
+    ) -> impl Future<Output = Read<Vec<Request>>> + Send;
+
+    /// Every cluster that is not retired.
+    fn clusters(&self) -> impl Future<Output = Read<Vec<Entry>>> + Send;
+
+    // --- an agent's writes, to its own item only ---
+
+    /// Announces a new run. Makes the item where there is none. Refused with what was found if another run came between.
+    fn start(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        start: &Start,
+    ) -> impl Future<Output = Write<Option<Heartbeat>>> + Send;
+
+    /// W: writes a heartbeat if the incarnation is still the writer's and the number is larger than the stored one.
+    fn beat(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        beat: &Beat,
+    ) -> impl Future<Output = Write<Option<Heartbeat>>> + Send;
+
+    /// Swears never to serve `epoch` or an earlier one again, if the incarnation is still the writer's. A smaller epoch
+    /// than the stored one changes nothing and is done.
+    fn release(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        incarnation: &Incarnation,
+        epoch: Epoch,
+    ) -> impl Future<Output = Write<Option<Heartbeat>>> + Send;
+
+    /// Leaves a wake item, which the table's stream turns into an invocation of the arbiter.
+    fn leave_wake(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        why: Why,
+        at: WallTime,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    // --- the arbiter's writes ---
+
+    /// Commits a grant in one transaction.
+    fn commit(&self, grant: &Grant) -> impl Future<Output = Result<Committed, Failure>> + Send;
+
+    /// Records that an address got a new association at `epoch` although it was in place, if the epoch is still current.
+    fn record_rotation(
+        &self,
+        cluster: &ClusterName,
+        epoch: Epoch,
+        allocation: &AllocationId,
+        association: &AssociationId,
+    ) -> impl Future<Output = Write<Option<Lease>>> + Send;
+
+    /// Records a completed move, if its epoch is still current.
+    fn record_moved(
+        &self,
+        cluster: &ClusterName,
+        moved: &Moved,
+    ) -> impl Future<Output = Write<Option<Lease>>> + Send;
+
+    /// Appends a row to the history. A row that is there already is done.
+    fn append(&self, event: &Event) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Records what became of a request. Refused where there is no such request.
+    fn answer(
+        &self,
+        cluster: &ClusterName,
+        request: &RequestId,
+        answer: &str,
+    ) -> impl Future<Output = Write<()>> + Send;
+
+    // --- operators' writes ---
+
+    /// Writes a request and the lease's `intent` or `paused` that carries it, in one transaction. Refused with what was
+    /// found where there is no lease or the request's id is taken.
+    fn ask(&self, request: &Request) -> impl Future<Output = Write<Option<Lease>>> + Send;
+
+    // --- the registrar's writes ---
+
+    /// Registers a cluster: makes its lease, or takes up a retired one at its next epoch with its last holder. A repeat of
+    /// the same registration (equal uid) is done. Refused with what was found where another registration is active.
+    fn register(&self, registration: &Registration) -> impl Future<Output = Write<Option<Lease>>> + Send;
+
+    /// Changes a registration, if its uid is still the registered one and its holder is still `holder`.
+    fn reconfigure(
+        &self,
+        registration: &Registration,
+        holder: Option<&InstanceArn>,
+    ) -> impl Future<Output = Write<Option<Lease>>> + Send;
+
+    /// Retires a registration, if its uid is still the registered one. The lease stays; addresses stay.
+    fn retire(
+        &self,
+        cluster: &ClusterName,
+        uid: &RegistrationUid,
+        event: &Event,
+    ) -> impl Future<Output = Write<Option<Lease>>> + Send;
+}
+
+/// DynamoDB reads at most so many items at once, so a cluster has at most so many nodes.
+const LARGEST_BATCH: usize = 100;
+
+fn refuse_too_many(items: usize) -> Result<(), Failure> {
+    if items <= LARGEST_BATCH {
+        return Ok(());
+    }
+    Err(Failure::Invalid(format!("expected at most {LARGEST_BATCH} items in one read, found {items}")))
+}
+
+/// Whether an outcome says that nothing was applied.
+pub fn was_not_applied<F>(outcome: &Write<F>) -> bool {
+    !matches!(outcome, Ok(()) | Err(WriteFailure::Failed(Failure::Unknown(_))))
+}

@@ -1,0 +1,179 @@
+//! The store's twin in memory, for the simulator and for tests: the same outcomes, at once, in a fixed order.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_protocol::grant::{Committed, Grant};
+use baton_protocol::heartbeat::{Beat, Heartbeat};
+use baton_protocol::history::Event;
+use baton_protocol::ids::{
+    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
+};
+use baton_protocol::lease::Lease;
+use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::request::Request;
+use baton_protocol::time::WallTime;
+use baton_protocol::wake::Why;
+
+use crate::{Entry, Moved, Registration, Start, Store};
+use table::Table;
+
+/// The record in memory. Clones are handles of the same record; every future it returns is ready when first polled.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    table: Arc<Mutex<Table>>,
+}
+
+impl MemoryStore {
+    /// An empty record.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The clusters the table's stream would have woken the arbiter for since this was last asked: those with a new wake
+    /// item or request.
+    pub fn take_woken(&self) -> BTreeSet<ClusterName> {
+        std::mem::take(&mut self.table().woken)
+    }
+
+    /// Loses a heartbeat item, as an operator's hand or a restored table would.
+    pub fn lose_heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) {
+        self.table().heartbeats.remove(&(cluster.clone(), instance.clone()));
+    }
+
+    /// No write leaves the table half done, so a panic elsewhere while it was held spoils nothing.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
+        Ok(self.table().leases.get(cluster).cloned())
+    }
+
+    async fn heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) -> Read<Option<Heartbeat>> {
+        Ok(self.table().heartbeats.get(&(cluster.clone(), instance.clone())).cloned())
+    }
+
+    async fn heartbeats(
+        &self,
+        cluster: &ClusterName,
+        instances: &[InstanceArn],
+    ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
+        let once: BTreeSet<_> = instances.iter().collect();
+        crate::refuse_too_many(once.len())?;
+        let table = self.table();
+        let found =
+            |instance: &InstanceArn| table.heartbeats.get(&(cluster.clone(), instance.clone())).cloned();
+        Ok(once.into_iter().filter_map(|instance| Some((instance.clone(), found(instance)?))).collect())
+    }
+
+    async fn history(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Event>> {
+        let table = self.table();
+        let rows = table.history.get(cluster).into_iter().flat_map(|rows| rows.values().rev());
+        Ok(rows.take(limit).cloned().collect())
+    }
+
+    async fn requests(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Request>> {
+        let table = self.table();
+        let rows = table.requests.get(cluster).into_iter().flat_map(|rows| rows.values().rev());
+        Ok(rows.take(limit).cloned().collect())
+    }
+
+    async fn clusters(&self) -> Read<Vec<Entry>> {
+        Ok(self.table().directory.values().cloned().collect())
+    }
+
+    async fn start(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        start: &Start,
+    ) -> Write<Option<Heartbeat>> {
+        self.table().start(cluster, instance, start)
+    }
+
+    async fn beat(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        beat: &Beat,
+    ) -> Write<Option<Heartbeat>> {
+        self.table().beat(cluster, instance, beat)
+    }
+
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        incarnation: &Incarnation,
+        epoch: Epoch,
+    ) -> Write<Option<Heartbeat>> {
+        self.table().release(cluster, instance, incarnation, epoch)
+    }
+
+    async fn leave_wake(
+        &self,
+        cluster: &ClusterName,
+        _instance: &InstanceArn,
+        _why: Why,
+        _at: WallTime,
+    ) -> Result<(), Failure> {
+        self.table().woken.insert(cluster.clone());
+        Ok(())
+    }
+
+    async fn commit(&self, grant: &Grant) -> Result<Committed, Failure> {
+        self.table().commit(grant)
+    }
+
+    async fn record_rotation(
+        &self,
+        cluster: &ClusterName,
+        epoch: Epoch,
+        allocation: &AllocationId,
+        association: &AssociationId,
+    ) -> Write<Option<Lease>> {
+        self.table().record_rotation(cluster, epoch, allocation, association)
+    }
+
+    async fn record_moved(&self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {
+        self.table().record_moved(cluster, moved)
+    }
+
+    async fn append(&self, event: &Event) -> Result<(), Failure> {
+        self.table().append(event)
+    }
+
+    async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
+        self.table().answer(cluster, request, answer)
+    }
+
+    async fn ask(&self, request: &Request) -> Write<Option<Lease>> {
+        self.table().ask(request)
+    }
+
+    async fn register(&self, registration: &Registration) -> Write<Option<Lease>> {
+        self.table().register(registration)
+    }
+
+    async fn reconfigure(
+        &self,
+        registration: &Registration,
+        holder: Option<&InstanceArn>,
+    ) -> Write<Option<Lease>> {
+        self.table().reconfigure(registration, holder)
+    }
+
+    async fn retire(
+        &self,
+        cluster: &ClusterName,
+        uid: &RegistrationUid,
+        event: &Event,
+    ) -> Write<Option<Lease>> {
+        self.table().retire(cluster, uid, event)
+    }
+}

@@ -1,0 +1,246 @@
+//! The twin's table: plain maps, and what each write of the store does to them.
+//!
+//! Nothing here can be throttled, denied, late or unknown. Whoever tests what happens then puts it around the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_protocol::grant::{Committed, Grant};
+use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
+use baton_protocol::history::Event;
+use baton_protocol::ids::{
+    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
+    Seq,
+};
+use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::outcome::{Failure, Write, WriteFailure};
+use baton_protocol::request::Request;
+
+use crate::key::Key;
+use crate::registration::{Next, entry, reconfigure, register, retire};
+use crate::superseded::{lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe};
+use crate::wish::{Carried, carried, is_same};
+use crate::{Entry, Moved, Registration, Start};
+
+/// Everything in the table, by its keys.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) leases: BTreeMap<ClusterName, Lease>,
+    pub(super) heartbeats: BTreeMap<(ClusterName, InstanceArn), Heartbeat>,
+    /// By the keys of the real table, so that the order is the real one.
+    pub(super) history: BTreeMap<ClusterName, BTreeMap<String, Event>>,
+    pub(super) requests: BTreeMap<ClusterName, BTreeMap<RequestId, Request>>,
+    pub(super) directory: BTreeMap<ClusterName, Entry>,
+    /// The clusters that the table's stream would have woken the arbiter for.
+    pub(super) woken: BTreeSet<ClusterName>,
+}
+
+impl Table {
+    pub(super) fn start(
+        &mut self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        start: &Start,
+    ) -> Write<Option<Heartbeat>> {
+        let place = (cluster.clone(), instance.clone());
+        let found = self.heartbeats.get(&place);
+        if found.map(|heartbeat| &heartbeat.incarnation) != start.expected.as_ref() {
+            return Err(WriteFailure::Refused(found.cloned()));
+        }
+        let next = Heartbeat {
+            cluster: cluster.clone(),
+            instance: instance.clone(),
+            incarnation: start.incarnation.clone(),
+            seq: Seq(found.map_or(0, |heartbeat| heartbeat.seq.0) + 1),
+            boot_id: start.boot_id.clone(),
+            health: Health::Unknown,
+            released: found.map_or(Epoch(0), |heartbeat| heartbeat.released),
+            claim: None,
+            serving_epoch: None,
+            serving_since: None,
+            validity_ms: start.validity_ms,
+            seen: found.map(|heartbeat| heartbeat.seen.clone()).unwrap_or_default(),
+            beat_at: start.at,
+            agent_version: start.agent_version.clone(),
+            schema: SCHEMA,
+        };
+        self.heartbeats.insert(place, next);
+        Ok(())
+    }
+
+    pub(super) fn beat(
+        &mut self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        beat: &Beat,
+    ) -> Write<Option<Heartbeat>> {
+        match self.heartbeats.get_mut(&(cluster.clone(), instance.clone())) {
+            Some(heartbeat) if heartbeat.incarnation == beat.incarnation && heartbeat.seq < beat.seq => {
+                heartbeat.seq = beat.seq;
+                heartbeat.health = beat.health;
+                heartbeat.claim.clone_from(&beat.claim);
+                heartbeat.serving_epoch = beat.serving_epoch;
+                heartbeat.serving_since = beat.serving_since;
+                heartbeat.validity_ms = beat.validity_ms;
+                heartbeat.seen.clone_from(&beat.seen);
+                heartbeat.beat_at = beat.beat_at;
+                Ok(())
+            }
+            found => Err(WriteFailure::Refused(found.cloned())),
+        }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        cluster: &ClusterName,
+        instance: &InstanceArn,
+        incarnation: &Incarnation,
+        epoch: Epoch,
+    ) -> Write<Option<Heartbeat>> {
+        match self.heartbeats.get_mut(&(cluster.clone(), instance.clone())) {
+            Some(heartbeat) if heartbeat.incarnation == *incarnation => {
+                heartbeat.released = heartbeat.released.max(epoch);
+                Ok(())
+            }
+            found => Err(WriteFailure::Refused(found.cloned())),
+        }
+    }
+
+    pub(super) fn commit(&mut self, grant: &Grant) -> Result<Committed, Failure> {
+        refuse_unsafe(grant)?;
+        let row = Key::event(&grant.event)?.sk;
+        let history = self.history.entry(grant.cluster.clone()).or_default();
+        if history.contains_key(&row) {
+            return Ok(Committed::Granted);
+        }
+        let heartbeat = |of: &InstanceArn| self.heartbeats.get(&(grant.cluster.clone(), of.clone()));
+        let lease = self.leases.get_mut(&grant.cluster);
+        let mut lost = lost_on_lease(grant, lease.as_deref());
+        lost.extend(lost_on_holder(&grant.holder_check, grant.holder.as_ref().and_then(heartbeat)));
+        lost.extend(lost_on_candidate(grant, heartbeat(&grant.to)));
+        match lease {
+            Some(lease) if lost.is_empty() => {
+                lease.epoch = grant.epoch.next();
+                lease.holder = Some(grant.to.clone());
+                lease.last_grant = Some(grant.at);
+                lease.rotated.clear();
+                lease.intent = None;
+                lease.verify_at = None;
+                history.insert(row, grant.event.clone());
+                Ok(Committed::Granted)
+            }
+            _ => Ok(Committed::Superseded(lost)),
+        }
+    }
+
+    pub(super) fn record_rotation(
+        &mut self,
+        cluster: &ClusterName,
+        epoch: Epoch,
+        allocation: &AllocationId,
+        association: &AssociationId,
+    ) -> Write<Option<Lease>> {
+        let lease = self.lease_at(cluster, epoch)?;
+        lease.rotated.insert(allocation.clone(), association.clone());
+        Ok(())
+    }
+
+    pub(super) fn record_moved(&mut self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {
+        let lease = self.lease_at(cluster, moved.epoch)?;
+        lease.moved = moved.epoch;
+        lease.observed = moved.observed.clone();
+        lease.verify_at = moved.verify_at;
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, event: &Event) -> Result<(), Failure> {
+        let row = Key::event(event)?.sk;
+        self.history.entry(event.cluster.clone()).or_default().entry(row).or_insert_with(|| event.clone());
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
+        match self.requests.get_mut(cluster).and_then(|requests| requests.get_mut(request)) {
+            Some(request) => {
+                request.answer = Some(answer.to_owned());
+                Ok(())
+            }
+            None => Err(WriteFailure::Refused(())),
+        }
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Write<Option<Lease>> {
+        let Some(lease) = self.leases.get_mut(&request.cluster) else {
+            return Err(WriteFailure::Refused(None));
+        };
+        let requests = self.requests.entry(request.cluster.clone()).or_default();
+        if let Some(standing) = requests.get(&request.id) {
+            let refused = || Err(WriteFailure::Refused(Some(lease.clone())));
+            return if is_same(standing, request) { Ok(()) } else { refused() };
+        }
+        match carried(request) {
+            Carried::Intent(intent) => lease.intent = Some(intent),
+            Carried::Paused(pause) => lease.paused = Some(pause),
+            Carried::Resumed => lease.paused = None,
+        }
+        requests.insert(request.id.clone(), request.clone());
+        self.woken.insert(request.cluster.clone());
+        Ok(())
+    }
+
+    pub(super) fn register(&mut self, registration: &Registration) -> Write<Option<Lease>> {
+        let next = register(self.leases.get(&registration.cluster), registration);
+        self.accept(registration, next)
+    }
+
+    pub(super) fn reconfigure(
+        &mut self,
+        registration: &Registration,
+        holder: Option<&InstanceArn>,
+    ) -> Write<Option<Lease>> {
+        let next = reconfigure(self.leases.get(&registration.cluster), registration, holder);
+        self.accept(registration, next)
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        cluster: &ClusterName,
+        uid: &RegistrationUid,
+        event: &Event,
+    ) -> Write<Option<Lease>> {
+        match retire(self.leases.get(cluster), uid) {
+            Next::Done => Ok(()),
+            Next::Refused => Err(WriteFailure::Refused(self.leases.get(cluster).cloned())),
+            Next::Write(lease) => {
+                self.append(event)?;
+                self.leases.insert(cluster.clone(), *lease);
+                self.directory.remove(cluster);
+                Ok(())
+            }
+        }
+    }
+
+    fn accept(&mut self, registration: &Registration, next: Next) -> Write<Option<Lease>> {
+        let cluster = &registration.cluster;
+        match next {
+            Next::Done => Ok(()),
+            Next::Refused => Err(WriteFailure::Refused(self.leases.get(cluster).cloned())),
+            Next::Write(lease) => {
+                self.append(&registration.event)?;
+                self.leases.insert(cluster.clone(), *lease);
+                self.directory.insert(cluster.clone(), entry(registration));
+                Ok(())
+            }
+        }
+    }
+
+    fn lease_at(
+        &mut self,
+        cluster: &ClusterName,
+        epoch: Epoch,
+    ) -> Result<&mut Lease, WriteFailure<Option<Lease>>> {
+        match self.leases.get_mut(cluster) {
+            Some(lease) if lease.epoch == epoch => Ok(lease),
+            found => Err(WriteFailure::Refused(found.cloned())),
+        }
+    }
+}

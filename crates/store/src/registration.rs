@@ -1,0 +1,100 @@
+//! What a registration makes of the lease that stands in its place. Pure; shared by the table and its twin.
+
+use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
+use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::resource::Observed;
+
+use crate::{Entry, Registration};
+
+/// What is to be done about the lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It stands as asked for.
+    Done,
+    /// It must not be touched.
+    Refused,
+    /// This is to take its place, if it is still the one that was read.
+    Write(Box<Lease>),
+}
+
+/// Makes a lease, or takes up a retired one.
+///
+/// A retired lease keeps its holder: that node may still serve, unguarded, and only its own release or its silence
+/// can end that. The epoch grows, so nothing that was decided before the retirement has any effect after it, and
+/// `moved` stays behind, so the arbiter looks at every address although the holder is the same.
+pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Next {
+    let (epoch, holder, moved, last_grant, revision) = match found {
+        None => (Epoch(0), None, Epoch(0), None, 1),
+        Some(lease) if lease.state == LeaseState::Retired => {
+            (lease.epoch.next(), lease.holder.clone(), lease.epoch, lease.last_grant, lease.revision + 1)
+        }
+        Some(lease) if lease.uid == registration.uid => return Next::Done,
+        Some(_) => return Next::Refused,
+    };
+    Next::Write(Box::new(Lease {
+        cluster: registration.cluster.clone(),
+        uid: registration.uid.clone(),
+        state: LeaseState::Active,
+        epoch,
+        holder,
+        mode: registration.mode,
+        timing: registration.timing,
+        members: registration.members.clone(),
+        resources: registration.resources.clone(),
+        intent: None,
+        paused: None,
+        moved,
+        verify_at: None,
+        rotated: Default::default(),
+        observed: Observed::default(),
+        last_grant,
+        revision,
+        schema: SCHEMA,
+    }))
+}
+
+/// Changes a registration in place. Where members or resources changed, the epoch's move counts as unfinished again,
+/// and an unfinished move of an earlier epoch stays one.
+pub(crate) fn reconfigure(
+    found: Option<&Lease>,
+    registration: &Registration,
+    holder: Option<&InstanceArn>,
+) -> Next {
+    let Some(lease) = found else { return Next::Refused };
+    if lease.state != LeaseState::Active || lease.uid != registration.uid || lease.holder.as_ref() != holder {
+        return Next::Refused;
+    }
+    let mut next = lease.clone();
+    if lease.members != registration.members || lease.resources != registration.resources {
+        next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));
+    }
+    next.mode = registration.mode;
+    next.timing = registration.timing;
+    next.members = registration.members.clone();
+    next.resources = registration.resources.clone();
+    next.revision = lease.revision + 1;
+    Next::Write(Box::new(next))
+}
+
+/// Retires a registration. Epoch and holder stay, and so do the addresses.
+pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
+    match found {
+        Some(lease) if lease.uid != *uid => Next::Refused,
+        Some(lease) if lease.state == LeaseState::Retired => Next::Done,
+        Some(lease) => {
+            let mut next = lease.clone();
+            next.state = LeaseState::Retired;
+            next.intent = None;
+            next.paused = None;
+            next.verify_at = None;
+            Next::Write(Box::new(next))
+        }
+        None => Next::Refused,
+    }
+}
+
+/// The registration's row in the directory.
+pub(crate) fn entry(registration: &Registration) -> Entry {
+    let instances = registration.members.iter().map(|member| member.instance.instance_id()).collect();
+    Entry { cluster: registration.cluster.clone(), instances }
+}

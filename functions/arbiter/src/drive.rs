@@ -1,0 +1,168 @@
+//! Carries out one invocation: every action it asks for, at once, each answer handed back as it comes.
+//!
+//! Nothing is spawned. When [`drive`] returns, nothing of the invocation is under way: what a frozen sandbox would resume
+//! hours later does not exist. Dropping the future abandons its calls, which is what a killed function does to them too;
+//! the protocol takes such calls for unknown.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use baton_cloud::Cloud;
+use baton_protocol::arbiter::{Action, Hint, Invocation, Outcome, Report};
+use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
+use baton_protocol::grant::Committed;
+use baton_protocol::heartbeat::Heartbeat;
+use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn};
+use baton_protocol::lease::Lease;
+use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::time::{BootTime, Now, WallTime};
+use baton_store::{Moved, Store};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
+
+/// Wakes another invocation.
+pub trait Successor: Send + Sync {
+    /// Sends a wake for this cluster. A failure is logged by whoever implements it: the sweep comes within a minute.
+    fn wake(&self, cluster: &ClusterName) -> impl Future<Output = ()> + Send;
+}
+
+/// What an invocation works with.
+#[derive(Debug)]
+pub struct Parts<S, C, W> {
+    /// The table.
+    pub store: S,
+    /// EC2.
+    pub cloud: C,
+    /// The bus.
+    pub successor: W,
+    /// The beginning of this process's time.
+    pub origin: Instant,
+}
+
+/// How often a row of the history is tried. It is a record for people: worth a second try, and never worth an outage.
+const APPEND_TRIES: u32 = 2;
+
+/// What came of an action.
+enum Answer {
+    Lease(Read<Option<Lease>>),
+    Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
+    Committed(Result<Committed, Failure>),
+    Sight(Look, Result<Sight, CloudFailure>),
+    Effect(Call, Result<Effect, CloudFailure>),
+    Rotation(AllocationId),
+    Moved(Write<Option<Lease>>),
+    Told,
+}
+
+impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
+    /// The moment, on a clock that starts with the process.
+    pub fn now(&self) -> Now {
+        let boot = BootTime(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Now { boot, wall: WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)) }
+    }
+
+    /// Runs one invocation to its end, which comes before `deadline` but for calls already under way then.
+    pub async fn drive(&self, hint: Hint, by: String, deadline: BootTime) -> Report {
+        let cluster = hint.cluster.clone();
+        let mut invocation = Invocation::new(hint, by, self.now(), deadline);
+        let mut open = FuturesUnordered::new();
+        loop {
+            while let Some(action) = invocation.poll_action() {
+                open.push(self.perform(&cluster, action));
+            }
+            if let Some(report) = invocation.report() {
+                return report;
+            }
+            let due = invocation.next_deadline();
+            if open.is_empty() && due.is_none() {
+                // Unreachable while the protocol is right; an invocation that waits for nothing would hang otherwise.
+                return Report { granted: None, outcome: Outcome::Failed("waits for nothing".to_owned()) };
+            }
+            tokio::select! {
+                Some(answer) = open.next() => give(&mut invocation, self.now(), answer),
+                () = self.until(due) => invocation.handle_timer(self.now()),
+            }
+        }
+    }
+
+    async fn until(&self, due: Option<BootTime>) {
+        match due {
+            Some(due) => tokio::time::sleep_until(self.origin + Duration::from_nanos(due.0)).await,
+            None => pending().await,
+        }
+    }
+
+    async fn perform(&self, cluster: &ClusterName, action: Action) -> Answer {
+        match action {
+            Action::ReadLease => Answer::Lease(self.store.lease(cluster).await),
+            Action::ReadHeartbeats(instances) => {
+                Answer::Heartbeats(self.store.heartbeats(cluster, &instances).await)
+            }
+            Action::Commit(grant) => Answer::Committed(self.store.commit(&grant).await),
+            Action::Look(look) => {
+                let sight = self.cloud.look(&look).await;
+                Answer::Sight(look, sight)
+            }
+            Action::Call(call) => {
+                let effect = self.cloud.call(&call).await;
+                Answer::Effect(call, effect)
+            }
+            Action::RecordRotation { epoch, allocation, association } => {
+                let recorded = self.store.record_rotation(cluster, epoch, &allocation, &association).await;
+                if let Err(failure) = recorded {
+                    tracing::warn!(%cluster, %epoch, %allocation, ?failure, "rotation not recorded");
+                }
+                Answer::Rotation(allocation)
+            }
+            Action::RecordMoved { epoch, observed, verify_at } => {
+                let moved = Moved { epoch, observed, verify_at };
+                Answer::Moved(self.store.record_moved(cluster, &moved).await)
+            }
+            Action::Append(event) => {
+                for attempt in 1..=APPEND_TRIES {
+                    match self.store.append(&event).await {
+                        Ok(()) => break,
+                        Err(failure) => {
+                            tracing::warn!(%cluster, epoch = %event.epoch, attempt, %failure, "history not written");
+                        }
+                    }
+                }
+                Answer::Told
+            }
+            Action::Answer { request, answer } => {
+                if let Err(failure) = self.store.answer(cluster, &request, &answer).await {
+                    tracing::warn!(%cluster, %request, ?failure, "request not answered");
+                }
+                Answer::Told
+            }
+            Action::WakeSuccessor => {
+                self.successor.wake(cluster).await;
+                Answer::Told
+            }
+        }
+    }
+}
+
+fn give(invocation: &mut Invocation, now: Now, answer: Answer) {
+    match answer {
+        Answer::Lease(found) => invocation.handle_lease(now, found),
+        Answer::Heartbeats(found) => invocation.handle_heartbeats(now, found),
+        Answer::Committed(answer) => invocation.handle_committed(now, answer),
+        Answer::Sight(look, answer) => invocation.handle_sight(now, &look, answer),
+        Answer::Effect(call, answer) => {
+            tracing::info!(
+                cluster = %invocation.cluster(),
+                call = call.action(),
+                resource = call.resource(),
+                failure = answer.as_ref().err().map(ToString::to_string),
+                "step"
+            );
+            invocation.handle_effect(now, &call, answer);
+        }
+        Answer::Rotation(allocation) => invocation.handle_rotation_recorded(now, &allocation),
+        Answer::Moved(outcome) => invocation.handle_moved_recorded(now, outcome),
+        Answer::Told => invocation.handle_told(now),
+    }
+}

@@ -1,0 +1,129 @@
+//! One event: find the clusters it points at, run an invocation for each, answer Lambda.
+
+use std::time::Duration;
+
+use baton_cloud::Cloud;
+use baton_protocol::arbiter::{Hint, Outcome, Report};
+use baton_protocol::decide::Stay;
+use baton_protocol::ids::{ClusterName, InstanceId};
+use baton_protocol::outcome::Failure;
+use baton_protocol::time::BootTime;
+use baton_store::Store;
+use futures_util::future::join_all;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+
+use crate::drive::{Parts, Successor};
+use crate::trigger::{self, Trigger};
+
+/// Why an invocation asks to be tried again. The words are fixed: alarms and the runbook use them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The table, or IAM, refused to work with us.
+    #[error("{cluster}: {why}")]
+    Unfinished {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Why.
+        why: String,
+    },
+    /// The directory of clusters could not be read, so an instance's clusters are not known.
+    #[error("cannot read the directory of clusters: {0}")]
+    Directory(#[from] Failure),
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        let error_type = match &error {
+            Error::Unfinished { .. } => "Unfinished",
+            Error::Directory(_) => "DirectoryUnreadable",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// If Lambda gives no deadline, as a local runner may, an invocation takes no longer than this.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Handles one event to its end.
+pub async fn handle<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    event: LambdaEvent<Value>,
+) -> Result<Value, Error> {
+    let is_stream = event.payload.get("Records").is_some();
+    let by = format!("arbiter {}", event.context.request_id);
+    let deadline = deadline(parts, event.context.deadline);
+    let hints = hints(parts, trigger::read(event.payload)).await?;
+    let reports = join_all(hints.into_iter().map(|hint| async {
+        let cluster = hint.cluster.clone();
+        (cluster, parts.drive(hint, by.clone(), deadline).await)
+    }))
+    .await;
+    let mut failed = None;
+    for (cluster, report) in &reports {
+        tell(cluster, report);
+        if let Outcome::Failed(why) = &report.outcome {
+            failed = Some(Error::Unfinished { cluster: cluster.clone(), why: why.clone() });
+        } else if report.outcome == Outcome::CommitUnknown {
+            let why = "the table never said whether the grant was committed".to_owned();
+            failed = Some(Error::Unfinished { cluster: cluster.clone(), why });
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None if is_stream => Ok(json!({ "batchItemFailures": [] })),
+        None => Ok(json!({ "clusters": reports.len() })),
+    }
+}
+
+fn deadline<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, epoch_ms: u64) -> BootTime {
+    let now = parts.now();
+    let left = Duration::from_millis(epoch_ms.saturating_sub(now.wall.0));
+    // A deadline far away is none: some local runners give a length where Lambda gives a moment.
+    let sensible = !left.is_zero() && left <= Duration::from_secs(900);
+    now.boot + if sensible { left } else { WITHOUT_DEADLINE }
+}
+
+async fn hints<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    trigger: Trigger,
+) -> Result<Vec<Hint>, Error> {
+    Ok(match trigger {
+        Trigger::Wake(wake) => vec![Hint { cluster: wake.cluster, why: Some(wake.why), maybe_gone: false }],
+        Trigger::Stream(clusters) => {
+            clusters.into_iter().map(|cluster| Hint { cluster, why: None, maybe_gone: false }).collect()
+        }
+        Trigger::Instance(instance) => clusters_of(parts, &instance).await?,
+        Trigger::Ignored(reason) => {
+            tracing::warn!(reason, "event ignored");
+            Vec::new()
+        }
+    })
+}
+
+async fn clusters_of<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    instance: &InstanceId,
+) -> Result<Vec<Hint>, Error> {
+    let entries = parts.store.clusters().await?;
+    let ours = entries.into_iter().filter(|entry| entry.instances.contains(instance));
+    Ok(ours.map(|entry| Hint { cluster: entry.cluster, why: None, maybe_gone: true }).collect())
+}
+
+/// One line for each invocation, with fixed field names.
+fn tell(cluster: &ClusterName, report: &Report) {
+    let granted = report.granted.map(|epoch| epoch.0);
+    let (outcome, detail) = match &report.outcome {
+        Outcome::Moved => ("moved", String::new()),
+        Outcome::Stuck(resources) => ("stuck", format!("{resources:?}")),
+        Outcome::HandedOn => ("handed-on", String::new()),
+        Outcome::Stayed(Stay::NoGround) => ("stayed", "no ground".to_owned()),
+        Outcome::Stayed(stay) => ("stayed", format!("{stay:?}")),
+        Outcome::Superseded(lost) => ("superseded", lost.join(", ")),
+        Outcome::CommitUnknown => ("commit-unknown", String::new()),
+        Outcome::NoSuchCluster => ("no-such-cluster", String::new()),
+        Outcome::NewerSchema(schema) => ("newer-schema", format!("item has schema {schema}; update the functions")),
+        Outcome::Failed(why) => ("failed", why.clone()),
+    };
+    tracing::info!(%cluster, epoch = granted, outcome, reason = detail, "invocation");
+}

@@ -1,0 +1,9 @@
+//! The arbiter function: woken by every event of a cluster, it decides from the table and moves the address.
+//!
+//! All decisions stand in `baton_protocol::arbiter`; this crate reads events ([`trigger`]), carries out what an invocation
+//! asks for ([`drive`]) and answers Lambda ([`handler`]). No payload of an event decides anything: an event names a
+//! cluster or an instance to look at, and that is all that is taken from it.
+
+pub mod drive;
+pub mod handler;
+pub mod trigger;

@@ -1,0 +1,54 @@
+//! The arbiter's entry: clients once, connections warm, then one event after another.
+
+use aws_config::SdkConfig;
+use baton_arbiter::drive::{Parts, Successor};
+use baton_arbiter::handler::handle;
+use baton_client::{Bus, Limits, load};
+use baton_cloud::{Cloud, Ec2Cloud};
+use baton_protocol::ec2::Look;
+use baton_protocol::ids::{ClusterName, InterfaceId};
+use baton_protocol::lease::SCHEMA;
+use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake, Why};
+use baton_store::{DynamoStore, Store};
+use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
+use serde_json::Value;
+use tokio::time::Instant;
+
+struct OnBus(Bus);
+
+impl Successor for OnBus {
+    async fn wake(&self, cluster: &ClusterName) {
+        let wake = Wake { cluster: cluster.clone(), why: Why::Continue, schema: SCHEMA };
+        if let Err(failure) = self.0.wake(SOURCE_CONTROL_PLANE, &wake).await {
+            tracing::warn!(%cluster, %failure, "no successor was woken; the sweep comes within a minute");
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let config = load(Limits::function()).await;
+    let parts = parts(&config)?;
+    warm(&parts).await;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handle(&parts, event))).await
+}
+
+fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Error> {
+    let named = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
+    Ok(Parts {
+        store: DynamoStore::new(config, named("BATON_TABLE")?),
+        cloud: Ec2Cloud::new(config),
+        successor: OnBus(Bus::new(config, named("BATON_BUS")?)),
+        origin: Instant::now(),
+    })
+}
+
+/// Opens the connections while Lambda still counts initialisation: TLS costs more than any call. Both answers are thrown
+/// away, and a failure is met again, and told, by the first call that matters.
+async fn warm(parts: &Parts<DynamoStore, Ec2Cloud, OnBus>) {
+    let Ok(nobody) = ClusterName::new("warm") else { return };
+    let Ok(nothing) = InterfaceId::new("eni-00000000") else { return };
+    let look = Look::Interfaces(vec![nothing]);
+    let (_, _) = tokio::join!(parts.store.lease(&nobody), parts.cloud.look(&look));
+}

@@ -1,0 +1,7 @@
+//! One conformance body for each thing that Baton has two implementations of, and the engine it runs against.
+
+#[cfg(feature = "cloud")]
+pub mod cloud;
+pub mod engine;
+pub mod impostor;
+pub mod store;

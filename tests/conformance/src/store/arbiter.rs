@@ -1,0 +1,338 @@
+//! What the store promises to the arbiter.
+
+use baton_protocol::grant::{Committed, Grant, HolderCheck};
+use baton_protocol::heartbeat::Health;
+use baton_protocol::history::{Ground, Happening};
+use baton_protocol::ids::{Epoch, Incarnation};
+use baton_protocol::outcome::Failure;
+use baton_protocol::request::Wish;
+use baton_protocol::resource::Observed;
+use baton_protocol::time::WallTime;
+use baton_store::{Moved, Store};
+use futures_util::future::join_all;
+
+use super::build::{
+    AT, allocation, association, beat, cluster, event, grant, held_by_the_first, join, lease, node,
+    registration, request, run, start, uid, unchanged,
+};
+use super::{Record, refused};
+
+/// The texts of a superseded grant.
+#[track_caller]
+fn superseded(outcome: Result<Committed, Failure>) -> Vec<String> {
+    match outcome {
+        Ok(Committed::Superseded(lost)) if !lost.is_empty() => lost,
+        other => panic!("expected a superseded grant that names what was lost, found {other:?}"),
+    }
+}
+
+/// Commits, and expects that nothing was written.
+async fn is_superseded(store: &impl Store, grant: &Grant, lost: &str) {
+    let before = (lease(store).await, store.history(&cluster(), 100).await);
+    let told = superseded(store.commit(grant).await);
+    assert!(told.iter().any(|text| text.starts_with(lost)), "expected {lost}, found {told:?}");
+    assert_eq!((lease(store).await, store.history(&cluster(), 100).await), before);
+}
+
+/// Schedule A6: there is no holder's heartbeat to check, and that is said outright.
+pub async fn a_vacant_lease_is_granted_without_a_holder_to_check(record: &impl Record) {
+    let store = record.store();
+    store.register(&registration(1)).await.expect("registered");
+    join(store, 2).await;
+    let vacant = grant(&lease(store).await, Ground::Vacancy, HolderCheck::Nobody, 2, 1);
+    assert_eq!(store.commit(&vacant).await, Ok(Committed::Granted));
+    let found = lease(store).await;
+    assert_eq!((found.epoch, found.holder, found.last_grant), (Epoch(1), Some(node(2)), Some(AT)));
+    assert_eq!(store.history(&cluster(), 1).await, Ok(vec![vacant.event]));
+}
+
+/// Schedule A6: a grant that deposes a holder without a check of its heartbeat is a fault of the program.
+pub async fn a_grant_that_checks_nothing_of_its_holder_is_invalid(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let unsafe_ones = [
+        grant(&held, Ground::Silence, HolderCheck::Nobody, 2, 1),
+        grant(&held, Ground::Release, HolderCheck::Released { epoch: Epoch(0) }, 2, 1),
+        Grant { holder: None, ..grant(&held, Ground::Silence, HolderCheck::Absent, 2, 1) },
+    ];
+    for wrong in unsafe_ones {
+        assert!(matches!(store.commit(&wrong).await, Err(Failure::Invalid(_))), "{wrong:?}");
+    }
+    assert_eq!(lease(store).await, held);
+}
+
+/// Schedule A6: a holder that never beat is granted away as long as it has not.
+pub async fn an_absent_heartbeat_of_the_holder_must_stay_absent(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let silent = grant(&held, Ground::Silence, HolderCheck::Absent, 2, 1);
+    is_superseded(store, &silent, "holder").await;
+    record.lose_heartbeat(&cluster(), &node(1)).await;
+    assert_eq!(store.commit(&silent).await, Ok(Committed::Granted));
+}
+
+/// A holder whose heartbeat is gone has changed.
+pub async fn an_unchanged_holder_has_a_heartbeat(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    record.lose_heartbeat(&cluster(), &node(1)).await;
+    is_superseded(store, &grant(&held, Ground::Silence, unchanged(1, 2), 2, 1), "holder").await;
+    let released = HolderCheck::Released { epoch: Epoch(1) };
+    is_superseded(store, &grant(&held, Ground::Release, released, 2, 1), "holder").await;
+}
+
+/// A silent holder loses the lease; one more heartbeat keeps it.
+pub async fn a_silent_holder_is_deposed_unless_it_beats(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let silent = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    store.beat(&cluster(), &node(1), &beat(1, 3)).await.expect("the holder beats");
+    is_superseded(store, &silent, "holder").await;
+    let silent = grant(&held, Ground::Silence, unchanged(1, 3), 2, 1);
+    assert_eq!(store.commit(&silent).await, Ok(Committed::Granted));
+    let found = lease(store).await;
+    assert_eq!((found.epoch, found.holder), (Epoch(2), Some(node(2))));
+}
+
+/// Schedule A3: the holder's item is lost and made anew, and its count passes the claimed number a second time.
+pub async fn a_heartbeat_made_anew_does_not_confirm_an_old_claim(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let old = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    record.lose_heartbeat(&cluster(), &node(1)).await;
+    store.start(&cluster(), &node(1), &start(None, 2)).await.expect("the next run makes the item anew");
+    store.beat(&cluster(), &node(1), &beat(2, 2)).await.expect("it beats");
+    is_superseded(store, &old, "holder").await;
+}
+
+/// A release holds whatever the node writes afterwards, its next run included.
+pub async fn a_released_lease_is_granted_although_the_node_beats_on(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let released = grant(&held, Ground::Release, HolderCheck::Released { epoch: Epoch(1) }, 2, 1);
+    is_superseded(store, &released, "holder").await;
+    store.release(&cluster(), &node(1), &run(1), Epoch(1)).await.expect("released");
+    store.beat(&cluster(), &node(1), &beat(1, 3)).await.expect("it beats on");
+    store.start(&cluster(), &node(1), &start(Some(1), 2)).await.expect("it restarts");
+    assert_eq!(store.commit(&released).await, Ok(Committed::Granted));
+}
+
+/// Schedule A5: the releasing node is the only one left. One item, so one check.
+pub async fn a_releasing_node_can_be_the_candidate(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let check = HolderCheck::Released { epoch: Epoch(1) };
+    let again = grant(&held, Ground::Release, check.clone(), 1, 1);
+    is_superseded(store, &again, "holder").await;
+    store.release(&cluster(), &node(1), &run(1), Epoch(1)).await.expect("released");
+    is_superseded(store, &grant(&held, Ground::Release, check, 1, 7), "candidate").await;
+    let mut bad = beat(1, 3);
+    bad.health = Health::Bad;
+    store.beat(&cluster(), &node(1), &bad).await.expect("it beats");
+    is_superseded(store, &again, "candidate").await;
+    store.beat(&cluster(), &node(1), &beat(1, 4)).await.expect("it beats");
+    assert_eq!(store.commit(&again).await, Ok(Committed::Granted));
+    let found = lease(store).await;
+    assert_eq!((found.epoch, found.holder), (Epoch(2), Some(node(1))));
+}
+
+/// The candidate is granted only what it was looked at for.
+pub async fn a_candidate_must_be_healthy_and_the_run_that_was_seen(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let to_second = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    for (seq, health) in [(3, Health::Bad), (4, Health::Unknown), (5, Health::Draining)] {
+        let mut ill = beat(1, seq);
+        ill.health = health;
+        store.beat(&cluster(), &node(2), &ill).await.expect("it beats");
+        is_superseded(store, &to_second, "candidate").await;
+    }
+    store.start(&cluster(), &node(2), &start(Some(1), 2)).await.expect("it restarts");
+    store.beat(&cluster(), &node(2), &beat(2, 9)).await.expect("it beats");
+    is_superseded(store, &to_second, "candidate").await;
+    record.lose_heartbeat(&cluster(), &node(2)).await;
+    is_superseded(store, &to_second, "candidate").await;
+    let to_third = grant(&held, Ground::Silence, unchanged(1, 2), 3, 1);
+    assert_eq!(store.commit(&to_third).await, Ok(Committed::Granted));
+}
+
+/// A decision on another lease than the one that stands is void, whichever part of it differs.
+pub async fn a_grant_on_a_lease_that_changed_is_superseded(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let good = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    is_superseded(store, &Grant { uid: uid(9), ..good.clone() }, "lease: expected uid").await;
+    is_superseded(store, &Grant { epoch: Epoch(0), ..good.clone() }, "lease: expected epoch").await;
+    is_superseded(store, &Grant { epoch: Epoch(2), ..good.clone() }, "lease: expected epoch").await;
+    let other = Grant { holder: Some(node(3)), ..good.clone() };
+    is_superseded(store, &other, "lease: expected holder").await;
+    let retired = event(Epoch(1), AT, "registrar/1", Happening::Retired {});
+    store.retire(&cluster(), &uid(1), &retired).await.expect("retired");
+    is_superseded(store, &good, "lease: expected an active").await;
+}
+
+/// A grant of a cluster that is not registered writes nothing, not even history.
+pub async fn a_grant_without_a_lease_is_superseded(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let mut elsewhere = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    elsewhere.cluster = baton_protocol::ids::ClusterName::new("billing").expect("valid");
+    elsewhere.event.cluster = elsewhere.cluster.clone();
+    superseded(store.commit(&elsewhere).await);
+    assert_eq!(store.history(&elsewhere.cluster, 10).await, Ok(Vec::new()));
+}
+
+/// Schedule A7: a pause holds back silence until it ends, and never a lease that nobody may serve.
+pub async fn a_pause_holds_back_silence_only(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let pause = request("1-pause", Wish::Pause { why: "upgrade".to_owned() }, held.epoch);
+    store.ask(&pause).await.expect("asked");
+    let silent = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    is_superseded(store, &silent, "lease: paused by ada").await;
+    let just_before = Grant { at: WallTime(pause.until.0 - 1), ..silent.clone() };
+    is_superseded(store, &just_before, "lease: paused by ada").await;
+
+    let gone = grant(&held, Ground::Gone, unchanged(1, 2), 2, 1);
+    assert_eq!(store.commit(&gone).await, Ok(Committed::Granted));
+    store.release(&cluster(), &node(2), &run(1), Epoch(2)).await.expect("released");
+    let check = HolderCheck::Released { epoch: Epoch(2) };
+    let released = grant(&lease(store).await, Ground::Release, check, 3, 1);
+    assert_eq!(store.commit(&released).await, Ok(Committed::Granted));
+
+    let mut ended = grant(&lease(store).await, Ground::Silence, unchanged(1, 2), 1, 1);
+    ended.at = pause.until;
+    assert_eq!(store.commit(&ended).await, Ok(Committed::Granted));
+    assert!(lease(store).await.paused.is_some(), "a grant leaves the pause alone");
+}
+
+/// Schedule A10: the answer was lost and the same request is sent again, at once or much later.
+pub async fn a_repeated_commit_is_one_grant(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let silent = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    for _ in 0..3 {
+        assert_eq!(store.commit(&silent).await, Ok(Committed::Granted));
+    }
+    let next = grant(&lease(store).await, Ground::Silence, unchanged(1, 2), 3, 1);
+    assert_eq!(store.commit(&next).await, Ok(Committed::Granted));
+    assert_eq!(store.commit(&silent).await, Ok(Committed::Granted), "it was granted, then");
+    let found = lease(store).await;
+    assert_eq!((found.epoch, found.holder), (Epoch(3), Some(node(3))));
+    assert_eq!(store.history(&cluster(), 100).await.map(|rows| rows.len()), Ok(4));
+}
+
+/// Schedule A10: another arbiter decided the same on other evidence. It lost a race, and that is no error.
+pub async fn a_second_arbiters_grant_is_superseded(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let first = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    assert_eq!(store.commit(&first).await, Ok(Committed::Granted));
+    let mut second = first.clone();
+    second.event.by = "arbiter/2".to_owned();
+    is_superseded(store, &second, "lease").await;
+    second.at = WallTime(AT.0 + 40);
+    is_superseded(store, &second, "lease").await;
+}
+
+/// Many arbiters at once: one of them grants, and none is told otherwise.
+pub async fn of_many_arbiters_one_grants(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let grants: Vec<_> = (0..8u8)
+        .map(|number| {
+            let mut grant = grant(&held, Ground::Silence, unchanged(1, 2), 2 + number % 2, 1);
+            grant.event.by = format!("arbiter/{number}");
+            grant
+        })
+        .collect();
+    let outcomes = join_all(grants.iter().map(|grant| store.commit(grant))).await;
+    let granted = outcomes.iter().filter(|outcome| **outcome == Ok(Committed::Granted)).count();
+    assert_eq!(granted, 1, "{outcomes:?}");
+    for outcome in &outcomes {
+        assert!(matches!(outcome, Ok(_) | Err(Failure::Conflict)), "{outcome:?}");
+    }
+    assert_eq!(lease(store).await.epoch, Epoch(2));
+}
+
+/// What belonged to the epoch that ended is gone; what belongs to the cluster stays.
+pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let ask = request("1-move", Wish::Switchover { to: Some(node(2)) }, held.epoch);
+    store.ask(&ask).await.expect("asked");
+    store.record_rotation(&cluster(), Epoch(1), &allocation(1), &association(1)).await.expect("recorded");
+    let observed = Observed { associations: [(allocation(1), association(1))].into() };
+    let moved = Moved { epoch: Epoch(1), observed: observed.clone(), verify_at: Some(AT) };
+    store.record_moved(&cluster(), &moved).await.expect("recorded");
+    let before = lease(store).await;
+    assert!(before.intent.is_some() && before.verify_at.is_some() && !before.rotated.is_empty());
+
+    let silent = grant(&before, Ground::Silence, unchanged(1, 2), 2, 1);
+    assert_eq!(store.commit(&silent).await, Ok(Committed::Granted));
+    let after = lease(store).await;
+    assert_eq!((after.intent, after.verify_at, after.rotated.len()), (None, None, 0));
+    assert_eq!((after.moved, after.observed), (Epoch(1), observed));
+    assert_eq!((after.members, after.resources, after.uid), (before.members, before.resources, before.uid));
+}
+
+/// What an arbiter of an ended epoch did is not recorded as the current one's.
+pub async fn work_for_an_ended_epoch_is_not_recorded(record: &impl Record) {
+    let store = record.store();
+    let moved = |epoch, verify_at| Moved { epoch: Epoch(epoch), observed: Observed::default(), verify_at };
+    assert_eq!(refused(store.record_moved(&cluster(), &moved(1, None)).await), None);
+    let held = held_by_the_first(store).await;
+    for epoch in [0, 2] {
+        let found = refused(store.record_moved(&cluster(), &moved(epoch, None)).await);
+        assert_eq!(found.as_ref(), Some(&held));
+        let rotation = store.record_rotation(&cluster(), Epoch(epoch), &allocation(1), &association(1)).await;
+        assert_eq!(refused(rotation).as_ref(), Some(&held));
+    }
+    store.record_moved(&cluster(), &moved(1, Some(AT))).await.expect("recorded");
+    assert_eq!((lease(store).await.moved, lease(store).await.verify_at), (Epoch(1), Some(AT)));
+    store.record_moved(&cluster(), &moved(1, None)).await.expect("recorded");
+    assert_eq!(lease(store).await.verify_at, None);
+}
+
+/// Each address has its own entry, the last one counts.
+pub async fn rotations_are_recorded_per_address(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    for (address, id) in [(1, 1), (2, 2), (1, 3)] {
+        let rotation =
+            store.record_rotation(&cluster(), Epoch(1), &allocation(address), &association(id)).await;
+        rotation.expect("recorded");
+    }
+    let expected = [(allocation(1), association(3)), (allocation(2), association(2))];
+    assert_eq!(lease(store).await.rotated, expected.into());
+}
+
+/// Rows come newest first, and a row that is written again is one row.
+pub async fn history_is_read_newest_first(record: &impl Record) {
+    let store = record.store();
+    let row = |epoch, at| {
+        let what = Happening::Step {
+            call: "AssociateAddress".to_owned(),
+            resource: allocation(1).to_string(),
+            took_ms: 120,
+            failure: None,
+        };
+        event(Epoch(epoch), WallTime(AT.0 + at), "arbiter/1", what)
+    };
+    for (epoch, at) in [(10, 5), (2, 9), (10, 3), (9, 1), (10, 5)] {
+        store.append(&row(epoch, at)).await.expect("appended");
+    }
+    let expected = vec![row(10, 5), row(10, 3), row(9, 1), row(2, 9)];
+    assert_eq!(store.history(&cluster(), 100).await, Ok(expected.clone()));
+    assert_eq!(store.history(&cluster(), 2).await, Ok(expected[..2].to_vec()));
+    assert_eq!(store.history(&cluster(), 0).await, Ok(Vec::new()));
+}
+
+/// An incarnation is compared as a whole.
+pub async fn a_prefix_of_an_incarnation_is_another_run(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let mut near = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    near.to_incarnation = Incarnation::new("run-").expect("valid");
+    is_superseded(store, &near, "candidate").await;
+}

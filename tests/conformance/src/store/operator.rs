@@ -1,0 +1,116 @@
+//! What the store promises to operators.
+
+use baton_protocol::ids::{Epoch, RequestId};
+use baton_protocol::lease::{Intent, Pause};
+use baton_protocol::request::{Request, Wish};
+use baton_store::Store;
+
+use super::build::{cluster, held_by_the_first, lease, node, registration, request};
+use super::{Record, refused};
+
+/// Nobody can ask anything of a cluster that is not there, and nothing is left behind by the attempt.
+pub async fn a_request_without_a_lease_is_refused(record: &impl Record) {
+    let store = record.store();
+    let ask = request("1-pause", Wish::Pause { why: "upgrade".to_owned() }, Epoch(0));
+    assert_eq!(refused(store.ask(&ask).await), None);
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(Vec::new()));
+    assert_eq!(store.lease(&cluster()).await, Ok(None));
+}
+
+/// The lease carries the wish, bound to its epoch and its end, and nothing else of it changes.
+pub async fn a_switchover_is_carried_as_an_intent(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let ask = request("1-move", Wish::Switchover { to: Some(node(3)) }, Epoch(1));
+    store.ask(&ask).await.expect("asked");
+    let mut after = lease(store).await;
+    let intent = Intent {
+        to: Some(node(3)),
+        reason: "switchover asked by ada".to_owned(),
+        epoch: Epoch(1),
+        until: ask.until,
+        request: Some(ask.id.clone()),
+    };
+    assert_eq!(after.intent.take(), Some(intent));
+    assert_eq!(after, before);
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![ask]));
+}
+
+/// A pause is carried and taken away, and nothing else of the lease changes.
+pub async fn a_pause_is_carried_until_it_is_resumed(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let ask = request("1-pause", Wish::Pause { why: "upgrade".to_owned() }, Epoch(1));
+    store.ask(&ask).await.expect("asked");
+    let mut after = lease(store).await;
+    let pause = Pause { until: ask.until, by: "ada".to_owned(), why: "upgrade".to_owned() };
+    assert_eq!(after.paused.take(), Some(pause));
+    assert_eq!(after, before);
+    store.ask(&request("2-resume", Wish::Resume {}, Epoch(1))).await.expect("asked");
+    assert_eq!(lease(store).await, before);
+    store.ask(&request("3-resume", Wish::Resume {}, Epoch(1))).await.expect("there is nothing to resume");
+    assert_eq!(lease(store).await, before);
+}
+
+/// An id is used once: a second request of that name changes nothing.
+pub async fn a_request_whose_id_is_taken_is_refused(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let first = request("1", Wish::Pause { why: "upgrade".to_owned() }, Epoch(1));
+    store.ask(&first).await.expect("asked");
+    let before = lease(store).await;
+    let second = request("1", Wish::Resume {}, Epoch(1));
+    assert_eq!(refused(store.ask(&second).await), Some(before.clone()));
+    assert_eq!(lease(store).await, before);
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![first]));
+}
+
+/// The answer was lost and the operator's tool sends the request again; it was done, and is not done twice.
+pub async fn a_repeated_request_is_done_once(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let ask = request("1", Wish::Pause { why: "upgrade".to_owned() }, Epoch(1));
+    store.ask(&ask).await.expect("asked");
+    store.ask(&ask).await.expect("asked already");
+    store.answer(&cluster(), &ask.id, "paused").await.expect("answered");
+    store.ask(&request("2", Wish::Resume {}, Epoch(1))).await.expect("asked");
+    store.ask(&ask).await.expect("asked already");
+    assert_eq!(lease(store).await.paused, None, "the pause that was ended stays ended");
+}
+
+/// A lease that nobody holds yet can be paused like any other.
+pub async fn a_vacant_lease_can_be_paused(record: &impl Record) {
+    let store = record.store();
+    store.register(&registration(1)).await.expect("registered");
+    store.ask(&request("1", Wish::Pause { why: "not yet".to_owned() }, Epoch(0))).await.expect("asked");
+    assert!(lease(store).await.paused.is_some());
+}
+
+/// Requests come newest first by id, with their answers.
+pub async fn requests_are_read_newest_first_with_their_answers(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let asked: Vec<Request> = ["20260102", "20260101", "20260103"]
+        .iter()
+        .map(|id| request(id, Wish::Resume {}, Epoch(1)))
+        .collect();
+    for ask in &asked {
+        store.ask(ask).await.expect("asked");
+    }
+    store.answer(&cluster(), &asked[0].id, "done").await.expect("answered");
+    store.answer(&cluster(), &asked[0].id, "done at last").await.expect("answered anew");
+    let mut answered = asked[0].clone();
+    answered.answer = Some("done at last".to_owned());
+    let expected = vec![asked[2].clone(), answered, asked[1].clone()];
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(expected.clone()));
+    assert_eq!(store.requests(&cluster(), 2).await, Ok(expected[..2].to_vec()));
+}
+
+/// There is no answer without a question.
+pub async fn an_answer_to_no_request_is_refused(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let id = RequestId::new("nobody-asked").expect("valid");
+    refused(store.answer(&cluster(), &id, "done").await);
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(Vec::new()));
+}

@@ -1,0 +1,216 @@
+//! The conformance of both clouds: the one in memory, and the one that ships against a moto server.
+
+mod memory {
+    use baton_cloud::MemoryCloud;
+    use baton_conformance::cloud::{Difference, Node, World};
+    use baton_protocol::ec2::RouteTarget;
+    use baton_protocol::ids::{InstanceId, RouteTableId};
+    use baton_protocol::resource::{Address, Destination};
+
+    struct InMemory(MemoryCloud);
+
+    impl World for InMemory {
+        type Cloud = MemoryCloud;
+
+        fn cloud(&self) -> &MemoryCloud {
+            &self.0
+        }
+
+        /// The twin is EC2 as documented; it has no excuses.
+        fn differs(&self, _: Difference) -> bool {
+            false
+        }
+
+        async fn vpc(&self, networks: &[&str]) -> String {
+            self.0.vpc(networks)
+        }
+
+        async fn node(&self, vpc: &str, zone: usize) -> Node {
+            let zone = ["euw1-az1", "euw1-az2", "euw1-az3"][zone];
+            let node = self.0.node(vpc, zone, 2);
+            let private_ips = node.private_ips.try_into().expect("two, as asked");
+            Node { instance: node.instance, zone: zone.to_owned(), interface: node.interface, private_ips }
+        }
+
+        async fn address(&self) -> Address {
+            self.0.address()
+        }
+
+        async fn table(&self, vpc: &str) -> RouteTableId {
+            self.0.table(vpc)
+        }
+
+        async fn route_to_gateway(&self, _: &str, table: &RouteTableId, destination: &Destination) -> String {
+            let gateway = "igw-0123456789abcdef0";
+            self.0.put_route(table, &destination.to_string(), RouteTarget::Other(gateway.to_owned()));
+            gateway.to_owned()
+        }
+
+        async fn terminate(&self, instance: &InstanceId) {
+            self.0.terminate(instance);
+        }
+    }
+
+    async fn world() -> InMemory {
+        InMemory(MemoryCloud::new())
+    }
+
+    baton_conformance::cloud_conformance!(world);
+}
+
+mod moto {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use aws_sdk_ec2::Client;
+    use aws_sdk_ec2::types::DomainType;
+    use baton_client::Limits;
+    use baton_cloud::Ec2Cloud;
+    use baton_conformance::cloud::{Difference, MOTO, Node, World};
+    use baton_conformance::engine::{REGION, config_at};
+    use baton_protocol::ids::{AllocationId, InstanceId, InterfaceId, RouteTableId};
+    use baton_protocol::resource::{Address, Destination};
+    use baton_sandbox::Moto;
+    use tokio::sync::OnceCell;
+
+    /// One server for all scenarios, each of which makes a part of the world for itself. It ends with this process.
+    static SERVER: LazyLock<Moto> = LazyLock::new(|| Moto::start().expect("moto starts"));
+
+    static IMAGE: OnceCell<String> = OnceCell::const_new();
+
+    /// Far above any healthy answer: a server that shares its processor with everything else is slow, and no scenario is
+    /// about time.
+    const LIMITS: Limits = Limits { connect: Duration::from_secs(10), attempt: Duration::from_secs(60) };
+
+    struct AtMoto {
+        cloud: Ec2Cloud,
+        /// The SDK itself, for what Baton never asks of EC2.
+        ec2: Client,
+    }
+
+    fn text(field: Option<&str>) -> String {
+        field.expect("moto names what it made").to_owned()
+    }
+
+    impl AtMoto {
+        async fn subnet(&self, vpc: &str, zone: &str) -> String {
+            let third = zone.bytes().last().expect("a zone has a letter") - b'a';
+            let request = self.ec2.create_subnet().vpc_id(vpc).availability_zone(zone);
+            let made = request.cidr_block(format!("10.0.{third}.0/24")).send().await.expect("a subnet");
+            text(made.subnet().and_then(|subnet| subnet.subnet_id()))
+        }
+
+        /// Any image will do. The answer names hundreds and is slow, so one scenario asks for all.
+        async fn image(&self) -> &'static str {
+            IMAGE
+                .get_or_init(|| async {
+                    let images = self.ec2.describe_images().owners("amazon").send().await.expect("images");
+                    text(images.images().first().and_then(|image| image.image_id()))
+                })
+                .await
+        }
+    }
+
+    impl World for AtMoto {
+        type Cloud = Ec2Cloud;
+
+        fn cloud(&self) -> &Ec2Cloud {
+            &self.cloud
+        }
+
+        fn differs(&self, difference: Difference) -> bool {
+            MOTO.iter().any(|(known, _)| *known == difference)
+        }
+
+        async fn vpc(&self, networks: &[&str]) -> String {
+            let (first, others) = networks.split_first().expect("a VPC has a network");
+            let made = self.ec2.create_vpc().cidr_block(*first).send().await.expect("a VPC");
+            let id = text(made.vpc().and_then(|vpc| vpc.vpc_id()));
+            for other in others {
+                let request = self.ec2.associate_vpc_cidr_block().vpc_id(&id).cidr_block(*other);
+                request.send().await.expect("another network");
+            }
+            id
+        }
+
+        async fn node(&self, vpc: &str, zone: usize) -> Node {
+            let zone = format!("{REGION}{}", ["a", "b", "c"][zone]);
+            let (subnet, image) = (self.subnet(vpc, &zone).await, self.image().await);
+            let request =
+                self.ec2.run_instances().image_id(image).subnet_id(subnet).min_count(1).max_count(1);
+            let made = request.send().await.expect("an instance");
+            let made = made.instances().first().expect("one, as asked");
+            let interface = made.network_interfaces().first().expect("a primary interface");
+            let id = text(interface.network_interface_id());
+            let request = self.ec2.assign_private_ip_addresses().network_interface_id(&id);
+            request.secondary_private_ip_address_count(1).send().await.expect("a second private address");
+            let seen = self.ec2.describe_network_interfaces().network_interface_ids(&id).send().await;
+            let seen = seen.expect("described");
+            let seats = seen.network_interfaces().first().expect("just made").private_ip_addresses();
+            let ip = |primary| {
+                let seat = seats.iter().find(|seat| seat.primary() == Some(primary)).expect("one of each");
+                text(seat.private_ip_address()).parse().expect("an address")
+            };
+            Node {
+                instance: InstanceId::new(text(made.instance_id())).expect("an instance id"),
+                zone,
+                interface: InterfaceId::new(id).expect("an interface id"),
+                private_ips: [ip(true), ip(false)],
+            }
+        }
+
+        async fn address(&self) -> Address {
+            let made = self.ec2.allocate_address().domain(DomainType::Vpc).send().await.expect("an address");
+            Address {
+                allocation: AllocationId::new(text(made.allocation_id())).expect("an allocation id"),
+                public_ip: text(made.public_ip()).parse().expect("an address"),
+            }
+        }
+
+        async fn table(&self, vpc: &str) -> RouteTableId {
+            let made = self.ec2.create_route_table().vpc_id(vpc).send().await.expect("a table");
+            let id = text(made.route_table().and_then(|table| table.route_table_id()));
+            RouteTableId::new(id).expect("a table id")
+        }
+
+        async fn route_to_gateway(
+            &self,
+            vpc: &str,
+            table: &RouteTableId,
+            destination: &Destination,
+        ) -> String {
+            let made = self.ec2.create_internet_gateway().send().await.expect("a gateway");
+            let id = text(made.internet_gateway().and_then(|gateway| gateway.internet_gateway_id()));
+            let attach = self.ec2.attach_internet_gateway().internet_gateway_id(&id).vpc_id(vpc);
+            attach.send().await.expect("attached");
+            let request = self.ec2.create_route().route_table_id(table.as_str()).gateway_id(&id);
+            request.destination_cidr_block(destination.to_string()).send().await.expect("a route");
+            id
+        }
+
+        /// moto terminates at once.
+        async fn terminate(&self, instance: &InstanceId) {
+            self.ec2.terminate_instances().instance_ids(instance.as_str()).send().await.expect("terminated");
+        }
+    }
+
+    async fn world() -> AtMoto {
+        // The server is started outside the runtime's threads, since the first start may install it.
+        let endpoint = tokio::task::spawn_blocking(|| SERVER.endpoint()).await.expect("moto starts");
+        let config = config_at(&endpoint, LIMITS).await;
+        AtMoto { cloud: Ec2Cloud::new(&config), ec2: Client::new(&config) }
+    }
+
+    baton_conformance::cloud_conformance!(world);
+
+    #[test]
+    fn each_known_difference_is_listed_once_and_argued() {
+        for (place, (difference, argument)) in MOTO.iter().enumerate() {
+            assert!(argument.len() > 40, "{difference:?} is argued");
+            assert!(
+                MOTO[..place].iter().all(|(earlier, _)| earlier != difference),
+                "{difference:?} is listed twice"
+            );
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The templates, deployed to the stand-in for an AWS account, and their policies, tried there.
+//!
+//! The functions are a script that says yes; what is tried is what CloudFormation makes of the templates and
+//! what IAM makes of the policies in them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use baton_sandbox::account::{Account, StackEnd};
+use baton_sandbox::{Options, Sandbox};
+use baton_store::condition::AGENT_ATTRIBUTES;
+use baton_templates::workspace;
+use serde_json::{Value, json};
+use zip::write::SimpleFileOptions;
+
+struct Deployment {
+    sandbox: Sandbox,
+    control_plane: StackEnd,
+    cluster: StackEnd,
+}
+
+impl Deployment {
+    fn account(&self) -> &Account {
+        self.sandbox.account()
+    }
+
+    /// A role that carries policies of the deployed stacks.
+    fn role(&self, name: &str, policies: &[&str]) -> String {
+        let account = self.account();
+        let trust = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+        let role = json!({"RoleName": name, "AssumeRolePolicyDocument": trust.to_string()});
+        let made = account.call("iam", "create_role", &role).expect("the role is made");
+        for arn in policies {
+            let attach = json!({"RoleName": name, "PolicyArn": arn});
+            account.call("iam", "attach_role_policy", &attach).expect("the policy is attached");
+        }
+        made["Role"]["Arn"].as_str().expect("a role has an ARN").to_owned()
+    }
+
+    fn allowed(&self, role: &str, session: &str, service: &str, operation: &str, parameters: &Value) -> bool {
+        self.account().call_as(role, session, service, operation, parameters).expect("an answer").allowed
+    }
+}
+
+fn package(sandbox: &Sandbox) -> std::path::PathBuf {
+    let script =
+        std::fs::read_to_string(workspace("tests/templates/python/bootstrap.py")).expect("it is there");
+    let path = sandbox.run_dir().join("function.zip");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
+    archive.start_file("bootstrap", SimpleFileOptions::default().unix_permissions(0o755)).expect("an entry");
+    write!(archive, "#!{}\n{script}", sandbox.venv().python().display()).expect("written");
+    archive.finish().expect("finished");
+    path
+}
+
+fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn create(account: &Account, stack: &str, template: &Path, given: &[(&str, &str)]) -> StackEnd {
+    let end = account.create_stack(stack, template, &parameters(given)).expect("the stack is settled");
+    assert_eq!(end.status, "CREATE_COMPLETE", "{stack}: {} {:?}", end.reason, end.failures);
+    end
+}
+
+fn deploy() -> Deployment {
+    let sandbox = Sandbox::start(&Options::default(), &mut |_| ()).expect("the sandbox starts");
+    let account = sandbox.account();
+    let zip = package(&sandbox);
+    let mut bucket = String::new();
+    for function in ["arbiter", "sweeper", "registrar"] {
+        bucket = account.put_file(&format!("baton/1/baton-{function}.zip"), &zip).expect("stored");
+    }
+    let given = [("CodeBucket", &*bucket), ("CodePrefix", "baton/1/"), ("Architecture", "x86_64")];
+    let control_plane = create(account, "baton", &workspace("infra/control-plane.yaml"), &given);
+    let world = sandbox.world();
+    let tables = world.route_tables.join(",");
+    let given = [
+        ("Cluster", "orders"),
+        ("NodeAInstanceId", &*world.instances[0].id),
+        ("NodeBInstanceId", &*world.instances[1].id),
+        ("NodeCInstanceId", &*world.instances[2].id),
+        ("Addresses", &*world.addresses[0].allocation),
+        ("RouteDestination", &*world.destination),
+        ("RouteTableIds", &*tables),
+    ];
+    let cluster = create(account, "baton-cluster-orders", &workspace("infra/cluster.yaml"), &given);
+    Deployment { sandbox, control_plane, cluster }
+}
+
+fn update(pk: &str, sk: &str, attributes: &[&str]) -> Value {
+    let set: Vec<String> = attributes.iter().map(|name| format!("#{name} = :one")).collect();
+    let names: BTreeMap<_, _> = attributes.iter().map(|name| (format!("#{name}"), *name)).collect();
+    json!({
+        "TableName": "baton", "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
+        "UpdateExpression": format!("SET {}", set.join(", ")),
+        "ExpressionAttributeNames": names, "ExpressionAttributeValues": {":one": {"N": "1"}},
+    })
+}
+
+fn get(pk: &str, sk: &str) -> Value {
+    json!({"TableName": "baton", "Key": {"pk": {"S": pk}, "sk": {"S": sk}}})
+}
+
+fn wake(source: &str, detail_type: &str) -> Value {
+    json!({"Entries": [{"Source": source, "DetailType": detail_type, "Detail": "{}", "EventBusName": "baton"}]})
+}
+
+#[test]
+fn a_node_takes_part_in_its_own_cluster_as_itself_and_nothing_else() {
+    let deployment = deploy();
+    let role = deployment.role("node", &[&deployment.cluster.outputs["NodePolicyArn"]]);
+    let instances = &deployment.sandbox.world().instances;
+    let (id, mine) = (&instances[0].id, format!("C#orders#I#{}", instances[0].arn()));
+    let theirs = format!("C#orders#I#{}", instances[1].arn());
+    let allowed = |service: &str, operation: &str, parameters: &Value| {
+        deployment.allowed(&role, id, service, operation, parameters)
+    };
+
+    let written: Vec<&str> =
+        AGENT_ATTRIBUTES.iter().copied().filter(|name| !["pk", "sk"].contains(name)).collect();
+    assert!(allowed("dynamodb", "update_item", &update(&mine, "HEARTBEAT", &written)), "its own heartbeat");
+    assert!(
+        allowed("dynamodb", "update_item", &update(&mine, "WAKE", &["why", "at", "schema"])),
+        "its own wake"
+    );
+    let mut refused = update(&mine, "HEARTBEAT", &["seq"]);
+    refused["ConditionExpression"] = json!("attribute_not_exists(pk)");
+    refused["ReturnValuesOnConditionCheckFailure"] = json!("ALL_OLD");
+    assert!(
+        allowed("dynamodb", "update_item", &refused),
+        "a conditional write that shows why it was refused"
+    );
+    for (what, parameters) in [
+        ("another node's heartbeat", update(&theirs, "HEARTBEAT", &["seq"])),
+        ("the lease", update("C#orders", "LEASE", &["seq"])),
+        (
+            "its own item in another cluster",
+            update(&mine.replace("orders", "payments"), "HEARTBEAT", &["seq"]),
+        ),
+        ("an attribute that is no heartbeat's", update(&mine, "HEARTBEAT", &["epoch"])),
+    ] {
+        assert!(!allowed("dynamodb", "update_item", &parameters), "{what}");
+    }
+    let whole = json!({"TableName": "baton", "Item": {"pk": {"S": mine}, "sk": {"S": "HEARTBEAT"}}});
+    assert!(!allowed("dynamodb", "put_item", &whole), "replacing its whole item");
+    assert!(!allowed("dynamodb", "delete_item", &get(&mine, "HEARTBEAT")), "deleting its item");
+
+    assert!(allowed("dynamodb", "get_item", &get("C#orders", "LEASE")), "the lease");
+    let keys = json!([get(&mine, "HEARTBEAT")["Key"], get(&theirs, "HEARTBEAT")["Key"]]);
+    let batch = json!({"RequestItems": {"baton": {"Keys": keys, "ConsistentRead": true}}});
+    assert!(allowed("dynamodb", "batch_get_item", &batch), "its cluster's heartbeats");
+    assert!(
+        !allowed("dynamodb", "get_item", &get("C#orders-2", "LEASE")),
+        "the lease of a cluster with a longer name"
+    );
+    assert!(!allowed("dynamodb", "get_item", &get("CLUSTERS", "C#orders")), "the directory");
+    assert!(!allowed("dynamodb", "scan", &json!({"TableName": "baton"})), "the whole table");
+
+    assert!(allowed("events", "put_events", &wake("baton.agent", "Wake")), "its wake");
+    assert!(!allowed("events", "put_events", &wake("baton.operator", "Wake")), "an operator's wake");
+    assert!(!allowed("events", "put_events", &wake("baton.agent", "Order")), "an event that is no wake");
+
+    let elsewhere = deployment.allowed(&role, "laptop", "dynamodb", "get_item", &get("C#orders", "LEASE"));
+    assert!(!elsewhere, "the role in other hands than an instance's");
+}
+
+#[test]
+fn an_operator_asks_and_a_viewer_looks() {
+    let deployment = deploy();
+    let outputs = &deployment.control_plane.outputs;
+    let viewer = deployment.role("viewer", &[&outputs["ViewerPolicyArn"]]);
+    let operator = deployment.role("operator", &[&outputs["ViewerPolicyArn"], &outputs["OperatorPolicyArn"]]);
+    let allowed = |role: &str, service: &str, operation: &str, parameters: &Value| {
+        deployment.allowed(role, "somebody", service, operation, parameters)
+    };
+    let asked = |lease: &[&str]| {
+        let mut lease = update("C#orders", "LEASE", lease);
+        lease["ConditionExpression"] = json!("attribute_exists(pk)");
+        lease["ReturnValuesOnConditionCheckFailure"] = json!("ALL_OLD");
+        json!({"TransactItems": [{"Update": lease}, {"Update": update("C#orders", "REQUEST#1", &["request"])}]})
+    };
+
+    for attributes in [&["intent"][..], &["paused"]] {
+        assert!(allowed(&operator, "dynamodb", "transact_write_items", &asked(attributes)), "{attributes:?}");
+        assert!(!allowed(&viewer, "dynamodb", "transact_write_items", &asked(attributes)), "{attributes:?}");
+    }
+    for attributes in [&["epoch"][..], &["holder"], &["intent", "holder"], &["uid"]] {
+        assert!(
+            !allowed(&operator, "dynamodb", "transact_write_items", &asked(attributes)),
+            "{attributes:?}"
+        );
+    }
+    let node = format!("C#orders#I#{}", deployment.sandbox.world().instances[0].arn());
+    for (pk, sk) in [(&*node, "HEARTBEAT"), ("CLUSTERS", "C#orders")] {
+        assert!(!allowed(&operator, "dynamodb", "update_item", &update(pk, sk, &["request"])), "{pk}");
+    }
+    let mut shown = update("C#orders", "LEASE", &["intent"]);
+    shown["ReturnValues"] = json!("ALL_NEW");
+    assert!(
+        !allowed(&operator, "dynamodb", "update_item", &shown),
+        "an update that shows more than it changes"
+    );
+
+    for role in [&viewer, &operator] {
+        assert!(allowed(role, "dynamodb", "get_item", &get("C#orders", "LEASE")));
+    }
+    assert!(allowed(&operator, "events", "put_events", &wake("baton.operator", "Wake")));
+    assert!(!allowed(&operator, "events", "put_events", &wake("baton.control-plane", "Wake")));
+    assert!(!allowed(&viewer, "events", "put_events", &wake("baton.operator", "Wake")));
+}
+
+#[test]
+fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_stack() {
+    let deployment = deploy();
+    let world = deployment.sandbox.world();
+    let given: Value =
+        serde_json::from_str(&deployment.cluster.outputs["Uid"]).expect("the properties came back");
+    let node = |number: usize, name: &str| {
+        let priority = (10 * (number + 1)).to_string();
+        json!({"Name": name, "InstanceId": world.instances[number].id, "Priority": priority})
+    };
+    assert_eq!(given["Nodes"], json!([node(0, "a"), node(1, "b"), node(2, "c")]));
+    assert_eq!(given["Addresses"], json!([world.addresses[0].allocation]));
+    assert_eq!(
+        given["Routes"],
+        json!([{"Destination": world.destination, "RouteTableIds": world.route_tables}])
+    );
+    assert_eq!((&given["Mode"], &given["Timing"]), (&json!("strict"), &json!("default")));
+
+    let account = deployment.account();
+    let a_pair = [
+        ("Cluster", "nat"),
+        ("NodeAInstanceId", &*world.instances[0].id),
+        ("NodeBInstanceId", &*world.instances[1].id),
+        ("Addresses", &*world.addresses[0].allocation),
+    ];
+    let pair = create(account, "baton-cluster-nat", &workspace("infra/cluster.yaml"), &a_pair);
+    let given: Value = serde_json::from_str(&pair.outputs["Uid"]).expect("the properties came back");
+    assert_eq!((&given["Nodes"], &given["Routes"]), (&json!([node(0, "a"), node(1, "b")]), &json!([])));
+
+    for stack in ["baton-cluster-orders", "baton-cluster-nat", "baton"] {
+        let end = account.delete_stack(stack).expect("the stack is settled");
+        assert_eq!(end.status, "DELETE_COMPLETE", "{stack}: {:?}", end.failures);
+    }
+    let table =
+        account.call("dynamodb", "describe_table", &json!({"TableName": "baton"})).expect("it is there");
+    assert_eq!(table["Table"]["DeletionProtectionEnabled"], true);
+}

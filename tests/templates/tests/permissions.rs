@@ -1,0 +1,175 @@
+//! The actions in the templates are the actions in the code, role by role.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use baton_protocol::heartbeat::{Claim, Health, Heartbeat};
+use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
+use baton_protocol::time::WallTime;
+use baton_sandbox::Venv;
+use baton_store::condition::{AGENT_ATTRIBUTES, OPERATOR_ATTRIBUTES};
+use baton_templates::actions::{KNOWN_OPERATIONS, store_actions, used_by};
+use baton_templates::source::shipped;
+use baton_templates::template::{Statement, Template, texts};
+
+static VENV: LazyLock<Venv> = LazyLock::new(|| Venv::ensure().expect("the Python environment is made"));
+static CONTROL_PLANE: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "control-plane.yaml"));
+static CLUSTER: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "cluster.yaml"));
+
+/// What a function's role needs although the function never asks for it: Lambda does, in its name.
+const BY_LAMBDA: &[&str] = &[
+    // The function's standard output becomes its log.
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    // What fails for good goes to the queue.
+    "sqs:SendMessage",
+    // The event source mapping reads the table's stream.
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+];
+
+fn allowed(template: &Template, policies: &[&str]) -> BTreeSet<String> {
+    let all = policies.iter().flat_map(|id| template.actions(id));
+    all.filter(|action| !BY_LAMBDA.contains(&action.as_str())).collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn statement(template: &Template, policy: &str, sid: &str) -> Statement {
+    let found = template.statements(policy).into_iter().find(|statement| statement.sid == sid);
+    found.unwrap_or_else(|| panic!("{policy} has no statement {sid}"))
+}
+
+#[test]
+fn the_arbiter_may_do_what_its_code_does_and_nothing_more() {
+    assert_eq!(allowed(&CONTROL_PLANE, &["ArbiterRole"]), used_by(&["functions/arbiter/src"]));
+}
+
+#[test]
+fn the_sweeper_may_do_what_its_code_does_and_nothing_more() {
+    assert_eq!(allowed(&CONTROL_PLANE, &["SweeperRole"]), used_by(&["functions/sweeper/src"]));
+}
+
+#[test]
+fn the_registrar_may_do_what_its_code_does_and_nothing_more() {
+    assert_eq!(allowed(&CONTROL_PLANE, &["RegistrarRole"]), used_by(&["functions/registrar/src"]));
+}
+
+#[test]
+fn a_node_may_do_what_the_agent_does_and_nothing_more() {
+    let allowed = allowed(&CLUSTER, &["NodePolicy"]);
+    assert_eq!(allowed, used_by(&["agent/src"]));
+    assert!(!allowed.iter().any(|action| action.starts_with("ec2:")), "no node ever calls EC2");
+}
+
+#[test]
+fn a_viewer_and_operator_may_do_what_the_cli_does_and_nothing_more() {
+    assert_eq!(allowed(&CONTROL_PLANE, &["ViewerPolicy", "OperatorPolicy"]), used_by(&["cli/src"]));
+    let looking = allowed(&CONTROL_PLANE, &["ViewerPolicy"]);
+    assert_eq!(looking, set(&["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]));
+}
+
+#[test]
+fn only_roles_of_functions_let_lambda_act_for_them() {
+    for (template, policy) in
+        [(&CLUSTER, "NodePolicy"), (&CONTROL_PLANE, "ViewerPolicy"), (&CONTROL_PLANE, "OperatorPolicy")]
+    {
+        let actions = template.actions(policy);
+        assert!(actions.is_disjoint(&set(BY_LAMBDA)), "{policy}: {actions:?}");
+    }
+    for (role, stream) in [("ArbiterRole", true), ("SweeperRole", false), ("RegistrarRole", false)] {
+        let reads = CONTROL_PLANE.actions(role).contains("dynamodb:GetRecords");
+        assert_eq!(reads, stream, "{role}");
+    }
+}
+
+#[test]
+fn every_call_to_aws_is_made_where_these_tests_look() {
+    let store = shipped("crates/store/src");
+    for (at, _) in store.match_indices(".client()") {
+        let call: String = store[at + ".client()".len()..].split_whitespace().collect();
+        let operation = call.trim_start_matches('.').split('(').next().unwrap_or_default().to_owned();
+        assert!(KNOWN_OPERATIONS.contains(&operation.as_str()), "the store calls {operation}");
+    }
+    for directory in
+        ["agent/src", "cli/src", "functions/arbiter/src", "functions/sweeper/src", "functions/registrar/src"]
+    {
+        let code = shipped(directory);
+        for sdk in ["aws_sdk_dynamodb", "aws_sdk_eventbridge", "aws_sdk_ec2"] {
+            assert!(!code.contains(sdk), "{directory} names {sdk}");
+        }
+    }
+}
+
+#[test]
+fn the_derivation_sees_what_is_known_of_the_store() {
+    let store = store_actions();
+    let read = ["dynamodb:GetItem"];
+    for (method, expected) in [
+        ("lease", &read[..]),
+        ("heartbeats", &["dynamodb:BatchGetItem"]),
+        ("clusters", &["dynamodb:Query"]),
+        ("beat", &["dynamodb:UpdateItem"]),
+        ("append", &["dynamodb:PutItem"]),
+        ("commit", &["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]),
+        ("ask", &["dynamodb:GetItem", "dynamodb:UpdateItem"]),
+        ("retire", &["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]),
+    ] {
+        assert_eq!(store[method], expected.iter().copied().collect(), "{method}");
+    }
+}
+
+fn full_heartbeat() -> Heartbeat {
+    let instance =
+        InstanceArn::new("arn:aws:ec2:eu-west-1:123456789012:instance/i-0123456789abcdef0").expect("valid");
+    let incarnation = Incarnation::new("x").expect("valid");
+    let claim = Claim {
+        epoch: Epoch(1),
+        holder: instance.clone(),
+        incarnation: incarnation.clone(),
+        seq: Seq(1),
+        silent_ms: 1,
+        at: WallTime(1),
+    };
+    Heartbeat {
+        cluster: ClusterName::new("orders").expect("valid"),
+        instance,
+        incarnation,
+        seq: Seq(1),
+        boot_id: "b".to_owned(),
+        health: Health::Ok,
+        released: Epoch(1),
+        claim: Some(claim),
+        serving_epoch: Some(Epoch(1)),
+        serving_since: Some(WallTime(1)),
+        validity_ms: 1,
+        seen: vec![[192, 0, 2, 1].into()],
+        beat_at: WallTime(1),
+        agent_version: "1".to_owned(),
+        schema: 1,
+    }
+}
+
+#[test]
+fn a_node_may_write_the_fields_of_a_heartbeat_and_of_a_wake_and_no_other_attribute() {
+    let heartbeat = serde_json::to_value(full_heartbeat()).expect("a heartbeat has a JSON form");
+    let mut expected: BTreeSet<String> = heartbeat.as_object().expect("an object").keys().cloned().collect();
+    // Whose heartbeat it is stands in the key, which IAM guards.
+    assert!(expected.remove("cluster") && expected.remove("instance"));
+    expected.extend(set(&["pk", "sk", "why", "at", "schema"]));
+    let condition = statement(&CLUSTER, "NodePolicy", "WriteItsOwnItems").condition;
+    let allowed = texts(&condition["ForAllValues:StringEquals"]["dynamodb:Attributes"]);
+    assert_eq!(allowed, expected);
+    assert_eq!(allowed, set(AGENT_ATTRIBUTES));
+}
+
+#[test]
+fn an_operator_may_write_a_request_an_intent_and_a_pause_and_no_other_attribute() {
+    let condition = statement(&CONTROL_PLANE, "OperatorPolicy", "Ask").condition;
+    let allowed = texts(&condition["ForAllValues:StringEquals"]["dynamodb:Attributes"]);
+    assert_eq!(allowed, set(OPERATOR_ATTRIBUTES));
+}

@@ -1,0 +1,198 @@
+//! The templates say what the code expects of them.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
+use baton_sandbox::Venv;
+use baton_store::key::{REQUEST_PREFIX, WAKE};
+use baton_templates::template::{Template, list, texts};
+use serde_json::{Value, json};
+
+static VENV: LazyLock<Venv> = LazyLock::new(|| Venv::ensure().expect("the Python environment is made"));
+static CONTROL_PLANE: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "control-plane.yaml"));
+static CLUSTER: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "cluster.yaml"));
+
+fn seconds(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("expected seconds, found {value}"))
+}
+
+/// The invocation settings of a function.
+fn invocation(function: &str) -> &'static Value {
+    let found = CONTROL_PLANE
+        .of_type("AWS::Lambda::EventInvokeConfig")
+        .find(|(_, settings)| settings["FunctionName"]["Ref"] == function);
+    found.unwrap_or_else(|| panic!("{function} has no settings for asynchronous invocations")).1
+}
+
+#[test]
+fn every_function_is_told_where_everything_is_and_logs_where_logs_end() {
+    for function in ["Arbiter", "Sweeper", "Registrar"] {
+        let properties = CONTROL_PLANE.resource(function);
+        assert_eq!(properties["Runtime"], "provided.al2023");
+        assert_eq!(properties["Handler"], "bootstrap");
+        assert_eq!(
+            properties["Environment"]["Variables"],
+            json!({"BATON_TABLE": {"Ref": "Table"}, "BATON_BUS": {"Ref": "Bus"}})
+        );
+        assert_eq!(
+            properties["Role"]["Fn::GetAtt"],
+            json!([format!("{function}Role"), "Arn"]),
+            "a role of its own"
+        );
+        let logging = &properties["LoggingConfig"];
+        assert_eq!(logging["LogFormat"], "JSON");
+        assert_eq!(logging["LogGroup"]["Ref"], format!("{function}Logs"));
+        let key = properties["Code"]["S3Key"]["Fn::Sub"].as_str().unwrap_or_default();
+        assert_eq!(key, format!("${{CodePrefix}}baton-{}.zip", function.to_lowercase()));
+        let kept = &invocation(function)["DestinationConfig"]["OnFailure"]["Destination"];
+        assert_eq!(kept["Fn::GetAtt"], json!(["FailedInvocations", "Arn"]));
+    }
+    let functions = CONTROL_PLANE.of_type("AWS::Lambda::Function").count();
+    assert_eq!(functions, 3, "a function that is not looked at here");
+}
+
+#[test]
+fn every_rule_keeps_what_it_cannot_deliver_and_may_invoke_its_target() {
+    let mut rules = BTreeSet::new();
+    for (id, rule) in CONTROL_PLANE.of_type("AWS::Events::Rule") {
+        rules.insert(id);
+        for target in list(&rule["Targets"]) {
+            assert_eq!(seconds(&target["RetryPolicy"]["MaximumEventAgeInSeconds"]), 60, "{id}");
+            assert_eq!(
+                target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"],
+                json!(["UndeliveredEvents", "Arn"]),
+                "{id}"
+            );
+            let permitted = CONTROL_PLANE.of_type("AWS::Lambda::Permission").any(|(_, permission)| {
+                permission["SourceArn"]["Fn::GetAtt"] == json!([id, "Arn"])
+                    && permission["FunctionName"]["Ref"] == target["Arn"]["Fn::GetAtt"][0]
+            });
+            assert!(permitted, "nothing permits {id} to invoke its target");
+        }
+    }
+    let policy = &CONTROL_PLANE.resource("UndeliveredEventsPolicy")["PolicyDocument"]["Statement"][0];
+    let trusted = list(&policy["Condition"]["ArnEquals"]["aws:SourceArn"]);
+    let trusted = trusted.into_iter().filter_map(|arn| arn["Fn::GetAtt"][0].as_str()).collect();
+    assert_eq!(rules, trusted, "the queue takes from each rule and from nobody else");
+}
+
+#[test]
+fn wakes_are_matched_as_they_are_sent() {
+    let pattern = &CONTROL_PLANE.resource("WakeRule")["EventPattern"];
+    let sources = [SOURCE_AGENT, SOURCE_OPERATOR, SOURCE_CONTROL_PLANE];
+    assert_eq!(texts(&pattern["source"]), sources.iter().map(|source| (*source).to_owned()).collect());
+    assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from([DETAIL_TYPE.to_owned()]));
+}
+
+#[test]
+fn everyone_wakes_under_its_own_name_only() {
+    let mut senders = Vec::new();
+    for template in [&*CONTROL_PLANE, &*CLUSTER] {
+        for id in template.policies() {
+            for statement in template.statements(id) {
+                if !statement.actions.contains("events:PutEvents") {
+                    continue;
+                }
+                let condition = &statement.condition["ForAllValues:StringEquals"];
+                assert_eq!(
+                    texts(&condition["events:detail-type"]),
+                    BTreeSet::from([DETAIL_TYPE.to_owned()]),
+                    "{id}"
+                );
+                let sources = texts(&condition["events:source"]);
+                assert_eq!(sources.len(), 1, "{id}");
+                senders.push((id.to_owned(), sources.into_iter().next().unwrap_or_default()));
+            }
+        }
+    }
+    senders.sort();
+    let expected = [
+        ("ArbiterRole", SOURCE_CONTROL_PLANE),
+        ("NodePolicy", SOURCE_AGENT),
+        ("OperatorPolicy", SOURCE_OPERATOR),
+        ("RegistrarRole", SOURCE_CONTROL_PLANE),
+        ("SweeperRole", SOURCE_CONTROL_PLANE),
+    ];
+    assert_eq!(senders, expected.map(|(id, source)| (id.to_owned(), source.to_owned())));
+}
+
+#[test]
+fn the_stream_is_filtered_by_the_keys_that_the_store_writes() {
+    let mapping = CONTROL_PLANE.resource("WakeStream");
+    let patterns: Vec<Value> = list(&mapping["FilterCriteria"]["Filters"])
+        .into_iter()
+        .map(|filter| {
+            serde_json::from_str(filter["Pattern"].as_str().expect("a pattern is a text")).expect("and JSON")
+        })
+        .collect();
+    let by_sort_key = |names: Value, sort_key: Value| {
+        let keys = json!({"sk": {"S": [sort_key]}});
+        json!({"eventName": names, "dynamodb": {"Keys": keys}})
+    };
+    let expected = [
+        by_sort_key(json!(["INSERT", "MODIFY"]), json!(WAKE)),
+        by_sort_key(json!(["INSERT"]), json!({"prefix": REQUEST_PREFIX})),
+    ];
+    assert_eq!(patterns, expected);
+    // The filters name keys and nothing else, so keys are all the stream has to carry.
+    assert_eq!(CONTROL_PLANE.resource("Table")["StreamSpecification"]["StreamViewType"], "KEYS_ONLY");
+}
+
+#[test]
+fn a_registration_never_arrives_after_cloudformation_has_given_up() {
+    let registration = CLUSTER.resource("Registration");
+    let age = seconds(&invocation("Registrar")["MaximumEventAgeInSeconds"]);
+    let run = seconds(&CONTROL_PLANE.resource("Registrar")["Timeout"]);
+    assert!(age + run < seconds(&registration["ServiceTimeout"]));
+}
+
+#[test]
+fn a_sweep_ends_before_the_next_one() {
+    assert_eq!(CONTROL_PLANE.resource("SweepRule")["ScheduleExpression"], "rate(1 minute)");
+    assert!(seconds(&CONTROL_PLANE.resource("Sweeper")["Timeout"]) < 60);
+}
+
+#[test]
+fn what_the_arbiter_moves_must_carry_the_tag() {
+    let changing = [
+        "ec2:AssociateAddress",
+        "ec2:CreateRoute",
+        "ec2:DisassociateAddress",
+        "ec2:ModifyNetworkInterfaceAttribute",
+        "ec2:ReplaceRoute",
+    ];
+    let mut seen = BTreeSet::new();
+    for statement in CONTROL_PLANE.statements("ArbiterRole") {
+        let changes: Vec<_> =
+            statement.actions.iter().filter(|action| changing.contains(&action.as_str())).collect();
+        if changes.is_empty() {
+            assert!(
+                statement.actions.iter().all(|a| !a.starts_with("ec2:") || a.starts_with("ec2:Describe"))
+            );
+            continue;
+        }
+        seen.extend(changes.into_iter().cloned());
+        assert_eq!(
+            statement.condition,
+            json!({"Null": {"aws:ResourceTag/baton:cluster": "false"}}),
+            "{}",
+            statement.sid
+        );
+        for resource in statement.resources {
+            let arn = resource["Fn::Sub"].as_str().unwrap_or_default().to_owned();
+            assert!(
+                arn.starts_with("arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:"),
+                "{resource}"
+            );
+        }
+    }
+    assert_eq!(seen, changing.iter().map(|action| (*action).to_owned()).collect());
+}
+
+#[test]
+fn a_node_without_an_instance_behind_it_may_do_nothing() {
+    for statement in CLUSTER.statements("NodePolicy") {
+        assert_eq!(statement.condition["Null"]["ec2:SourceInstanceARN"], "false", "{}", statement.sid);
+    }
+}
