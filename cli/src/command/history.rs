@@ -81,6 +81,8 @@ pub enum What {
         silent_ms: Option<u64>,
         /// Who claimed.
         claimed_by: Option<String>,
+        /// When the claim was made, by the claimant's clock.
+        claimed_at: Option<String>,
         /// The number of the holder's last heartbeat.
         holder_seq: Option<u64>,
         /// When the holder's last heartbeat was sent, by its own clock.
@@ -227,6 +229,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
                 reason: printable(reason),
                 silent_ms: claim.as_ref().map(|(_, claim)| claim.silent_ms),
                 claimed_by: claim.as_ref().map(|(claimant, _)| name(claimant)),
+                claimed_at: claim.as_ref().map(|(_, claim)| rfc3339(claim.at)),
                 holder_seq: holder_seq.map(|seq| seq.0),
                 holder_beat_at: holder_beat_at.map(rfc3339),
                 request: request.as_ref().map(ToString::to_string),

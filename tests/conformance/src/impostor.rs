@@ -107,26 +107,48 @@ async fn serve(mut connection: TcpStream, reply: Reply, sent: Arc<Mutex<Vec<Sent
 }
 
 async fn read_request(connection: &mut TcpStream) -> Option<Sent> {
+    read_message(connection).await?.sent()
+}
+
+/// An HTTP message, its length told by its head.
+pub(crate) struct Message {
+    head: String,
+    body: Vec<u8>,
+    /// All of it, as it came.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Message {
+    /// The request that this is, if it is one of a JSON protocol.
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        let target = header(&self.head, "x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        Some(Sent { operation, body: serde_json::from_slice(&self.body).ok()? })
+    }
+}
+
+/// Reads one message; `None` at the end of the connection.
+pub(crate) async fn read_message(connection: &mut TcpStream) -> Option<Message> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-            let header = |name: &str| {
-                head.lines().find_map(|line| {
-                    let (found, value) = line.split_once(':')?;
-                    found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-                })
-            };
-            let length: usize = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-            let body = &bytes[end + 4..];
-            if body.len() >= length {
-                let target = header("x-amz-target").unwrap_or_default();
-                let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-                return Some(Sent { operation, body: serde_json::from_slice(body).ok()? });
+            let length: usize =
+                header(&head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+            if bytes.len() >= end + 4 + length {
+                let body = bytes[end + 4..].to_vec();
+                return Some(Message { head, body, bytes });
             }
         }
         if connection.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     }
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
 }

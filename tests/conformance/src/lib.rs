@@ -4,4 +4,5 @@
 pub mod cloud;
 pub mod engine;
 pub mod impostor;
+pub mod interloper;
 pub mod store;

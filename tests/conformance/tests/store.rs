@@ -16,8 +16,7 @@ use baton_store::{DynamoStore, MemoryStore, Store};
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
 
-/// One engine and one runtime for all tests: clients share their connections, which live in the runtime that opened
-/// them.
+/// One engine and one runtime for all tests: what a client keeps open lives in the runtime that opened it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

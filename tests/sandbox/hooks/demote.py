@@ -1,4 +1,6 @@
-"""The demote hook of a node in the sandbox: ends the service and returns once it is gone. `demote.py DIRECTORY`."""
+"""The demote hook of a node in the sandbox: ends the service and returns once it is gone. `demote.py
+DIRECTORY`.
+"""
 
 import os
 import sys

@@ -1,7 +1,7 @@
 """The promote hook of a node in the sandbox: starts the service and returns once it answers.
 
-`promote.py DIRECTORY NODE PORT`, with what the agent tells every hook in the environment. The service runs in a session of
-its own, and DIRECTORY/service.pid names its process group, which is what the dead-man kills.
+`promote.py DIRECTORY NODE PORT`, with what the agent tells every hook in the environment. The service runs in
+a session of its own, and DIRECTORY/service.pid names its process group, which is what the dead-man kills.
 """
 
 import os
@@ -36,7 +36,10 @@ def main():
     with open(os.path.join(directory, "service.err"), "ab") as errors:
         started = subprocess.Popen(
             [sys.executable, "-I", service, directory, node, os.environ["BATON_EPOCH"], port],
-            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
         )
     with open(pid_file + ".part", "w", encoding="ascii") as out:
         out.write(f"{started.pid}\n")

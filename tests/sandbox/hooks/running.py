@@ -18,7 +18,7 @@ def group(pid_file):
 
 
 def serves(process_group):
-    """Whether a process of the group is left. A zombie serves nobody; whoever inherited it will collect it."""
+    """Whether a process of the group is left. A zombie serves nobody and is left to whoever inherited it."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:

@@ -1,9 +1,9 @@
 """The service that a cluster carries in the sandbox: it answers, and it says in its log that it is alive.
 
-`service.py DIRECTORY NODE EPOCH PORT`. Each line of DIRECTORY/service.jsonl holds CLOCK_BOOTTIME in nanoseconds, node,
-epoch, process id and what happened: `alive` every 20 ms, `answered` for each request, before the answer leaves. While
-DIRECTORY/sick exists it answers 500. Lines are written with one unbuffered append each, so that a kill at any moment
-leaves only whole lines that were true.
+`service.py DIRECTORY NODE EPOCH PORT`. Each line of DIRECTORY/service.jsonl holds CLOCK_BOOTTIME in
+nanoseconds, node, epoch, process id and what happened: `alive` every 20 ms, `answered` for each request,
+before the answer leaves. While DIRECTORY/sick exists it answers 500. Lines are written with one unbuffered
+append each, so that a kill at any moment leaves only whole lines that were true.
 """
 
 import json

@@ -1,12 +1,14 @@
-"""The account as its administrator sees it: makes the world, deploys stacks, and observes what is really there.
+"""The account as its administrator sees it: makes the world, deploys stacks, and observes what is really
+there.
 
-One JSON request per line on standard input, one JSON answer per line on standard output, each with the request's id:
+One JSON request per line on standard input, one JSON answer per line on standard output, each with the
+request's id:
 
     {"id": 1, "do": "addresses"}  ->  {"id": 1, "ok": […]}   or   {"id": 1, "error": "…"}
 
-It is also the part of AWS that moto leaves out: a thread sees an instance change its state, frees the addresses of a
-terminated one and puts the event on the default bus, whoever caused the change. Observations come from EC2's own
-answers and from nothing that Baton wrote. Ends at the end of its input.
+It is also the part of AWS that moto leaves out: a thread sees an instance change its state, frees the
+addresses of a terminated one and puts the event on the default bus, whoever caused the change. Observations
+come from EC2's own answers and from nothing that Baton wrote. Ends at the end of its input.
 """
 
 import base64
@@ -102,21 +104,29 @@ class Bridge(threading.Thread):
     def free_addresses(self, instance):
         """moto leaves a terminated instance its addresses; EC2 takes them away with the interface."""
         ec2 = self.clients.of("ec2")
-        ours = {i["NetworkInterfaceId"] for i in ec2.describe_network_interfaces(
-            Filters=[{"Name": "attachment.instance-id", "Values": [instance]}])["NetworkInterfaces"]}
+        ours = {
+            i["NetworkInterfaceId"]
+            for i in ec2.describe_network_interfaces(
+                Filters=[{"Name": "attachment.instance-id", "Values": [instance]}]
+            )["NetworkInterfaces"]
+        }
         for address in ec2.describe_addresses()["Addresses"]:
             if address.get("InstanceId") == instance or address.get("NetworkInterfaceId") in ours:
                 if address.get("AssociationId"):
                     ec2.disassociate_address(AssociationId=address["AssociationId"])
 
     def announce(self, instance, state):
-        answer = self.clients.of("events").put_events(Entries=[{
-            "Source": "aws.ec2",
-            "DetailType": "EC2 Instance State-change Notification",
-            "Detail": json.dumps({"instance-id": instance, "state": state}),
-            "Resources": [f"arn:aws:ec2:{self.clients.region}:{self.account_id}:instance/{instance}"],
-            "TraceHeader": FROM_AWS,
-        }])
+        answer = self.clients.of("events").put_events(
+            Entries=[
+                {
+                    "Source": "aws.ec2",
+                    "DetailType": "EC2 Instance State-change Notification",
+                    "Detail": json.dumps({"instance-id": instance, "state": state}),
+                    "Resources": [f"arn:aws:ec2:{self.clients.region}:{self.account_id}:instance/{instance}"],
+                    "TraceHeader": FROM_AWS,
+                }
+            ]
+        )
         if answer["FailedEntryCount"]:
             raise Refused(f"the default bus refused the event of {instance}: {answer['Entries']}")
 
@@ -176,7 +186,8 @@ class Account:
             s3.head_bucket(Bucket=BUCKET)
         except ClientError:
             s3.create_bucket(
-                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": self.clients.region})
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": self.clients.region}
+            )
         with open(path, "rb") as body:
             s3.put_object(Bucket=BUCKET, Key=key, Body=body)
         return {"bucket": BUCKET, "key": key}
@@ -190,11 +201,15 @@ class Account:
         return {"TemplateURL": f"{self.clients.endpoint}/{at['bucket']}/{at['key']}"}
 
     def create_stack(self, stack, template, parameters):
-        self.clients.of("cloudformation").create_stack(StackName=stack, **self._deployment(template, parameters))
+        self.clients.of("cloudformation").create_stack(
+            StackName=stack, **self._deployment(template, parameters)
+        )
         return self._settled(stack)
 
     def update_stack(self, stack, template, parameters):
-        self.clients.of("cloudformation").update_stack(StackName=stack, **self._deployment(template, parameters))
+        self.clients.of("cloudformation").update_stack(
+            StackName=stack, **self._deployment(template, parameters)
+        )
         return self._settled(stack)
 
     def delete_stack(self, stack):
@@ -238,10 +253,13 @@ class Account:
         }
 
     def stack_resources(self, stack):
-        pages = self.clients.of("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+        pages = (
+            self.clients.of("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+        )
         return {
             one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
-            for page in pages for one in page["StackResourceSummaries"]
+            for page in pages
+            for one in page["StackResourceSummaries"]
         }
 
     # What was written and said.
@@ -255,7 +273,9 @@ class Account:
             return []
 
     def scan(self, table):
-        pages = self.clients.of("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        pages = (
+            self.clients.of("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        )
         return [item for page in pages for item in page["Items"]]
 
     # Anything else.
@@ -264,13 +284,18 @@ class Account:
         return self._call(self.clients.of(service), operation, parameters)
 
     def call_as(self, role, session, service, operation, parameters):
-        """One call under a role's session, and whether IAM let it through; other failures are the caller's to judge."""
+        """One call under a role's session, and whether IAM let it through; other failures are the caller's to
+        judge.
+        """
         assumed = self.clients.of("sts").assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]
-        client = self.clients.of(service, {
-            "aws_access_key_id": assumed["AccessKeyId"],
-            "aws_secret_access_key": assumed["SecretAccessKey"],
-            "aws_session_token": assumed["SessionToken"],
-        })
+        client = self.clients.of(
+            service,
+            {
+                "aws_access_key_id": assumed["AccessKeyId"],
+                "aws_secret_access_key": assumed["SecretAccessKey"],
+                "aws_session_token": assumed["SessionToken"],
+            },
+        )
         try:
             return {"allowed": True, "answer": self._call(client, operation, parameters)}
         except ClientError as error:
@@ -296,7 +321,7 @@ def readable(value):
 
 
 def read_requests(into):
-    """Reads on a thread of its own: at the end of input the process ends at once, whatever it is waiting for."""
+    """Reads on a thread of its own: at the end of input the process ends, whatever it is waiting for."""
     for line in sys.stdin:
         into.put(line)
     os._exit(0)
@@ -304,7 +329,9 @@ def read_requests(into):
 
 def main():
     environment = os.environ
-    clients = Clients(environment["AWS_ENDPOINT_URL"], environment["AWS_ENDPOINT_URL_EC2"], environment["AWS_REGION"])
+    clients = Clients(
+        environment["AWS_ENDPOINT_URL"], environment["AWS_ENDPOINT_URL_EC2"], environment["AWS_REGION"]
+    )
     account = Account(clients, environment["BATON_SANDBOX_ACCOUNT"])
     requests = queue.Queue()
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()

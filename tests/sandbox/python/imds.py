@@ -1,10 +1,11 @@
 """Instance metadata, version 2 only, for any number of nodes, each on its own port of the loopback.
 
-`imds.py CONFIG READY`: CONFIG is `[{"instance": "i-…", "role": "arn:…", "notices": "…/notices.json"}, …]`; once all
-listen, READY is written with their ports in the same order. The role may be empty: the instance has no profile then.
+`imds.py CONFIG READY`: CONFIG is `[{"instance": "i-…", "role": "arn:…", "notices": "…/notices.json"}, …]`;
+once all listen, READY is written with their ports in the same order. The role may be empty: the instance has
+no profile then.
 
-What EC2 knows is asked of EC2 at each request, so a moved address shows where it is. Credentials are those of the role,
-under a session named after the instance, as the instance profile gives. `notices` may name a file
+What EC2 knows is asked of EC2 at each request, so a moved address shows where it is. Credentials are those of
+the role, under a session named after the instance, as the instance profile gives. `notices` may name a file
 `{"spot/instance-action": "…"}` whose entries appear below meta-data while it holds them.
 """
 
@@ -30,7 +31,9 @@ def client(service, endpoint):
         service,
         region_name=os.environ["AWS_REGION"],
         endpoint_url=endpoint,
-        config=Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=2, read_timeout=10),
+        config=Config(
+            retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=2, read_timeout=10
+        ),
         **ADMINISTRATOR,
     )
 
@@ -64,13 +67,14 @@ class Node:
         instance = found["Instances"][0]
         zone = instance["Placement"]["AvailabilityZone"]
         region = os.environ["AWS_REGION"]
+        short = f"{region.replace('-', '')[:3]}{region[-1]}"
         paths = {
             "meta-data/ami-id": instance["ImageId"],
             "meta-data/instance-id": self.instance,
             "meta-data/instance-type": instance["InstanceType"],
             "meta-data/local-ipv4": instance["PrivateIpAddress"],
             "meta-data/placement/availability-zone": zone,
-            "meta-data/placement/availability-zone-id": f"{region.replace('-', '')[:3]}{region[-1]}-az{ord(zone[-1]) - 96}",
+            "meta-data/placement/availability-zone-id": f"{short}-az{ord(zone[-1]) - 96}",
             "meta-data/placement/region": region,
             "meta-data/services/domain": "amazonaws.com",
             "meta-data/services/partition": "aws",
@@ -135,19 +139,23 @@ class Node:
             # Renewed at half their life, long before any client thinks of it.
             if held is None or held[0] < time.monotonic():
                 made = self.sts.assume_role(
-                    RoleArn=self.role, RoleSessionName=self.instance, DurationSeconds=SESSION_SECONDS)["Credentials"]
+                    RoleArn=self.role, RoleSessionName=self.instance, DurationSeconds=SESSION_SECONDS
+                )["Credentials"]
                 held = self.credentials = (time.monotonic() + SESSION_SECONDS / 2, made)
         made = held[1]
         stamp = "%Y-%m-%dT%H:%M:%SZ"
-        return json.dumps({
-            "Code": "Success",
-            "LastUpdated": datetime.datetime.now(datetime.timezone.utc).strftime(stamp),
-            "Type": "AWS-HMAC",
-            "AccessKeyId": made["AccessKeyId"],
-            "SecretAccessKey": made["SecretAccessKey"],
-            "Token": made["SessionToken"],
-            "Expiration": made["Expiration"].strftime(stamp),
-        }, indent=2)
+        return json.dumps(
+            {
+                "Code": "Success",
+                "LastUpdated": datetime.datetime.now(datetime.timezone.utc).strftime(stamp),
+                "Type": "AWS-HMAC",
+                "AccessKeyId": made["AccessKeyId"],
+                "SecretAccessKey": made["SecretAccessKey"],
+                "Token": made["SessionToken"],
+                "Expiration": made["Expiration"].strftime(stamp),
+            },
+            indent=2,
+        )
 
     def read(self, path):
         """The text at a path, a listing of what lies below it, or None."""
@@ -159,7 +167,7 @@ class Node:
         children = set()
         for name in tree:
             if name.startswith(below):
-                child, slash, _ = name[len(below):].partition("/")
+                child, slash, _ = name[len(below) :].partition("/")
                 children.add(child + slash)
         return "\n".join(sorted(children)) if children else None
 
@@ -186,7 +194,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404, "")
         try:
             text = self.node.read(self.path.removeprefix("/latest/"))
-        except Exception as error:  # Whatever EC2 or STS said: the caller sees a failing service, the log the reason.
+        except (
+            Exception
+        ) as error:  # Whatever EC2 or STS said: the caller sees a failing service, the log the reason.
             print(f"{self.node.instance} {self.path}: {error}", file=sys.stderr, flush=True)
             return self.answer(500, "")
         return self.answer(404, "") if text is None else self.answer(200, text)

@@ -1,7 +1,7 @@
 """Starts ministack on a free port, with the gaps closed that would hide faults of Baton; see gaps/.
 
-`launcher.py PORT_FILE`: the port is written there. Everything that is replaced is checked first, so that another version
-of ministack is refused with a sentence and never runs with half of it.
+`launcher.py PORT_FILE`: the port is written there. Everything that is replaced is checked first, so that
+another version of ministack is refused with a sentence and never runs with half of it.
 """
 
 import os
@@ -12,8 +12,9 @@ from gaps import delivery, iam, names
 
 
 def reserve_port():
-    """A port that is ours from here on. The socket is bound and does not listen, which keeps others from the port and
-    lets ministack, which sets SO_REUSEADDR as well, bind it too."""
+    """A port that is ours from here on. The socket is bound and does not listen, which keeps others from the
+    port and lets ministack, which sets SO_REUSEADDR as well, bind it too.
+    """
     reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reservation.bind(("127.0.0.1", 0))

@@ -1,18 +1,20 @@
 """Owns a set of processes and lets none of them outlive whoever started it.
 
-The starter keeps the write end of our standard input. However it ends, even by SIGKILL, the kernel closes that end, and
-at end of file everything below us is killed. Children that leave their process group or session do not escape: we are
-their subreaper, so orphans become our children, and we look for descendants until there are none.
+The starter keeps the write end of our standard input. However it ends, even by SIGKILL, the kernel closes
+that end, and at end of file everything below us is killed. Children that leave their process group or session
+do not escape: we are their subreaper, so orphans become our children, and we look for descendants until there
+are none.
 
 One JSON request per line, one JSON reply per line:
 
     {"do":"spawn","argv":[…],"env":{…},"log":"…","directory":"…"}   -> {"pid":N}
     {"do":"poll","pid":N}                                            -> {"running":true} | {"status":N}
     {"do":"signal","pid":N,"signal":N}                               -> {"sent":true|false}
-    {"do":"remove","directory":"…"}                                  -> {"ok":true}   (removed once all is dead)
+    {"do":"remove","directory":"…"}                                  -> {"ok":true}
     {"do":"kill"}                                                    -> {"killed":N}
 
-Standard library only: this also runs where there is no virtual environment yet.
+A directory that was named by `remove` goes once all is dead. Standard library only: this also runs where there is
+no virtual environment yet.
 """
 
 import ctypes
@@ -141,7 +143,8 @@ class Supervisor:
     def end(self):
         self.kill_everything()
         if self.remove and os.path.exists(os.path.join(self.remove, MARKER)):
-            # When our starter is killed, other supervisors end with us, and what they own may still write for a moment.
+            # When our starter is killed, other supervisors end with us, and what they own may still write for
+            # a moment.
             for _ in range(100):
                 shutil.rmtree(self.remove, ignore_errors=True)
                 if not os.path.exists(self.remove):
@@ -151,8 +154,8 @@ class Supervisor:
 
 def main():
     become_subreaper()
-    # Interrupts from the terminal are for our starter; we end when it does. A handler, because children would inherit
-    # an ignored signal and then not end on SIGTERM.
+    # Interrupts from the terminal are for our starter; we end when it does. A handler, because children would
+    # inherit an ignored signal and then not end on SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     supervisor = Supervisor()

@@ -1,7 +1,7 @@
 """Runs a console script of an installed package: `tool.py cfn-lint --version`.
 
-The scripts that pip writes carry the path they were installed under, and the environment is renamed into place after
-that, so they are found by their entry point instead.
+The scripts that pip writes carry the path they were installed under, and the environment is renamed into
+place after that, so they are found by their entry point instead.
 """
 
 import sys

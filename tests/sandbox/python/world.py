@@ -1,7 +1,7 @@
 """The network a cluster lives in: a VPC with three zones, instances, Elastic IPs and route tables.
 
-Made once at the start and only read afterwards. Every read asks EC2 and returns what it says, so that a test can
-compare it with what Baton recorded.
+Made once at the start and only read afterwards. Every read asks EC2 and returns what it says, so that a test
+can compare it with what Baton recorded.
 """
 
 VPC_CIDR = "10.0.0.0/16"
@@ -23,7 +23,9 @@ class World:
             for number, zone in enumerate(ZONES)
         ]
         image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-        instances = [self._instance(image, subnets[number % len(subnets)], number, tags) for number in range(nodes)]
+        instances = [
+            self._instance(image, subnets[number % len(subnets)], number, tags) for number in range(nodes)
+        ]
         return {
             "vpc": vpc,
             "subnets": subnets,
@@ -40,7 +42,11 @@ class World:
         name = chr(ord("a") + number)
         named = [*tags, {"Key": "Name", "Value": name}]
         made = self.ec2.run_instances(
-            ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=subnet,
+            ImageId=image,
+            MinCount=1,
+            MaxCount=1,
+            InstanceType="t3.micro",
+            SubnetId=subnet,
             TagSpecifications=[{"ResourceType": "instance", "Tags": named}],
         )["Instances"][0]
         interface = made["NetworkInterfaces"][0]
@@ -56,16 +62,19 @@ class World:
 
     def _address(self, tags):
         made = self.ec2.allocate_address(
-            Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}])
+            Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}]
+        )
         return {"allocation": made["AllocationId"], "public_ip": made["PublicIp"]}
 
     def _route_table(self, vpc, subnet, destination, instance, tags):
         table = self.ec2.create_route_table(
-            VpcId=vpc, TagSpecifications=[{"ResourceType": "route-table", "Tags": tags}])
+            VpcId=vpc, TagSpecifications=[{"ResourceType": "route-table", "Tags": tags}]
+        )
         table = table["RouteTable"]["RouteTableId"]
         self.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
         self.ec2.create_route(
-            RouteTableId=table, DestinationCidrBlock=destination, NetworkInterfaceId=instance["interface"])
+            RouteTableId=table, DestinationCidrBlock=destination, NetworkInterfaceId=instance["interface"]
+        )
         return table
 
     def addresses(self):
@@ -94,7 +103,8 @@ class World:
 
     def source_dest_check(self, interface):
         answer = self.ec2.describe_network_interface_attribute(
-            NetworkInterfaceId=interface, Attribute="sourceDestCheck")
+            NetworkInterfaceId=interface, Attribute="sourceDestCheck"
+        )
         return answer["SourceDestCheck"]["Value"]
 
     def instance_states(self):

@@ -1,4 +1,5 @@
-//! The account as its administrator uses and observes it: one long-lived `account.py`, spoken to in lines of JSON.
+//! The account as its administrator uses and observes it: one long-lived `account.py`, spoken to in lines of
+//! JSON.
 //!
 //! What it says of addresses and routes is EC2's own answer, never Baton's record, so tests compare the two.
 
@@ -163,8 +164,8 @@ pub struct WorldSize {
 }
 
 impl Account {
-    /// Connects to an account whose EC2 is at `ec2_endpoint` and everything else at `endpoint`; its log goes to
-    /// `directory`.
+    /// Connects to an account whose EC2 is at `ec2_endpoint` and everything else at `endpoint`; its log goes
+    /// to `directory`.
     pub fn open(
         venv: &Venv,
         directory: &Path,
@@ -201,8 +202,8 @@ impl Account {
         }
     }
 
-    /// Makes the network, the instances and the addresses, and from then on does what AWS does when an instance changes
-    /// its state.
+    /// Makes the network, the instances and the addresses, and from then on does what AWS does when an
+    /// instance changes its state.
     pub fn make_world(&self, size: &WorldSize) -> Result<World, SandboxError> {
         let WorldSize { cluster, nodes, addresses, route_tables, destination } = size;
         self.ask(
@@ -290,7 +291,8 @@ impl Account {
         self.ask("stack_resources", json!({ "stack": name }))
     }
 
-    /// What a function has logged, oldest first. On a busy computer ministack may lose lines, so they prove presence only.
+    /// What a function has logged, oldest first. On a busy computer ministack may lose lines, so they prove
+    /// presence only.
     pub fn function_logs(&self, function: &str) -> Result<Vec<String>, SandboxError> {
         self.ask("function_logs", json!({ "function": function }))
     }

@@ -1,4 +1,5 @@
-//! As much HTTP as the sandbox needs to ask whether somebody answers: one request per connection, on the loopback.
+//! As much HTTP as the sandbox needs to ask whether somebody answers: one request per connection, on the
+//! loopback.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -20,8 +20,8 @@ pub struct Imds {
 }
 
 impl Imds {
-    /// Starts the service for every instance of the sandbox's world. `role` is the ARN of the role in their instance
-    /// profile; without one they have no credentials.
+    /// Starts the service for every instance of the sandbox's world. `role` is the ARN of the role in their
+    /// instance profile; without one they have no credentials.
     pub fn start(sandbox: &Sandbox, role: Option<&str>) -> Result<Self, SandboxError> {
         let roles: Vec<Option<&str>> = sandbox.world().instances.iter().map(|_| role).collect();
         Self::with_roles(sandbox, &roles)

@@ -1,8 +1,9 @@
-//! A stand-in for an AWS account on this computer, for the demo, the end-to-end tests and the conformance tests.
+//! A stand-in for an AWS account on this computer, for the demo, the end-to-end tests and the conformance
+//! tests.
 //!
-//! EC2 is moto, everything else is ministack, and what neither models is closed by small scripts of our own in
-//! `python/`. Real functions, agents and templates run against it, without a line of test code in any of them. What a
-//! green run here does not prove stands in the package's README.
+//! EC2 is moto, everything else is ministack, and what neither models is closed by small scripts of our own
+//! in `python/`. Real functions, agents and templates run against it, without a line of test code in any of
+//! them. What a green run here does not prove stands in the package's README.
 
 pub mod account;
 pub mod binaries;

@@ -1,8 +1,8 @@
 //! A machine: processes that live and die together.
 //!
-//! Each machine is one `supervise.py`, which holds the read end of a pipe from us. Dropping the machine, leaving the
-//! program in any way, or being killed closes the pipe, and everything the machine ran is killed, including what went
-//! into a session of its own. Nothing here depends on our getting to run code at the end.
+//! Each machine is one `supervise.py`, which holds the read end of a pipe from us. Dropping the machine,
+//! leaving the program in any way, or being killed closes the pipe, and everything the machine ran is killed,
+//! including what went into a session of its own. Nothing here depends on our getting to run code at the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,8 +99,8 @@ impl Machine {
         reply["killed"].as_u64().ok_or_else(|| self.unexpected(&reply))
     }
 
-    /// Has `directory` removed once everything on the machine is dead, however that comes about. The directory must have
-    /// been made by [`mark`].
+    /// Has `directory` removed once everything on the machine is dead, however that comes about. The
+    /// directory must have been made by [`mark`].
     pub fn remove_at_end(&self, directory: &Path) -> Result<(), SandboxError> {
         let reply = self.ask(&json!({"do": "remove", "directory": directory}))?;
         if reply["ok"].as_bool() == Some(true) { Ok(()) } else { Err(self.unexpected(&reply)) }
@@ -132,7 +132,8 @@ impl Machine {
         }
     }
 
-    /// Runs a program that is given the name of a file as its last argument and writes the port it listens on there.
+    /// Runs a program that is given the name of a file as its last argument and writes the port it listens on
+    /// there.
     pub(crate) fn spawn_server(
         &self,
         mut program: Program,

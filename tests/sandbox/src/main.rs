@@ -1,7 +1,7 @@
 //! Starts a sandbox by hand and keeps it until interrupted: `cargo run -p baton-sandbox`.
 //!
-//! On standard output, one JSON object with the endpoints, the administrator's keys and the world; progress on standard
-//! error. Its end, by Ctrl-C or by SIGKILL, is the end of everything it started.
+//! On standard output, one JSON object with the endpoints, the administrator's keys and the world; progress
+//! on standard error. Its end, by Ctrl-C or by SIGKILL, is the end of everything it started.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! ministack, which stands in for everything but EC2: CloudFormation, Lambda, EventBridge, DynamoDB, IAM, STS and more.
+//! ministack, which stands in for everything but EC2: CloudFormation, Lambda, EventBridge, DynamoDB, IAM, STS
+//! and more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,8 +36,8 @@ pub struct Faults {
 }
 
 impl Ministack {
-    /// Starts ministack with its files in a directory that is removed at the end. Functions that it runs call EC2 at
-    /// `ec2_endpoint`.
+    /// Starts ministack with its files in a directory that is removed at the end. Functions that it runs call
+    /// EC2 at `ec2_endpoint`.
     pub fn start(ec2_endpoint: &str) -> Result<Self, SandboxError> {
         let venv = Venv::ensure()?;
         let directory = tempfile::Builder::new().prefix("baton-ministack-").tempdir();
@@ -61,7 +62,8 @@ impl Ministack {
         let ours: BTreeMap<String, String> = [
             ("AUTH", "true".to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
-            // Functions inherit it, which is how their EC2 calls reach moto without a line of test code in them.
+            // Functions inherit it, which is how their EC2 calls reach moto without a line of test code in
+            // them.
             ("AWS_ENDPOINT_URL_EC2", ec2_endpoint.to_owned()),
             ("BATON_SANDBOX_FAULTS", text(&faults)),
             ("BIND_HOST", "127.0.0.1".to_owned()),

@@ -1,7 +1,7 @@
 //! A node: a real agent with its own directory, its own metadata and a service that its hooks start and stop.
 //!
-//! Everything the node runs lives on one [`Machine`], so it can be killed as a whole, as a power cut would, including a
-//! dead-man or a service in a session of its own.
+//! Everything the node runs lives on one [`Machine`], so it can be killed as a whole, as a power cut would,
+//! including a dead-man or a service in a session of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -113,7 +113,8 @@ impl Node {
         &self.program.log
     }
 
-    /// Starts the agent. The service and the dead-man of an earlier run, if any, stay: it is the agent's to adopt them.
+    /// Starts the agent. The service and the dead-man of an earlier run, if any, stay: it is the agent's to
+    /// adopt them.
     pub fn start(&mut self) -> Result<(), SandboxError> {
         self.agent = Some(self.machine.spawn(&self.program)?);
         Ok(())
@@ -135,7 +136,8 @@ impl Node {
         self.start()
     }
 
-    /// Kills everything the node runs, with no chance to do anything: agent, service, dead-man. A crashed machine.
+    /// Kills everything the node runs, with no chance to do anything: agent, service, dead-man. A crashed
+    /// machine.
     pub fn kill_all(&mut self) -> Result<u64, SandboxError> {
         self.agent = None;
         self.machine.kill_all()

@@ -20,8 +20,8 @@ pub struct Package {
 }
 
 impl Package {
-    /// Packs `binary` into `directory`, without its symbols where `strip` is installed: they are most of a debug build,
-    /// and the function runs the same.
+    /// Packs `binary` into `directory`, without its symbols where `strip` is installed: they are most of a
+    /// debug build, and the function runs the same.
     pub fn of(binary: &Path, directory: &Path) -> Result<Self, SandboxError> {
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = directory.join(format!("{name}.zip"));

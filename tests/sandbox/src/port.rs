@@ -9,8 +9,8 @@ use nix::sys::socket::{
 
 use crate::SandboxError;
 
-/// Holds a port of the loopback by a socket that is bound and never listens. A server that sets `SO_REUSEADDR`, as
-/// Python's do, can still bind it; without one, connections are refused at once.
+/// Holds a port of the loopback by a socket that is bound and never listens. A server that sets
+/// `SO_REUSEADDR`, as Python's do, can still bind it; without one, connections are refused at once.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     _socket: OwnedFd,

@@ -41,7 +41,8 @@ impl Default for Options {
     }
 }
 
-/// A running stand-in for an AWS account. Everything in it ends when it is dropped, and at the latest with this process.
+/// A running stand-in for an AWS account. Everything in it ends when it is dropped, and at the latest with
+/// this process.
 #[derive(Debug)]
 pub struct Sandbox {
     // Dropped in this order: who asks before who answers.

@@ -1,7 +1,7 @@
 //! What the services themselves wrote while they served, and whether two ever served at once.
 //!
-//! This is the evidence for "one holder": it was written by the service, at the moment it served, with the one clock
-//! that all processes of this computer share. Nothing of Baton has a hand in it.
+//! This is the evidence for "one holder": it was written by the service, at the moment it served, with the
+//! one clock that all processes of this computer share. Nothing of Baton has a hand in it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -149,19 +149,29 @@ impl Stage {
         })
     }
 
-    /// Waits until a node holds an epoch above `after`, serves, and EC2 itself, asked by another client than Baton's,
-    /// shows every resource at it, and Baton has recorded that.
+    /// Waits until a node holds an epoch above `after`, serves, alone, and EC2 itself, asked by another client than
+    /// Baton's, shows every resource at it, and Baton has recorded that.
     pub fn wait_until_settled(&self, after: u64, limit: Duration) -> Result<Settled, SandboxError> {
-        wait::until("a holder that serves with every resource at it", limit, || {
-            let status = self.baton_json(&["status"])?;
-            let epoch = status["epoch"].as_u64().unwrap_or_default();
-            let Some(holder) = status["holder"].as_str().map(str::to_owned) else { return Ok(None) };
-            let whole = epoch > after
-                && status["moved"] == json!(true)
-                && self.prober.serving(Duration::from_millis(200)) == [holder.clone()]
-                && self.placement(&holder)?.is_whole();
-            Ok(whole.then_some(Settled { holder, epoch }))
+        wait::until("a holder that alone serves, with every resource at it", limit, || {
+            let moved = self.moved(after)?;
+            Ok(moved.filter(|moved| self.prober.serving(Duration::from_millis(200)) == [moved.holder.clone()]))
         })
+    }
+
+    /// The same, whoever else still answers: what a cluster in available mode promises.
+    pub fn wait_until_moved(&self, after: u64, limit: Duration) -> Result<Settled, SandboxError> {
+        wait::until("a holder that serves, with every resource at it", limit, || {
+            let moved = self.moved(after)?;
+            Ok(moved.filter(|moved| self.prober.serving(Duration::from_millis(200)).contains(&moved.holder)))
+        })
+    }
+
+    fn moved(&self, after: u64) -> Result<Option<Settled>, SandboxError> {
+        let status = self.baton_json(&["status"])?;
+        let epoch = status["epoch"].as_u64().unwrap_or_default();
+        let Some(holder) = status["holder"].as_str().map(str::to_owned) else { return Ok(None) };
+        let whole = epoch > after && status["moved"] == json!(true) && self.placement(&holder)?.is_whole();
+        Ok(whole.then_some(Settled { holder, epoch }))
     }
 
     /// Where EC2 shows the resources, seen from one node.

@@ -1,8 +1,8 @@
 //! The Python environment that the stand-ins for AWS are installed in.
 //!
-//! It is made once per content of `python/requirements.txt`, under the workspace's target directory, and is shared by
-//! all tests: whoever comes first makes it in a directory beside and renames it into place, the others wait at a file
-//! lock. Nothing is installed outside the target directory.
+//! It is made once per content of `python/requirements.txt`, under the workspace's target directory, and is
+//! shared by all tests: whoever comes first makes it in a directory beside and renames it into place, the
+//! others wait at a file lock. Nothing is installed outside the target directory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -128,8 +128,8 @@ pub(crate) fn python_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name)
 }
 
-/// The directory cargo builds into. It carries a tag file, so it is found from the running test or binary however it
-/// was configured; elsewhere the configuration's usual places are taken.
+/// The directory cargo builds into. It carries a tag file, so it is found from the running test or binary
+/// however it was configured; elsewhere the configuration's usual places are taken.
 pub fn target_directory() -> PathBuf {
     let tagged = std::env::current_exe().ok().and_then(|exe| {
         exe.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)

@@ -78,7 +78,8 @@ fn a_node_role_writes_its_own_heartbeat_and_nothing_else() {
     let mut request = beat(&mine, "ADD seq :n");
     request["ReturnValues"] = json!("ALL_OLD");
     assert!(!allowed("dynamodb", "update_item", request), "reading back the whole item");
-    let both = json!({"TransactItems": [{"Update": beat(&mine, "SET seq = :n")}, {"Update": beat(&theirs, "SET seq = :n")}]});
+    let update = |pk: &str| json!({"Update": beat(pk, "SET seq = :n")});
+    let both = json!({"TransactItems": [update(&mine), update(&theirs)]});
     assert!(
         !allowed("dynamodb", "transact_write_items", both),
         "another's heartbeat in a transaction with its own"

@@ -1,5 +1,5 @@
-//! From a rule to a function, as AWS delivers: permission, retries, failures, throttles, and the faults that a test asks
-//! for.
+//! From a rule to a function, as AWS delivers: permission, retries, failures, throttles, and the faults that
+//! a test asks for.
 
 mod support;
 
@@ -7,8 +7,8 @@ use baton_sandbox::{ACCOUNT_ID, Account, Faults, Package, Sandbox};
 use serde_json::{Value, json};
 use support::{executable, make_role, sandbox, until, until_equal};
 
-/// A function that records each invocation in the file `$RECORD` and fails the first `$FAIL` of them. A file, because
-/// ministack waits only 50 ms for what a function logs and may lose it on a busy computer.
+/// A function that records each invocation in the file `$RECORD` and fails the first `$FAIL` of them. A file,
+/// because ministack waits only 50 ms for what a function logs and may lose it on a busy computer.
 const FUNCTION: &str = r#"
 import json, os, time, urllib.request
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"

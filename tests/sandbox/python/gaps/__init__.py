@@ -1,1 +1,1 @@
-"""What ministack does not model and Baton depends on. Each module closes one gap and names what it replaces."""
+"""What ministack does not model and Baton depends on. Each module closes one gap."""

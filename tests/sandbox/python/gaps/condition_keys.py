@@ -1,7 +1,7 @@
 """The condition keys a request carries to DynamoDB and EventBridge, read from its body.
 
-Pure functions of the body, so that they can be tested without a server. Key names are in lower case, as the evaluator
-looks them up.
+Pure functions of the body, so that they can be tested without a server. Key names are in lower case, as the
+evaluator looks them up.
 """
 
 import re
@@ -100,14 +100,18 @@ def of_operation(request, partition_key):
 
 
 def of_batch(request, partition_key_of):
-    """The keys of BatchGetItem and BatchWriteItem, over all tables; `partition_key_of` takes a table's name."""
+    """The keys of BatchGetItem and BatchWriteItem; `partition_key_of` takes a table's name."""
     keys, named = [], []
     for table, asked in (request.get("RequestItems") or {}).items():
         if isinstance(asked, dict):
             parts = [{"Key": key} for key in asked.get("Keys") or []]
             named.extend(attributes({**asked, "Key": None}))
         else:
-            parts = [operation for one in asked for operation in [one.get("PutRequest") or one.get("DeleteRequest") or {}]]
+            parts = [
+                operation
+                for one in asked
+                for operation in [one.get("PutRequest") or one.get("DeleteRequest") or {}]
+            ]
         for part in parts:
             keys.extend(leading_keys(part, partition_key_of(table, None)))
             named.extend(attributes(part))

@@ -1,11 +1,13 @@
 """EventBridge to Lambda: as Lambda's asynchronous queue delivers, and as faulty as a test asks for.
 
-ministack runs a rule's target once and forgets a failure or a throttle. On AWS such an event waits in Lambda's own queue:
-a failed one is tried again as often as the function's configuration says and then goes to its destination for
-failures, a throttled one waits until it is too old. A rule may also invoke only what the function's policy permits.
+ministack runs a rule's target once and forgets a failure or a throttle. On AWS such an event waits in
+Lambda's own queue: a failed one is tried again as often as the function's configuration says and then goes to
+its destination for failures, a throttled one waits until it is too old. A rule may also invoke only what the
+function's policy permits.
 
-The file named by `BATON_SANDBOX_FAULTS` holds `{"duplicate": p, "drop": p, "delay": [least, most]}`, probabilities and
-seconds; it is read at each event, so a test changes it while all runs. Unequal delays reorder.
+The file named by `BATON_SANDBOX_FAULTS` holds `{"duplicate": p, "drop": p, "delay": [least, most]}`,
+probabilities and seconds; it is read at each event, so a test changes it while all runs. Unequal delays
+reorder.
 """
 
 import contextvars
@@ -24,7 +26,9 @@ _rule_arn = contextvars.ContextVar("baton_sandbox_rule_arn", default="")
 
 
 def faults():
-    """The faults asked for now. A file that cannot be read is an error: a test without its faults would prove nothing."""
+    """The faults asked for now. A file that cannot be read is an error: a test without its faults would prove
+    nothing.
+    """
     path = os.environ.get("BATON_SANDBOX_FAULTS", "")
     if not path or not os.path.exists(path):
         return {}
@@ -63,7 +67,10 @@ class AsynchronousQueue:
 
     def attempts(self):
         """None once an attempt succeeded, else the last result."""
-        least, most = self.lambdas._LAMBDA_ASYNC_RETRY_BASE_SECONDS, self.lambdas._LAMBDA_ASYNC_RETRY_MAX_SECONDS
+        least, most = (
+            self.lambdas._LAMBDA_ASYNC_RETRY_BASE_SECONDS,
+            self.lambdas._LAMBDA_ASYNC_RETRY_MAX_SECONDS,
+        )
         started, wait, left = time.monotonic(), least, self.retries
         while True:
             result = self.lambdas._execute_function(self.function, self.event)
@@ -101,10 +108,14 @@ def _to_lambda(lambdas, log):
     def dispatch(arn, payload):
         function, config, name = lambdas._get_func_record_for_ref(arn)
         if not function or not config:
-            log.warning("rule %s: there is no function %s, the event is lost as on AWS", _rule_arn.get(), name)
+            log.warning(
+                "rule %s: there is no function %s, the event is lost as on AWS", _rule_arn.get(), name
+            )
             return
         if not _permitted(function, config):
-            log.warning("rule %s may not invoke %s: its policy has no permission for it", _rule_arn.get(), name)
+            log.warning(
+                "rule %s may not invoke %s: its policy has no permission for it", _rule_arn.get(), name
+            )
             return
         record = lambdas._execution_record_for_config(function, config)
 
@@ -170,5 +181,7 @@ def install():
         lambda _original: lambda func, event: in_background(AsynchronousQueue(lambdas, func, event).deliver),
     )
     names.replace("services.eventbridge", "_dispatch_to_lambda", ["arn", "payload"], _to_lambda(lambdas, log))
-    names.replace("services.eventbridge", "_invoke_target", ["target", "event", "rule", "view"], _with_rule(rule_arn))
+    names.replace(
+        "services.eventbridge", "_invoke_target", ["target", "event", "rule", "view"], _with_rule(rule_arn)
+    )
     names.replace("services.eventbridge", "_put_events", ["data", "allow_aws_source"], _events_of_aws)

@@ -1,12 +1,14 @@
 """IAM: the condition keys that ministack leaves out, and policy variables, which it compares as text.
 
-Without them `ForAllValues` on `dynamodb:LeadingKeys` passes every request, since an absent key is an empty set, and
-`StringEquals` on `events:source` denies every one.
+Without them `ForAllValues` on `dynamodb:LeadingKeys` passes every request, since an absent key is an empty
+set, and `StringEquals` on `events:source` denies every one.
 
-* `dynamodb:LeadingKeys`, `dynamodb:Attributes`, `dynamodb:ReturnValues`: from the request, per item of a transaction;
+* `dynamodb:LeadingKeys`, `dynamodb:Attributes`, `dynamodb:ReturnValues`: from the request, per item of a
+  transaction;
 * `events:source`, `events:detail-type`: per entry of PutEvents;
-* `ec2:SourceInstanceARN`: the instance, where the session of an assumed role is named after one. AWS sets it for
-  credentials that came through instance metadata; here only the sandbox's metadata service hands out such sessions;
+* `ec2:SourceInstanceARN`: the instance, where the session of an assumed role is named after one. AWS sets it
+  for credentials that came through instance metadata; here only the sandbox's metadata service hands out such
+  sessions;
 * `${…}` in conditions and resources, with its `${key, 'default'}` form.
 """
 
@@ -21,7 +23,9 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 class Checked(str):
-    """A resource that is checked together with the condition keys of the one part of the request that names it."""
+    """A resource that is checked together with the condition keys of the one part of the request that names
+    it.
+    """
 
     keys = {}
 
@@ -41,7 +45,9 @@ def _body(body):
 
 
 def partition_key_of(table, index):
-    """The name of a table's or an index's partition key; `pk` for a table that is not there, where nothing can match."""
+    """The name of a table's or an index's partition key; `pk` for a table that is not there, where nothing
+    can match.
+    """
     tables = names.private("services.dynamodb", "_tables")
     found = tables.get(table.rsplit("/", 1)[-1]) or {}
     schema = found.get("KeySchema") or []
@@ -87,7 +93,9 @@ def _transaction_checks(original):
             if isinstance(item.get(member), dict) and isinstance(item[member].get("TableName"), str)
         ]
         if len(operations) != len(plain):
-            raise RuntimeError("ministack checks other items of a transaction than the sandbox reads condition keys of")
+            raise RuntimeError(
+                "ministack checks other items of a transaction than the sandbox reads condition keys of"
+            )
         return [
             (action, Checked.of(arn, _operation_keys(operation)))
             for (action, arn), operation in zip(plain, operations, strict=True)
@@ -102,7 +110,9 @@ def _event_entries(body, region, account_id, bus_arns):
     checked = []
     for entry in entries:
         one = json.dumps({"Entries": [entry]}).encode()
-        checked.extend(Checked.of(arn, condition_keys.of_event(entry)) for arn in bus_arns(one, region, account_id))
+        checked.extend(
+            Checked.of(arn, condition_keys.of_event(entry)) for arn in bus_arns(one, region, account_id)
+        )
     return checked
 
 
@@ -145,7 +155,9 @@ def _principal_keys(original):
 
 
 def substitute(text, value_of):
-    """Puts the values of policy variables into a text. A variable without value stays as it is and so matches nothing."""
+    """Puts the values of policy variables into a text. A variable without value stays as it is and so matches
+    nothing.
+    """
 
     def value(match):
         name, _, default = match.group(1).partition(",")
@@ -154,7 +166,9 @@ def substitute(text, value_of):
         found = value_of(name.strip())
         if found is None or isinstance(found, list):
             default = default.strip()
-            return default[1:-1] if default[:1] == default[-1:] == "'" and len(default) > 1 else match.group(0)
+            return (
+                default[1:-1] if default[:1] == default[-1:] == "'" and len(default) > 1 else match.group(0)
+            )
         return str(found)
 
     return _VARIABLE.sub(value, text)
@@ -195,11 +209,23 @@ def install():
     arn_parameters = ["service", "method", "path", "headers", "body", "query_params", "region", "account_id"]
     names.replace(actions, "dynamodb_service_context", ["body"], _dynamodb_context)
     names.replace(
-        actions, "dynamodb_transaction_checks", ["iam_action", "body", "region", "account_id"], _transaction_checks
+        actions,
+        "dynamodb_transaction_checks",
+        ["iam_action", "body", "region", "account_id"],
+        _transaction_checks,
     )
-    names.replace(actions, "extract_resource_arn", arn_parameters, lambda original: _resource_arn(original, bus_arns))
+    names.replace(
+        actions, "extract_resource_arn", arn_parameters, lambda original: _resource_arn(original, bus_arns)
+    )
     names.replace(actions, "eventbridge_resource_arns", ["body", "region", "account_id"], _bus_arns)
-    enforce_parameters = ["access_key_id", "iam_action", "service", "region", "resource_arn", "service_context"]
+    enforce_parameters = [
+        "access_key_id",
+        "iam_action",
+        "service",
+        "region",
+        "resource_arn",
+        "service_context",
+    ]
     names.replace(evaluator, "enforce", enforce_parameters, _enforce)
     names.replace(evaluator, "_principal_keys", ["credential"], _principal_keys)
     names.replace(evaluator, "_first_match", ["ctx", "stmts", "effect"], _first_match)

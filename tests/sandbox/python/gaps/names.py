@@ -1,4 +1,4 @@
-"""Replacing private names of a pinned package, with a refusal instead of a surprise when they are not there."""
+"""Replacing private names of a pinned package, with a refusal instead of a surprise where one is gone."""
 
 import importlib
 import inspect
@@ -16,7 +16,8 @@ def check_version():
     if found != PINNED:
         raise NotThere(
             f"the sandbox replaces private names of ministack {PINNED}, found {found}: "
-            "install what tests/sandbox/python/requirements.txt pins, or check every module in gaps/ against the new one"
+            "install what tests/sandbox/python/requirements.txt pins, "
+            "or check every module in gaps/ against the new one"
         )
 
 
@@ -25,15 +26,21 @@ def private(module, name, parameters=None):
     try:
         found = getattr(importlib.import_module(f"ministack.{module}"), name)
     except (ImportError, AttributeError) as error:
-        raise NotThere(f"ministack {version('ministack')} has no {module}.{name}, which the sandbox needs: {error}") from error
+        raise NotThere(
+            f"ministack {version('ministack')} has no {module}.{name}, which the sandbox needs: {error}"
+        ) from error
     if parameters is not None:
         actual = list(inspect.signature(found).parameters)[: len(parameters)]
         if actual != list(parameters):
-            raise NotThere(f"ministack's {module}.{name} takes {actual}, the sandbox expects {list(parameters)}")
+            raise NotThere(
+                f"ministack's {module}.{name} takes {actual}, the sandbox expects {list(parameters)}"
+            )
     return found
 
 
 def replace(module, name, parameters, make):
-    """Puts `make(original)` in the place of a function, after checking that the original is what was expected."""
+    """Puts `make(original)` in the place of a function, after checking that the original is what was
+    expected.
+    """
     original = private(module, name, parameters)
     setattr(importlib.import_module(f"ministack.{module}"), name, make(original))

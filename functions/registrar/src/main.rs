@@ -1,0 +1,31 @@
+//! The registrar's entry: clients once, then one request of CloudFormation after another.
+
+use std::time::Duration;
+
+use baton_client::{Bus, Limits, load};
+use baton_cloud::Ec2Cloud;
+use baton_registrar::handler::Registrar;
+use baton_registrar::respond::Responder;
+use baton_store::DynamoStore;
+use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
+use serde_json::Value;
+
+/// The first pause before anything that failed is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let named =
+        |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
+    let config = load(Limits::function()).await;
+    let registrar = Registrar {
+        store: DynamoStore::new(&config, named("BATON_TABLE")?),
+        cloud: Ec2Cloud::new(&config),
+        waker: Bus::new(&config, named("BATON_BUS")?),
+        responder: Responder::new(FIRST_PAUSE),
+        first_pause: FIRST_PAUSE,
+    };
+    // Boxed, since the compiler would otherwise follow the whole request through every layer of the runtime.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| Box::pin(registrar.handle(event)))).await
+}

@@ -1,0 +1,239 @@
+//! Looking at the world a registration would live in: EC2, and the other clusters of the table.
+//!
+//! Each part is read by itself, and what could not be read is said so in its place, so that one denied action does not
+//! hide what the others would have shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_cloud::{Cloud, InstanceSeen};
+use baton_doctor::{InstanceFacts, Neighbour, PrimaryInterface, Seen, TAG, Wanted, WantedNode, World};
+use baton_protocol::ec2::{CloudFailure, Look, Sight};
+use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId, RouteTableId};
+use baton_protocol::lease::{Lease, LeaseState, Member};
+use baton_protocol::outcome::Failure;
+use baton_protocol::resource::{Address, Destination, Placement, Resources};
+use baton_store::Store;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::patience::Patience;
+use crate::property::Desired;
+
+/// How many other clusters are read side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What was seen, for the requirements and for the registration.
+#[derive(Debug)]
+pub struct Observation {
+    /// What the requirements are checked against.
+    pub world: World,
+    instances: BTreeMap<InstanceId, InstanceSeen>,
+}
+
+/// Looks at everything that `desired` depends on. `members` are the instances that are in the cluster already.
+pub async fn observe<S: Store, C: Cloud>(
+    store: &S,
+    cloud: &C,
+    patience: Patience,
+    desired: &Desired,
+    members: BTreeSet<InstanceId>,
+) -> Observation {
+    let ids: Vec<_> = desired.nodes.iter().map(|node| node.instance.clone()).collect();
+    let instances = patience.ask(|| cloud.instances(&ids)).await;
+    let (facts, found) = match instances {
+        Ok(found) => {
+            let facts = found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect();
+            (Seen::Known(facts), found)
+        }
+        Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
+    };
+    let (addresses, seats, tables, networks, neighbours) = tokio::join!(
+        addresses(cloud, patience, desired),
+        seats(cloud, patience, &facts, desired),
+        tables(cloud, patience, desired),
+        networks(cloud, patience, &facts),
+        neighbours(store, patience, &desired.cluster),
+    );
+    let nodes = desired
+        .nodes
+        .iter()
+        .map(|node| WantedNode { node: node.node.clone(), instance: node.instance.clone() });
+    let wanted = Wanted {
+        cluster: desired.cluster.clone(),
+        nodes: nodes.collect(),
+        addresses: desired.addresses.clone(),
+        routes: desired.routes.clone(),
+    };
+    let world = World { wanted, members, instances: facts, networks, addresses, seats, tables, neighbours };
+    Observation { world, instances: found }
+}
+
+impl Observation {
+    /// The members and resources that the registration will hold. `None` if something that the requirements demand is
+    /// not there.
+    pub fn configuration(&self, desired: &Desired) -> Option<(Vec<Member>, Resources)> {
+        let members = desired.nodes.iter().map(|node| {
+            let seen = self.instances.get(&node.instance)?;
+            let interface = seen.interfaces.iter().find(|interface| interface.device_index == 0)?;
+            if interface.private_ips.len() < desired.addresses.len() {
+                return None;
+            }
+            let seat =
+                |ip: &std::net::Ipv4Addr| Placement { interface: interface.id.clone(), private_ip: *ip };
+            let seats = interface.private_ips.iter().map(seat);
+            Some(Member {
+                node: node.node.clone(),
+                instance: seen.arn.clone(),
+                zone: seen.zone.clone(),
+                interface: interface.id.clone(),
+                placements: desired.addresses.iter().cloned().zip(seats).collect(),
+                priority: node.priority,
+            })
+        });
+        let seen = self.world.addresses.known()?;
+        let addresses = desired.addresses.iter().map(|allocation| {
+            Some(Address { allocation: allocation.clone(), public_ip: seen.get(allocation)?.public_ip })
+        });
+        let resources =
+            Resources { addresses: addresses.collect::<Option<_>>()?, routes: desired.routes.clone() };
+        Some((members.collect::<Option<_>>()?, resources))
+    }
+}
+
+fn facts(seen: &InstanceSeen) -> InstanceFacts {
+    let primary = seen.interfaces.iter().find(|interface| interface.device_index == 0);
+    InstanceFacts {
+        state: seen.state.clone(),
+        zone: seen.zone.clone(),
+        vpc: seen.vpc.clone(),
+        tagged: seen.tags.contains_key(TAG),
+        primary: primary.map(|interface| PrimaryInterface {
+            id: interface.id.clone(),
+            private_ips: interface.private_ips.clone(),
+        }),
+    }
+}
+
+fn seen<T>(answer: Result<T, CloudFailure>) -> Seen<T> {
+    match answer {
+        Ok(found) => Seen::Known(found),
+        Err(failure) => Seen::Unknown(failure.to_string()),
+    }
+}
+
+/// An answer to another question than was asked, which would be a fault of the program.
+fn mistaken<T>(sight: &Sight) -> Seen<T> {
+    Seen::Unknown(format!("the answer is to another question: {sight:?}"))
+}
+
+async fn addresses<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    desired: &Desired,
+) -> Seen<BTreeMap<baton_protocol::ids::AllocationId, baton_protocol::ec2::AddressSeen>> {
+    if desired.addresses.is_empty() {
+        return Seen::Known(BTreeMap::new());
+    }
+    let look = Look::Addresses(desired.addresses.clone());
+    match seen(patience.ask(|| cloud.look(&look)).await) {
+        Seen::Known(Sight::Addresses(found)) => Seen::Known(found),
+        Seen::Known(other) => mistaken(&other),
+        Seen::Unknown(why) => Seen::Unknown(why),
+        Seen::Unasked => Seen::Unasked,
+    }
+}
+
+async fn seats<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    desired: &Desired,
+) -> Seen<Vec<baton_protocol::ec2::Seat>> {
+    if desired.addresses.is_empty() {
+        return Seen::Known(Vec::new());
+    }
+    let Some(instances) = instances.known() else { return Seen::Unasked };
+    let interfaces: Vec<InterfaceId> =
+        instances.values().filter_map(|facts| Some(facts.primary.as_ref()?.id.clone())).collect();
+    if interfaces.is_empty() {
+        return Seen::Unasked;
+    }
+    let look = Look::Seats(interfaces);
+    match seen(patience.ask(|| cloud.look(&look)).await) {
+        Seen::Known(Sight::Seats(found)) => Seen::Known(found),
+        Seen::Known(other) => mistaken(&other),
+        Seen::Unknown(why) => Seen::Unknown(why),
+        Seen::Unasked => Seen::Unasked,
+    }
+}
+
+async fn tables<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    desired: &Desired,
+) -> Seen<BTreeMap<RouteTableId, Vec<baton_protocol::ec2::RouteSeen>>> {
+    if desired.routes.is_empty() {
+        return Seen::Known(BTreeMap::new());
+    }
+    let tables: BTreeSet<_> = desired.routes.iter().map(|route| route.table.clone()).collect();
+    let look = Look::Tables(tables.into_iter().collect());
+    match seen(patience.ask(|| cloud.look(&look)).await) {
+        Seen::Known(Sight::Tables(found)) => Seen::Known(found),
+        Seen::Known(other) => mistaken(&other),
+        Seen::Unknown(why) => Seen::Unknown(why),
+        Seen::Unasked => Seen::Unasked,
+    }
+}
+
+async fn networks<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+) -> Seen<Vec<Destination>> {
+    let Some(instances) = instances.known() else { return Seen::Unasked };
+    let vpcs: BTreeSet<_> =
+        instances.values().map(|facts| facts.vpc.as_str()).filter(|vpc| !vpc.is_empty()).collect();
+    if vpcs.is_empty() {
+        return Seen::Unasked;
+    }
+    let asked = vpcs.into_iter().map(|vpc| patience.ask(move || cloud.vpc_networks(vpc)));
+    match seen(try_join_all(asked).await) {
+        Seen::Known(found) => Seen::Known(found.into_iter().flatten().collect()),
+        Seen::Unknown(why) => Seen::Unknown(why),
+        Seen::Unasked => Seen::Unasked,
+    }
+}
+
+/// The other clusters. Two registrations at the same moment do not see each other; what they share is then found when
+/// the arbiter looks at the seat and refuses to evict.
+async fn neighbours<S: Store>(store: &S, patience: Patience, own: &ClusterName) -> Seen<Vec<Neighbour>> {
+    let read = async {
+        let entries = patience.ask(|| store.clusters()).await?;
+        let others = entries.into_iter().map(|entry| entry.cluster).filter(|cluster| cluster != own);
+        let leases = stream::iter(others).map(|cluster| async move {
+            let lease = patience.ask(|| store.lease(&cluster)).await;
+            lease.map_err(|failure| (cluster, failure))
+        });
+        let leases: Result<Vec<Option<Lease>>, (ClusterName, Failure)> =
+            leases.buffer_unordered(SIDE_BY_SIDE).try_collect().await;
+        Ok(leases)
+    };
+    let outcome: Result<_, Failure> = read.await;
+    match outcome {
+        Ok(Ok(leases)) => {
+            let active = leases.iter().flatten().filter(|lease| lease.state == LeaseState::Active);
+            Seen::Known(active.map(neighbour).collect())
+        }
+        Ok(Err((cluster, failure))) => Seen::Unknown(format!("the lease of {cluster}: {failure}")),
+        Err(failure) => Seen::Unknown(failure.to_string()),
+    }
+}
+
+fn neighbour(lease: &Lease) -> Neighbour {
+    Neighbour {
+        cluster: lease.cluster.clone(),
+        addresses: lease.resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
+        seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
+        routes: lease.resources.routes.iter().cloned().collect(),
+    }
+}

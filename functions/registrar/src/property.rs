@@ -1,0 +1,238 @@
+//! From the properties of `Custom::BatonCluster`, which anybody may have typed, to a request in types.
+//!
+//! CloudFormation turns numbers and booleans into text, so both are read. Every mistake is reported, each with the path
+//! at which it was found; a property that nobody knows is a mistake as well, since it is most likely a misspelt one.
+
+use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
+use baton_protocol::lease::Mode;
+use baton_protocol::resource::{Destination, Route};
+use baton_protocol::timing::{Durations, Timing};
+use serde_json::{Map, Value};
+
+/// The priority of a node that names none.
+const PRIORITY: u16 = 100;
+/// The priorities there are.
+const PRIORITIES: std::ops::RangeInclusive<u64> = 1..=999;
+/// The most entries of any list that are looked at; what a cluster may have is less.
+const LONGEST_LIST: usize = 500;
+/// The longest text that a complaint shows of what it found.
+const SHOWN: usize = 60;
+
+/// A node as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredNode {
+    /// Its name.
+    pub node: NodeName,
+    /// Its instance.
+    pub instance: InstanceId,
+    /// 1 to 999, the smallest is preferred.
+    pub priority: u16,
+}
+
+/// The cluster as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What a node does when it cannot confirm its lease.
+    pub mode: Mode,
+    /// The time budget.
+    pub timing: Timing,
+    /// The nodes.
+    pub nodes: Vec<DesiredNode>,
+    /// The Elastic IPs. Number `k` goes to the private address number `k` of the holder's primary interface.
+    pub addresses: Vec<AllocationId>,
+    /// The routes, one for each table.
+    pub routes: Vec<Route>,
+}
+
+/// The name of the cluster, whatever else is wrong.
+pub fn cluster(properties: &Value) -> Option<ClusterName> {
+    ClusterName::new(properties.get("Cluster")?.as_str()?).ok()
+}
+
+/// Parses the properties. What is wrong comes as a list of sentences, each beginning with a path.
+pub fn parse(properties: &Value) -> Result<Desired, Vec<String>> {
+    let mut wrong = Vec::new();
+    let desired = read(properties, &mut wrong);
+    match desired {
+        Some(desired) if wrong.is_empty() => Ok(desired),
+        _ => Err(wrong),
+    }
+}
+
+fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
+    let root = At { path: String::new(), value: Some(properties) };
+    let known =
+        ["ServiceToken", "ServiceTimeout", "Cluster", "Mode", "Timing", "Nodes", "Addresses", "Routes"];
+    root.object(&known, wrong)?;
+    let cluster = root.field("Cluster").id(wrong);
+    let mode = mode(&root.field("Mode"), wrong);
+    let timing = timing(&root.field("Timing"), wrong);
+    let nodes: Vec<_> =
+        root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
+    let addresses = root.field("Addresses").optional_list(wrong);
+    let addresses = addresses.iter().filter_map(|entry| entry.id(wrong)).collect();
+    let routes = root.field("Routes").optional_list(wrong);
+    let routes = routes.iter().flat_map(|entry| routes_of(entry, wrong)).collect();
+    Some(Desired { cluster: cluster?, mode: mode?, timing: timing?, nodes, addresses, routes })
+}
+
+fn mode(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Mode> {
+    match at.value {
+        // Nothing was chosen, so the mode that needs no thought about two nodes serving at once.
+        None => Some(Mode::Strict),
+        Some(Value::String(text)) if text == "strict" => Some(Mode::Strict),
+        Some(Value::String(text)) if text == "available" => Some(Mode::Available),
+        Some(_) => at.expected("`strict` or `available`", wrong),
+    }
+}
+
+fn timing(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Timing> {
+    match at.value {
+        None => return Some(Timing::DEFAULT),
+        Some(Value::String(text)) if text == "default" => return Some(Timing::DEFAULT),
+        Some(Value::String(text)) if text == "fast" => return Some(Timing::FAST),
+        Some(Value::Object(_)) => {}
+        Some(_) => return at.expected("`default`, `fast` or a map of durations", wrong),
+    }
+    let known = [
+        "heartbeat_ms",
+        "attempt_timeout_ms",
+        "validity_ms",
+        "fence_ms",
+        "hidden_pause_ms",
+        "clock_error_ppm",
+        "silence_ms",
+    ];
+    at.object(&known, wrong)?;
+    let [heartbeat, attempt, validity, fence, pause, error, silence] =
+        known.map(|field| at.field(field).number(wrong));
+    let durations = Durations {
+        heartbeat_ms: heartbeat?,
+        attempt_timeout_ms: attempt?,
+        validity_ms: validity?,
+        fence_ms: fence?,
+        hidden_pause_ms: pause?,
+        clock_error_ppm: error?,
+        silence_ms: silence?,
+    };
+    Timing::new(durations).map_err(|error| wrong.push(format!("{}: {error}", at.path))).ok()
+}
+
+fn node(at: &At<'_>, wrong: &mut Vec<String>) -> Option<DesiredNode> {
+    at.object(&["Name", "InstanceId", "Priority"], wrong)?;
+    let node = at.field("Name").id(wrong);
+    let instance = at.field("InstanceId").id(wrong);
+    let priority = at.field("Priority");
+    let priority = match priority.value {
+        None => Some(PRIORITY),
+        Some(_) => {
+            let found = priority.number(wrong)?;
+            let fits = u16::try_from(found).ok().filter(|_| PRIORITIES.contains(&found));
+            fits.or_else(|| priority.expected("a priority from 1 to 999", wrong))
+        }
+    };
+    Some(DesiredNode { node: node?, instance: instance?, priority: priority? })
+}
+
+fn routes_of(at: &At<'_>, wrong: &mut Vec<String>) -> Vec<Route> {
+    if at.object(&["Destination", "RouteTableIds"], wrong).is_none() {
+        return Vec::new();
+    }
+    let destination: Option<Destination> = at.field("Destination").id(wrong);
+    let tables = at.field("RouteTableIds");
+    let tables = tables.list(wrong);
+    if tables.is_empty() {
+        let _: Option<()> = at.field("RouteTableIds").expected("at least one route table id", wrong);
+    }
+    let tables: Vec<_> = tables.iter().filter_map(|entry| entry.id(wrong)).collect();
+    let Some(destination) = destination else { return Vec::new() };
+    tables.into_iter().map(|table| Route { table, destination }).collect()
+}
+
+/// A value, or the lack of one, and where it stands.
+struct At<'a> {
+    path: String,
+    value: Option<&'a Value>,
+}
+
+impl<'a> At<'a> {
+    fn field(&self, name: &str) -> At<'a> {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        // CloudFormation leaves out what is AWS::NoValue; a null can only come by another hand and says as little.
+        let value = self.value.and_then(|value| value.get(name)).filter(|value| !value.is_null());
+        At { path, value }
+    }
+
+    fn expected<T>(&self, what: &str, wrong: &mut Vec<String>) -> Option<T> {
+        let path = if self.path.is_empty() { "ResourceProperties" } else { &self.path };
+        let found = self.value.map_or_else(|| "nothing".to_owned(), show);
+        wrong.push(format!("{path}: expected {what}, found {found}"));
+        None
+    }
+
+    fn object(&self, known: &[&str], wrong: &mut Vec<String>) -> Option<&'a Map<String, Value>> {
+        let Some(Value::Object(map)) = self.value else { return self.expected("a map", wrong) };
+        for (name, _) in map.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let at = self.field(&cut(name));
+            wrong.push(format!(
+                "{}: expected one of {}, found a property of this name",
+                at.path,
+                known.join(", ")
+            ));
+        }
+        Some(map)
+    }
+
+    fn list(&self, wrong: &mut Vec<String>) -> Vec<At<'a>> {
+        let Some(Value::Array(entries)) = self.value else {
+            let _: Option<()> = self.expected("a list", wrong);
+            return Vec::new();
+        };
+        if entries.len() > LONGEST_LIST {
+            wrong.push(format!(
+                "{}: expected at most {LONGEST_LIST} entries, found {}",
+                self.path,
+                entries.len()
+            ));
+            return Vec::new();
+        }
+        let entry = |(number, value)| At { path: format!("{}[{number}]", self.path), value: Some(value) };
+        entries.iter().enumerate().map(entry).collect()
+    }
+
+    fn optional_list(&self, wrong: &mut Vec<String>) -> Vec<At<'a>> {
+        if self.value.is_none() { Vec::new() } else { self.list(wrong) }
+    }
+
+    fn id<T: TryFrom<String, Error = IdError>>(&self, wrong: &mut Vec<String>) -> Option<T> {
+        let Some(Value::String(text)) = self.value else { return self.expected("text", wrong) };
+        T::try_from(text.clone()).map_err(|error| wrong.push(format!("{}: {error}", self.path))).ok()
+    }
+
+    fn number(&self, wrong: &mut Vec<String>) -> Option<u64> {
+        let found = match self.value {
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::String(text)) => text.parse().ok(),
+            _ => None,
+        };
+        found.or_else(|| self.expected("a whole number", wrong))
+    }
+}
+
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("`{}`", cut(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a map".to_owned(),
+        other => cut(&other.to_string()),
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests;

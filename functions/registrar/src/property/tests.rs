@@ -1,0 +1,158 @@
+use serde_json::json;
+
+use super::*;
+
+fn good() -> Value {
+    json!({
+        "ServiceToken": "arn:aws:lambda:eu-west-1:123456789012:function:baton-registrar",
+        "ServiceTimeout": "600",
+        "Cluster": "orders",
+        "Mode": "available",
+        "Timing": "fast",
+        "Nodes": [
+            { "Name": "a", "InstanceId": "i-00000001", "Priority": "10" },
+            { "Name": "b", "InstanceId": "i-00000002" },
+        ],
+        "Addresses": ["eipalloc-00000001", "eipalloc-00000002"],
+        "Routes": [{ "Destination": "192.0.2.10/32", "RouteTableIds": ["rtb-00000001", "rtb-00000002"] }],
+    })
+}
+
+fn wrong(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut properties = good();
+    change(&mut properties);
+    parse(&properties).expect_err("a property is wrong")
+}
+
+#[test]
+fn good_properties_are_read_in_full() {
+    let desired = parse(&good()).expect("good");
+    assert_eq!(
+        (desired.cluster.as_str(), desired.mode, desired.timing),
+        ("orders", Mode::Available, Timing::FAST)
+    );
+    let nodes: Vec<_> = desired.nodes.iter().map(|node| (node.node.as_str(), node.priority)).collect();
+    assert_eq!(nodes, [("a", 10), ("b", 100)]);
+    assert_eq!(desired.addresses[1].as_str(), "eipalloc-00000002");
+    let routes: Vec<_> =
+        desired.routes.iter().map(|route| (route.table.as_str(), route.destination.to_string())).collect();
+    assert_eq!(
+        routes,
+        [("rtb-00000001", "192.0.2.10/32".to_owned()), ("rtb-00000002", "192.0.2.10/32".to_owned())]
+    );
+}
+
+#[test]
+fn what_is_left_out_is_strict_and_default_and_empty() {
+    let properties = json!({
+        "Cluster": "orders",
+        "Nodes": [{ "Name": "a", "InstanceId": "i-00000001" }, { "Name": "b", "InstanceId": "i-00000002" }],
+        "Addresses": ["eipalloc-00000001"],
+    });
+    let desired = parse(&properties).expect("good");
+    assert_eq!((desired.mode, desired.timing), (Mode::Strict, Timing::DEFAULT));
+    assert_eq!(desired.routes, []);
+}
+
+#[test]
+fn numbers_may_be_text_as_cloudformation_makes_them() {
+    let explicit = json!({
+        "heartbeat_ms": "1000", "attempt_timeout_ms": 700, "validity_ms": "4000", "fence_ms": "750",
+        "hidden_pause_ms": 1000, "clock_error_ppm": "10000", "silence_ms": "6000",
+    });
+    let mut properties = good();
+    properties["Timing"] = explicit;
+    assert_eq!(parse(&properties).map(|desired| desired.timing), Ok(Timing::DEFAULT));
+}
+
+#[test]
+fn a_mistake_is_told_with_its_path_what_was_expected_and_what_was_found() {
+    assert_eq!(
+        wrong(|p| p["Nodes"][1]["InstanceId"] = json!("web-1")),
+        ["Nodes[1].InstanceId: expected an instance id: `i-` and 8 or 17 hexadecimal digits, found `web-1`"]
+    );
+    assert_eq!(
+        wrong(|p| p["Addresses"] = json!("eipalloc-00000001")),
+        ["Addresses: expected a list, found `eipalloc-00000001`"]
+    );
+    assert_eq!(
+        wrong(|p| p["Mode"] = json!("fast")),
+        ["Mode: expected `strict` or `available`, found `fast`"]
+    );
+    assert_eq!(
+        wrong(|p| p["Nodes"][0]["Priority"] = json!("0")),
+        ["Nodes[0].Priority: expected a priority from 1 to 999, found `0`"]
+    );
+    assert_eq!(
+        wrong(|p| p["Nodes"][0]["Priority"] = json!([])),
+        ["Nodes[0].Priority: expected a whole number, found a list"]
+    );
+    assert_eq!(
+        wrong(|p| p["Routes"][0]["RouteTableIds"] = json!([])),
+        ["Routes[0].RouteTableIds: expected at least one route table id, found a list"]
+    );
+    let found = wrong(|p| p["Routes"][0]["Destination"] = json!("192.0.2.10"));
+    assert!(found[0].starts_with("Routes[0].Destination: expected a destination"), "{found:?}");
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let found = wrong(|p| {
+        p["Cluster"] = json!("Orders");
+        p["Nodes"][0]["Name"] = json!(null);
+        p["Nodes"][1]["InstanceId"] = json!(7);
+        p["Addresses"][0] = json!("eip-1");
+    });
+    let paths: Vec<_> = found.iter().filter_map(|text| text.split_once(": ")).map(|(path, _)| path).collect();
+    assert_eq!(paths, ["Cluster", "Nodes[0].Name", "Nodes[1].InstanceId", "Addresses[0]"]);
+}
+
+#[test]
+fn a_property_that_nobody_knows_is_a_mistake() {
+    let found = wrong(|p| p["Adresses"] = json!([]));
+    assert!(found[0].starts_with("Adresses: expected one of ServiceToken, "), "{found:?}");
+    let found = wrong(|p| p["Nodes"][0]["Prioriy"] = json!(1));
+    assert!(found[0].starts_with("Nodes[0].Prioriy: "), "{found:?}");
+}
+
+#[test]
+fn a_timing_that_breaks_the_inequality_is_refused_with_the_reason() {
+    let found = wrong(|p| {
+        p["Timing"] = json!({
+            "heartbeat_ms": 1000, "attempt_timeout_ms": 700, "validity_ms": 4000, "fence_ms": 750,
+            "hidden_pause_ms": 1000, "clock_error_ppm": 10000, "silence_ms": 4000,
+        });
+    });
+    assert!(found[0].starts_with("Timing: silence_ms is 4000, expected at least"), "{found:?}");
+}
+
+#[test]
+fn an_explicit_timing_names_every_duration() {
+    let found = wrong(|p| p["Timing"] = json!({ "heartbeat_ms": 1000 }));
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert_eq!(found[0], "Timing.attempt_timeout_ms: expected a whole number, found nothing");
+}
+
+#[test]
+fn what_is_not_even_a_map_is_refused() {
+    for odd in [json!(null), json!([]), json!("orders"), json!(1)] {
+        let found = parse(&odd).expect_err("no map");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("ResourceProperties: expected a map"), "{found:?}");
+    }
+}
+
+#[test]
+fn long_texts_are_cut_and_long_lists_not_looked_at() {
+    let found = wrong(|p| p["Mode"] = json!("x".repeat(10_000)));
+    assert!(found[0].len() < 200, "{}", found[0].len());
+    let found = wrong(|p| p["Addresses"] = json!(vec!["x"; 501]));
+    assert_eq!(found, ["Addresses: expected at most 500 entries, found 501"]);
+}
+
+#[test]
+fn the_cluster_is_found_whatever_else_is_wrong() {
+    let properties = json!({ "Cluster": "orders", "Nodes": 7 });
+    assert_eq!(cluster(&properties).map(|name| name.to_string()), Some("orders".to_owned()));
+    assert_eq!(cluster(&json!({ "Cluster": "Orders" })), None);
+}

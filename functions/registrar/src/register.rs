@@ -1,0 +1,303 @@
+//! Create and Update: from a request to a lease that says what was asked for.
+//!
+//! Each attempt begins with a read of the lease and acts on what it finds, and each write has that read as its condition.
+//! So an attempt whose outcome was lost is simply followed by another, and a grant that comes between costs one more.
+
+use std::collections::BTreeSet;
+
+use baton_cloud::Cloud;
+use baton_doctor::{Finding, Severity, examine, refuses};
+use baton_protocol::history::{Event, Happening};
+use baton_protocol::ids::{Epoch, InstanceArn, InstanceId, RegistrationUid};
+use baton_protocol::lease::{Lease, LeaseState, Mode};
+use baton_protocol::outcome::{Failure, WriteFailure};
+use baton_protocol::time::WallTime;
+use baton_store::{Registration, Store};
+
+use crate::identity::{Owner, PhysicalId};
+use crate::observe::{Observation, observe};
+use crate::patience::{Patience, Pauses};
+use crate::predecessor;
+use crate::property::Desired;
+use crate::refusal::Refusal;
+
+/// What one request works with.
+#[derive(Debug)]
+pub struct Errand<'a, S, C> {
+    /// The table.
+    pub store: &'a S,
+    /// EC2.
+    pub cloud: &'a C,
+    /// How long to go on.
+    pub patience: Patience,
+    /// The resource that asks.
+    pub owner: Owner,
+    /// The invocation, for the history.
+    pub by: String,
+    /// The moment of the request.
+    pub now: WallTime,
+}
+
+/// A registration that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What CloudFormation knows it by.
+    pub id: PhysicalId,
+    /// The lease's epoch.
+    pub epoch: Epoch,
+}
+
+/// How one attempt ended, if not with a registration that stands.
+enum Missed {
+    /// The request cannot be carried out.
+    Refused(Refusal),
+    /// The lease changed between read and write, or a write brought no answer.
+    Again(Option<Failure>),
+}
+
+impl From<Refusal> for Missed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<S: Store, C: Cloud> Errand<'_, S, C> {
+    /// Registers a cluster under `uid`. A cluster that the same resource has registered before is changed instead: that
+    /// is where the rollback of an update to another name returns to.
+    pub async fn create(&self, desired: &Desired, uid: &RegistrationUid) -> Result<Standing, Refusal> {
+        let doing = format!("the registration of {}", desired.cluster);
+        self.settle(&doing, async |seen: &mut Option<Observation>| {
+            let lease = self.lease(desired).await?;
+            match lease {
+                Some(lease) if lease.state == LeaseState::Active && lease.uid == *uid => Ok(standing(&lease)),
+                Some(lease) if lease.state == LeaseState::Active && self.owner.made(&lease.uid) => {
+                    self.change_once(desired, lease, seen).await
+                }
+                Some(lease) if lease.state == LeaseState::Active => {
+                    Err(Refusal::ClusterTaken(lease.cluster).into())
+                }
+                Some(lease) if lease.uid == *uid => Err(Refusal::RegistrationDeleted(lease.cluster).into()),
+                lease => self.register_once(desired, uid, lease, seen).await,
+            }
+        })
+        .await
+    }
+
+    /// Changes the registration that CloudFormation knows as `id`.
+    pub async fn change(&self, desired: &Desired, id: &PhysicalId) -> Result<Standing, Refusal> {
+        let doing = format!("the change of {}", desired.cluster);
+        self.settle(&doing, async |seen: &mut Option<Observation>| {
+            let lease = self.lease(desired).await?;
+            match lease {
+                Some(lease) if lease.state == LeaseState::Active && lease.uid == id.uid => {
+                    self.change_once(desired, lease, seen).await
+                }
+                _ => Err(Refusal::NotRegistered(id.to_string()).into()),
+            }
+        })
+        .await
+    }
+
+    /// Makes attempts until one settles the request or there is no time left. EC2 is looked at once for all of them.
+    async fn settle(
+        &self,
+        doing: &str,
+        attempt: impl AsyncFn(&mut Option<Observation>) -> Result<Standing, Missed>,
+    ) -> Result<Standing, Refusal> {
+        let mut pauses = Pauses::new(self.patience);
+        let mut seen = None;
+        let mut unsure = None;
+        loop {
+            let missed = match attempt(&mut seen).await {
+                Ok(standing) => return Ok(standing),
+                Err(missed) => missed,
+            };
+            match missed {
+                // A write without an answer, and now no answer about what became of it.
+                Missed::Refused(Refusal::TableFailed { failure, .. }) if unsure.is_some() => {
+                    return Err(Refusal::OutcomeUnknown { doing: doing.to_owned(), failure });
+                }
+                Missed::Refused(refusal) => return Err(refusal),
+                Missed::Again(failure) => {
+                    if let Some(Failure::Unknown(_)) = failure {
+                        unsure.clone_from(&failure);
+                    }
+                    if !pauses.pass().await {
+                        let last = unsure.or(failure).unwrap_or(Failure::Conflict);
+                        return Err(Refusal::write(doing, last));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn lease(&self, desired: &Desired) -> Result<Option<Lease>, Missed> {
+        let read = self.patience.ask(|| self.store.lease(&desired.cluster)).await;
+        Ok(read.map_err(|failure| {
+            Refusal::table(format!("reading the lease of {}", desired.cluster), failure)
+        })?)
+    }
+
+    async fn register_once(
+        &self,
+        desired: &Desired,
+        uid: &RegistrationUid,
+        retired: Option<Lease>,
+        seen: &mut Option<Observation>,
+    ) -> Result<Standing, Missed> {
+        if let Some(lease) = &retired {
+            predecessor::check(self.store, self.cloud, self.patience, lease, desired, self.now).await?;
+        }
+        let seen = self.look(desired, BTreeSet::new(), seen).await;
+        require(desired, seen)?;
+        let (epoch, revision) =
+            retired.map_or((Epoch(0), 1), |lease| (lease.epoch.next(), lease.revision + 1));
+        let registration = self.registration(desired, uid, seen, epoch, revision)?;
+        match self.store.register(&registration).await {
+            Ok(()) => {
+                Ok(Standing { id: PhysicalId { cluster: desired.cluster.clone(), uid: uid.clone() }, epoch })
+            }
+            Err(failure) => Err(missed(desired, failure)),
+        }
+    }
+
+    async fn change_once(
+        &self,
+        desired: &Desired,
+        lease: Lease,
+        seen: &mut Option<Observation>,
+    ) -> Result<Standing, Missed> {
+        let stays = |holder: &InstanceArn| {
+            let id = holder.instance_id();
+            desired.nodes.iter().any(|node| node.instance == id)
+        };
+        if let Some(holder) = lease.holder.as_ref().filter(|holder| !stays(holder)) {
+            let holder = predecessor::named(&lease, holder);
+            return Err(Refusal::HolderRemoved { cluster: lease.cluster, holder }.into());
+        }
+        let members = lease.members.iter().map(|member| member.instance.instance_id()).collect();
+        let seen = self.look(desired, members, seen).await;
+        if let Err(refusal) = require(desired, seen) {
+            // The rollback of an update that was refused asks for what stands. It has to succeed whatever state the
+            // nodes are in, or the stack could not go back.
+            if says_the_same(&lease, desired) {
+                tracing::warn!(cluster = %lease.cluster, reason = %refusal, "left as it is: nothing was to change");
+                return Ok(standing(&lease));
+            }
+            return Err(refusal.into());
+        }
+        let next = self.registration(desired, &lease.uid, seen, lease.epoch, lease.revision + 1)?;
+        let same = (lease.mode, lease.timing, &lease.members, &lease.resources)
+            == (next.mode, next.timing, &next.members, &next.resources);
+        if same {
+            return Ok(standing(&lease));
+        }
+        match self.store.reconfigure(&next, lease.holder.as_ref()).await {
+            Ok(()) => Ok(standing(&lease)),
+            Err(failure) => Err(missed(desired, failure)),
+        }
+    }
+
+    async fn look<'o>(
+        &self,
+        desired: &Desired,
+        members: BTreeSet<InstanceId>,
+        seen: &'o mut Option<Observation>,
+    ) -> &'o Observation {
+        match seen {
+            Some(seen) => seen,
+            None => seen.insert(observe(self.store, self.cloud, self.patience, desired, members).await),
+        }
+    }
+
+    fn registration(
+        &self,
+        desired: &Desired,
+        uid: &RegistrationUid,
+        seen: &Observation,
+        epoch: Epoch,
+        revision: u64,
+    ) -> Result<Registration, Refusal> {
+        let (members, resources) = seen.configuration(desired).ok_or_else(|| {
+            Refusal::Fault("every requirement is met, and the configuration is incomplete".to_owned())
+        })?;
+        let what = Happening::Registered { revision, summary: summary(desired) };
+        Ok(Registration {
+            cluster: desired.cluster.clone(),
+            uid: uid.clone(),
+            mode: desired.mode,
+            timing: desired.timing,
+            members,
+            resources,
+            at: self.now,
+            event: Event { cluster: desired.cluster.clone(), epoch, at: self.now, by: self.by.clone(), what },
+        })
+    }
+}
+
+fn standing(lease: &Lease) -> Standing {
+    let id = PhysicalId { cluster: lease.cluster.clone(), uid: lease.uid.clone() };
+    Standing { id, epoch: lease.epoch }
+}
+
+fn missed(desired: &Desired, failure: WriteFailure<Option<Lease>>) -> Missed {
+    match failure {
+        WriteFailure::Refused(_) => Missed::Again(None),
+        WriteFailure::Failed(failure @ (Failure::Unknown(_) | Failure::Throttled | Failure::Conflict)) => {
+            Missed::Again(Some(failure))
+        }
+        WriteFailure::Failed(failure) => {
+            Refusal::table(format!("writing the lease of {}", desired.cluster), failure).into()
+        }
+    }
+}
+
+/// Refuses if a requirement is not met, and tells the log of everything else that was found.
+fn require(desired: &Desired, seen: &Observation) -> Result<(), Refusal> {
+    let findings = examine(&seen.world);
+    for finding in &findings {
+        tell(desired, finding);
+    }
+    if refuses(&findings) {
+        return Err(Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings });
+    }
+    Ok(())
+}
+
+fn tell(desired: &Desired, finding: &Finding) {
+    let (cluster, requirement) = (&desired.cluster, finding.id.as_str());
+    if finding.severity == Severity::Info {
+        tracing::info!(%cluster, requirement, reason = %finding, "finding");
+    } else {
+        tracing::warn!(%cluster, requirement, severity = ?finding.severity, reason = %finding, "finding");
+    }
+}
+
+/// Whether the lease holds what is asked for, by what a person can name.
+fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
+    let members: BTreeSet<_> = lease
+        .members
+        .iter()
+        .map(|member| (member.node.clone(), member.instance.instance_id(), member.priority))
+        .collect();
+    let nodes: BTreeSet<_> =
+        desired.nodes.iter().map(|node| (node.node.clone(), node.instance.clone(), node.priority)).collect();
+    let addresses = lease.resources.addresses.iter().map(|address| &address.allocation);
+    let routes: BTreeSet<_> = lease.resources.routes.iter().collect();
+    lease.mode == desired.mode
+        && lease.timing == desired.timing
+        && members == nodes
+        && addresses.eq(desired.addresses.iter())
+        && routes == desired.routes.iter().collect()
+}
+
+fn summary(desired: &Desired) -> String {
+    let nodes: Vec<_> =
+        desired.nodes.iter().map(|node| format!("{} = {}", node.node, node.instance)).collect();
+    let mode = match desired.mode {
+        Mode::Strict => "strict",
+        Mode::Available => "available",
+    };
+    let (addresses, routes) = (desired.addresses.len(), desired.routes.len());
+    format!("{mode}; nodes {}; Elastic IPs: {addresses}; routes: {routes}", nodes.join(", "))
+}

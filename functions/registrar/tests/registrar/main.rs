@@ -1,0 +1,7 @@
+//! Whole requests of CloudFormation, from the event to the answer, over EC2 and the table in memory.
+
+mod answer;
+mod create;
+mod delete;
+mod support;
+mod update;

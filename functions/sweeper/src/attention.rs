@@ -1,0 +1,86 @@
+//! Whether the arbiter ought to look at a cluster now. Pure: what was read goes in, the first reason found comes out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use baton_protocol::heartbeat::Heartbeat;
+use baton_protocol::ids::InstanceArn;
+use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::time::WallTime;
+
+/// A holder whose last heartbeat is so old may have lost its instance together with every event that said so. Only the
+/// arbiter asks EC2, and only `terminated` counts there, so a clock that is off costs a wake and nothing else.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Why the arbiter ought to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The lease has no holder.
+    Vacant,
+    /// The holder has sworn never to serve the current epoch again.
+    Released,
+    /// A standby claims the silence of the holder, whose heartbeat has not changed since.
+    Claimed,
+    /// The resources of the current epoch were not all seen at its holder.
+    Unmoved,
+    /// A second look at the resources is due.
+    VerifyDue,
+    /// The holder has not been heard of for a while, and nobody claims.
+    HolderQuiet,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vacant => "vacant",
+            Self::Released => "released",
+            Self::Claimed => "claimed",
+            Self::Unmoved => "unmoved",
+            Self::VerifyDue => "verify-due",
+            Self::HolderQuiet => "holder-quiet",
+        })
+    }
+}
+
+/// Whether the arbiter ought to look, and why. `heartbeats` holds those of the members and of the holder that exist.
+pub fn needs_wake(
+    lease: &Lease,
+    heartbeats: &BTreeMap<InstanceArn, Heartbeat>,
+    now: WallTime,
+) -> Option<Reason> {
+    if lease.state == LeaseState::Retired {
+        return None;
+    }
+    let Some(holder) = &lease.holder else { return Some(Reason::Vacant) };
+    let holder = heartbeats.get(holder);
+    if holder.is_some_and(|heartbeat| heartbeat.released >= lease.epoch) {
+        return Some(Reason::Released);
+    }
+    if holder.is_some_and(|holder| is_claimed(lease, holder, heartbeats)) {
+        return Some(Reason::Claimed);
+    }
+    if lease.moved < lease.epoch {
+        return Some(Reason::Unmoved);
+    }
+    if lease.verify_at.is_some_and(|due| due <= now) {
+        return Some(Reason::VerifyDue);
+    }
+    let quiet = holder.is_none_or(|heartbeat| now.since(heartbeat.beat_at) >= QUIET);
+    quiet.then_some(Reason::HolderQuiet)
+}
+
+/// A claim that names anything but the holder's last heartbeat has been answered by a later one. Whether its author could
+/// take over is for the arbiter to judge.
+fn is_claimed(lease: &Lease, holder: &Heartbeat, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) -> bool {
+    let standbys = lease.members.iter().filter(|member| member.instance != holder.instance);
+    standbys.filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref()).any(|claim| {
+        claim.epoch == lease.epoch
+            && claim.holder == holder.instance
+            && claim.incarnation == holder.incarnation
+            && claim.seq == holder.seq
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use baton_protocol::heartbeat::{Claim, Health};
+use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InterfaceId, NodeName, RegistrationUid, Seq};
+use baton_protocol::lease::{Member, Mode, SCHEMA};
+use baton_protocol::resource::{Observed, Resources};
+use baton_protocol::timing::Timing;
+
+use super::*;
+
+const NOW: WallTime = WallTime(1_800_000_000_000);
+
+fn arn(n: u8) -> InstanceArn {
+    InstanceArn::new(format!("arn:aws:ec2:eu-west-1:123456789012:instance/i-0000000{n}")).expect("valid")
+}
+
+fn run(n: u8) -> Incarnation {
+    Incarnation::new(format!("run-{n}")).expect("valid")
+}
+
+fn member(n: u8) -> Member {
+    Member {
+        node: NodeName::new(format!("node-{n}")).expect("valid"),
+        instance: arn(n),
+        zone: format!("euw1-az{n}"),
+        interface: InterfaceId::new(format!("eni-0000000{n}")).expect("valid"),
+        placements: BTreeMap::new(),
+        priority: 100,
+    }
+}
+
+/// Held by node 1 at epoch 3, everything in place.
+fn lease() -> Lease {
+    Lease {
+        cluster: ClusterName::new("orders").expect("valid"),
+        uid: RegistrationUid::new("uid-1").expect("valid"),
+        state: LeaseState::Active,
+        epoch: Epoch(3),
+        holder: Some(arn(1)),
+        mode: Mode::Strict,
+        timing: Timing::DEFAULT,
+        members: vec![member(1), member(2)],
+        resources: Resources::default(),
+        intent: None,
+        paused: None,
+        moved: Epoch(3),
+        verify_at: None,
+        rotated: BTreeMap::new(),
+        observed: Observed::default(),
+        last_grant: None,
+        revision: 1,
+        schema: SCHEMA,
+    }
+}
+
+fn heartbeat(n: u8) -> Heartbeat {
+    Heartbeat {
+        cluster: ClusterName::new("orders").expect("valid"),
+        instance: arn(n),
+        incarnation: run(n),
+        seq: Seq(7),
+        boot_id: "boot".to_owned(),
+        health: Health::Ok,
+        released: Epoch(2),
+        claim: None,
+        serving_epoch: None,
+        serving_since: None,
+        validity_ms: 4_000,
+        seen: Vec::new(),
+        beat_at: NOW,
+        agent_version: String::new(),
+        schema: SCHEMA,
+    }
+}
+
+fn claim() -> Claim {
+    Claim { epoch: Epoch(3), holder: arn(1), incarnation: run(1), seq: Seq(7), silent_ms: 6_000, at: NOW }
+}
+
+/// The reason, after the world of a quiet cluster was changed.
+fn after(change: impl FnOnce(&mut Lease, &mut Heartbeat, &mut Heartbeat)) -> Option<Reason> {
+    let (mut lease, mut holder, mut standby) = (lease(), heartbeat(1), heartbeat(2));
+    change(&mut lease, &mut holder, &mut standby);
+    let heartbeats = BTreeMap::from([(holder.instance.clone(), holder), (standby.instance.clone(), standby)]);
+    needs_wake(&lease, &heartbeats, NOW)
+}
+
+#[test]
+fn a_cluster_in_order_is_left_alone() {
+    assert_eq!(after(|_, _, _| ()), None);
+}
+
+#[test]
+fn every_kind_of_unfinished_business_is_a_reason() {
+    assert_eq!(after(|lease, _, _| lease.holder = None), Some(Reason::Vacant));
+    assert_eq!(after(|_, holder, _| holder.released = Epoch(3)), Some(Reason::Released));
+    assert_eq!(after(|_, holder, _| holder.released = Epoch(4)), Some(Reason::Released));
+    assert_eq!(after(|_, _, standby| standby.claim = Some(claim())), Some(Reason::Claimed));
+    assert_eq!(after(|lease, _, _| lease.moved = Epoch(2)), Some(Reason::Unmoved));
+    assert_eq!(after(|lease, _, _| lease.verify_at = Some(NOW)), Some(Reason::VerifyDue));
+    let minute_ago = WallTime(NOW.0 - 60_000);
+    assert_eq!(after(|_, holder, _| holder.beat_at = minute_ago), Some(Reason::HolderQuiet));
+}
+
+#[test]
+fn a_look_that_is_due_later_is_left_for_later() {
+    let later = WallTime(NOW.0 + 1);
+    assert_eq!(after(|lease, _, _| lease.verify_at = Some(later)), None);
+}
+
+#[test]
+fn a_claim_stands_only_while_all_that_it_names_is_current() {
+    let outdated: [fn(&mut Claim); 4] = [
+        |claim| claim.epoch = Epoch(2),
+        |claim| claim.holder = arn(2),
+        |claim| claim.incarnation = run(9),
+        |claim| claim.seq = Seq(6),
+    ];
+    for (number, age) in outdated.into_iter().enumerate() {
+        let mut claim = claim();
+        age(&mut claim);
+        assert_eq!(after(|_, _, standby| standby.claim = Some(claim)), None, "case {number}");
+    }
+}
+
+#[test]
+fn nobody_claims_his_own_silence() {
+    assert_eq!(after(|_, holder, _| holder.claim = Some(claim())), None);
+}
+
+#[test]
+fn a_holder_that_never_beat_is_looked_at() {
+    let standby = BTreeMap::from([(arn(2), heartbeat(2))]);
+    assert_eq!(needs_wake(&lease(), &standby, NOW), Some(Reason::HolderQuiet));
+}
+
+#[test]
+fn a_clock_that_is_ahead_makes_no_holder_quiet() {
+    assert_eq!(after(|_, holder, _| holder.beat_at = WallTime(NOW.0 + 600_000)), None);
+}
+
+#[test]
+fn a_retired_cluster_is_left_alone_whatever_is_unfinished() {
+    let reason = after(|lease, holder, _| {
+        lease.state = LeaseState::Retired;
+        lease.moved = Epoch(1);
+        holder.released = Epoch(3);
+    });
+    assert_eq!(reason, None);
+}

@@ -1,0 +1,158 @@
+//! One sweep: every cluster of the directory, several at a time, one line in the log, one answer to Lambda.
+//!
+//! A cluster that cannot be read keeps no other from being swept. It makes the whole sweep a failure all the same, after
+//! the others are done, so that Lambda tries again and the alarm on errors sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use baton_client::{Bus, BusFailure};
+use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_protocol::lease::SCHEMA;
+use baton_protocol::outcome::Failure;
+use baton_protocol::time::WallTime;
+use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake, Why};
+use baton_store::Store;
+use futures_util::stream::{self, StreamExt};
+use lambda_runtime::Diagnostic;
+use serde_json::{Value, json};
+
+use crate::attention::{Reason, needs_wake};
+
+/// How many clusters are looked at side by side: enough for a thousand within a minute at 100 ms a read, too few to use up
+/// the table's rate.
+const SIDE_BY_SIDE: usize = 16;
+
+/// How many clusters a line in the log or a sentence names.
+const NAMED: usize = 10;
+
+/// Sends wakes to the arbiter.
+pub trait Waker: Send + Sync {
+    /// Sends one, as a function of the control plane.
+    fn wake(&self, wake: &Wake) -> impl Future<Output = Result<(), BusFailure>> + Send;
+}
+
+impl Waker for Bus {
+    async fn wake(&self, wake: &Wake) -> Result<(), BusFailure> {
+        Self::wake(self, SOURCE_CONTROL_PLANE, wake).await
+    }
+}
+
+/// Why a sweep is to be tried again. The words given to Lambda are fixed: alarms and the runbook use them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SweepError {
+    /// Nothing was swept.
+    #[error(
+        "expected the directory of clusters, found: {0}; every cluster goes unswept until it can be read"
+    )]
+    DirectoryUnreadable(Failure),
+    /// These clusters were not looked at.
+    #[error("could not read {} of {swept} clusters; the others were swept: {}", .failures.len(), name(.failures))]
+    ClustersUnreadable {
+        /// How many clusters there are.
+        swept: usize,
+        /// Which, and why.
+        failures: Vec<String>,
+    },
+    /// These clusters need the arbiter, and it was not woken.
+    #[error("could not wake the arbiter for {} of {swept} clusters: {}", .failures.len(), name(.failures))]
+    WakesNotSent {
+        /// How many clusters there are.
+        swept: usize,
+        /// Which, and why.
+        failures: Vec<String>,
+    },
+}
+
+impl From<SweepError> for Diagnostic {
+    fn from(error: SweepError) -> Self {
+        let error_type = match &error {
+            SweepError::DirectoryUnreadable(_) => "DirectoryUnreadable",
+            SweepError::ClustersUnreadable { .. } => "ClustersUnreadable",
+            SweepError::WakesNotSent { .. } => "WakesNotSent",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// What came of one cluster.
+#[derive(Debug)]
+enum Swept {
+    InOrder,
+    Woken(Reason),
+    Unreadable(Failure),
+    NotWoken(Reason, BusFailure),
+}
+
+/// Sweeps every cluster once. The answer says how many there are and how many were woken.
+pub async fn sweep<S: Store, W: Waker>(store: &S, waker: &W, now: WallTime) -> Result<Value, SweepError> {
+    let entries = store.clusters().await.map_err(SweepError::DirectoryUnreadable)?;
+    let clusters: BTreeSet<ClusterName> = entries.into_iter().map(|entry| entry.cluster).collect();
+    let swept = clusters.len();
+    let looks = clusters.into_iter().map(|cluster| async move {
+        let outcome = look_at(store, waker, &cluster, now).await;
+        (cluster, outcome)
+    });
+    // By name, whatever the order in which answers came.
+    let outcomes: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).collect().await;
+    let (mut woken, mut unreadable, mut not_woken) = (Vec::new(), Vec::new(), Vec::new());
+    for (cluster, outcome) in outcomes {
+        match outcome {
+            Swept::InOrder => {}
+            Swept::Woken(reason) => woken.push(format!("{cluster} ({reason})")),
+            Swept::Unreadable(failure) => unreadable.push(format!("{cluster} ({failure})")),
+            Swept::NotWoken(reason, failure) => not_woken.push(format!("{cluster} ({reason}): {failure}")),
+        }
+    }
+    tracing::info!(
+        clusters = swept,
+        woken = woken.len(),
+        unreadable = unreadable.len(),
+        not_woken = not_woken.len(),
+        reason = name(&woken),
+        failures = name([unreadable.as_slice(), not_woken.as_slice()].concat().as_slice()),
+        "sweep"
+    );
+    if !unreadable.is_empty() {
+        return Err(SweepError::ClustersUnreadable { swept, failures: unreadable });
+    }
+    if !not_woken.is_empty() {
+        return Err(SweepError::WakesNotSent { swept, failures: not_woken });
+    }
+    Ok(json!({ "clusters": swept, "woken": woken.len() }))
+}
+
+async fn look_at<S: Store, W: Waker>(store: &S, waker: &W, cluster: &ClusterName, now: WallTime) -> Swept {
+    let reason = match read(store, cluster, now).await {
+        Ok(Some(reason)) => reason,
+        Ok(None) => return Swept::InOrder,
+        Err(failure) => return Swept::Unreadable(failure),
+    };
+    let wake = Wake { cluster: cluster.clone(), why: Why::Sweep, schema: SCHEMA };
+    match waker.wake(&wake).await {
+        Ok(()) => Swept::Woken(reason),
+        Err(failure) => Swept::NotWoken(reason, failure),
+    }
+}
+
+async fn read<S: Store>(store: &S, cluster: &ClusterName, now: WallTime) -> Result<Option<Reason>, Failure> {
+    let Some(lease) = store.lease(cluster).await? else {
+        let why = "it is in the directory and has no lease";
+        return Err(Failure::Malformed(why.to_owned()));
+    };
+    let mut instances: BTreeSet<InstanceArn> =
+        lease.members.iter().map(|member| member.instance.clone()).collect();
+    instances.extend(lease.holder.clone());
+    let instances: Vec<_> = instances.into_iter().collect();
+    let heartbeats = store.heartbeats(cluster, &instances).await?;
+    Ok(needs_wake(&lease, &heartbeats, now))
+}
+
+/// The first few of a list, and how many more there are.
+fn name(all: &[String]) -> String {
+    let first = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}

@@ -1,0 +1,205 @@
+//! A record to sweep, which fails where a test says so, and a bus that remembers.
+//!
+//! Every method that a sweep has no business with panics, so a sweep that wrote anything would fail its tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+
+use baton_client::BusFailure;
+use baton_protocol::grant::{Committed, Grant};
+use baton_protocol::heartbeat::{Beat, Heartbeat};
+use baton_protocol::history::{Event, Happening};
+use baton_protocol::ids::{
+    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
+    RegistrationUid, RequestId,
+};
+use baton_protocol::lease::{Lease, Member, Mode};
+use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::request::Request;
+use baton_protocol::resource::{Address, Resources};
+use baton_protocol::time::WallTime;
+use baton_protocol::timing::Timing;
+use baton_protocol::wake::{Wake, Why};
+use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
+use baton_sweeper::sweep::Waker;
+
+pub(crate) const NOW: WallTime = WallTime(1_800_000_000_000);
+
+pub(crate) fn name(text: &str) -> ClusterName {
+    ClusterName::new(text).expect("valid")
+}
+
+fn member(n: u8) -> Member {
+    let arn = format!("arn:aws:ec2:eu-west-1:123456789012:instance/i-0000000{n}");
+    Member {
+        node: NodeName::new(format!("node-{n}")).expect("valid"),
+        instance: InstanceArn::new(arn).expect("valid"),
+        zone: format!("euw1-az{n}"),
+        interface: InterfaceId::new(format!("eni-0000000{n}")).expect("valid"),
+        placements: BTreeMap::new(),
+        priority: 100,
+    }
+}
+
+/// Registers a cluster; it is vacant.
+pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
+    let allocation = AllocationId::new("eipalloc-00000001").expect("valid");
+    let event = Event {
+        cluster: name(cluster),
+        epoch: Epoch(0),
+        at: NOW,
+        by: "test".to_owned(),
+        what: Happening::Registered { revision: 1, summary: "made".to_owned() },
+    };
+    let registration = Registration {
+        cluster: name(cluster),
+        uid: RegistrationUid::new("uid-1").expect("valid"),
+        mode: Mode::Strict,
+        timing: Timing::DEFAULT,
+        members: vec![member(1), member(2)],
+        resources: Resources {
+            addresses: vec![Address { allocation, public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
+            routes: Vec::new(),
+        },
+        at: NOW,
+        event,
+    };
+    store.register(&registration).await.expect("registered");
+}
+
+/// A bus that remembers its wakes, and refuses those of one cluster.
+#[derive(Debug, Default)]
+pub(crate) struct TestBus {
+    pub(crate) sent: Mutex<Vec<Wake>>,
+    pub(crate) refused: Option<ClusterName>,
+}
+
+impl TestBus {
+    pub(crate) fn woken(&self) -> BTreeSet<String> {
+        let sent = self.sent.lock().expect("nobody panicked");
+        sent.iter().map(|wake| wake.cluster.to_string()).collect()
+    }
+}
+
+impl Waker for TestBus {
+    async fn wake(&self, wake: &Wake) -> Result<(), BusFailure> {
+        if self.refused.as_ref() == Some(&wake.cluster) {
+            return Err(BusFailure::Throttled);
+        }
+        self.sent.lock().expect("nobody panicked").push(wake.clone());
+        Ok(())
+    }
+}
+
+/// The record, but for the reads that fail.
+#[derive(Debug, Default)]
+pub(crate) struct Faulty {
+    pub(crate) record: MemoryStore,
+    pub(crate) directory: Option<Failure>,
+    pub(crate) lease: BTreeMap<ClusterName, Failure>,
+    pub(crate) heartbeats: BTreeMap<ClusterName, Failure>,
+}
+
+impl Store for Faulty {
+    async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
+        match self.lease.get(cluster) {
+            Some(failure) => Err(failure.clone()),
+            None => self.record.lease(cluster).await,
+        }
+    }
+
+    async fn heartbeats(
+        &self,
+        cluster: &ClusterName,
+        instances: &[InstanceArn],
+    ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
+        match self.heartbeats.get(cluster) {
+            Some(failure) => Err(failure.clone()),
+            None => self.record.heartbeats(cluster, instances).await,
+        }
+    }
+
+    async fn clusters(&self) -> Read<Vec<Entry>> {
+        match &self.directory {
+            Some(failure) => Err(failure.clone()),
+            None => self.record.clusters().await,
+        }
+    }
+
+    async fn heartbeat(&self, _: &ClusterName, _: &InstanceArn) -> Read<Option<Heartbeat>> {
+        panic!("a sweep reads the heartbeats of a cluster at once")
+    }
+
+    async fn history(&self, _: &ClusterName, _: usize) -> Read<Vec<Event>> {
+        panic!("no business of a sweep")
+    }
+
+    async fn requests(&self, _: &ClusterName, _: usize) -> Read<Vec<Request>> {
+        panic!("no business of a sweep")
+    }
+
+    async fn start(&self, _: &ClusterName, _: &InstanceArn, _: &Start) -> Write<Option<Heartbeat>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn beat(&self, _: &ClusterName, _: &InstanceArn, _: &Beat) -> Write<Option<Heartbeat>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn release(
+        &self,
+        _: &ClusterName,
+        _: &InstanceArn,
+        _: &Incarnation,
+        _: Epoch,
+    ) -> Write<Option<Heartbeat>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn leave_wake(&self, _: &ClusterName, _: &InstanceArn, _: Why, _: WallTime) -> Result<(), Failure> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn commit(&self, _: &Grant) -> Result<Committed, Failure> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn record_rotation(
+        &self,
+        _: &ClusterName,
+        _: Epoch,
+        _: &AllocationId,
+        _: &AssociationId,
+    ) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn append(&self, _: &Event) -> Result<(), Failure> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<()> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn ask(&self, _: &Request) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn register(&self, _: &Registration) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn reconfigure(&self, _: &Registration, _: Option<&InstanceArn>) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn retire(&self, _: &ClusterName, _: &RegistrationUid, _: &Event) -> Write<Option<Lease>> {
+        panic!("a sweep writes nothing")
+    }
+}

@@ -1,0 +1,106 @@
+//! Whole sweeps over a record in memory.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use baton_protocol::history::{Event, Happening};
+use baton_protocol::ids::{Epoch, RegistrationUid};
+use baton_protocol::outcome::Failure;
+use baton_protocol::wake::Why;
+use baton_store::Store;
+use baton_sweeper::sweep::{SweepError, sweep};
+use lambda_runtime::Diagnostic;
+use serde_json::json;
+
+use support::{Faulty, NOW, TestBus, name, register};
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_empty_directory_is_swept_and_wakes_nobody() {
+    let bus = TestBus::default();
+    let answer = sweep(&Faulty::default(), &bus, NOW).await;
+    assert_eq!(answer, Ok(json!({ "clusters": 0, "woken": 0 })));
+    assert_eq!(bus.woken(), names(&[]));
+}
+
+#[tokio::test]
+async fn a_wake_of_a_sweep_says_that_it_is_one() {
+    let store = Faulty::default();
+    register(&store.record, "orders").await;
+    let bus = TestBus::default();
+    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    let sent = bus.sent.lock().expect("nobody panicked");
+    assert_eq!((&sent[0].cluster, sent[0].why), (&name("orders"), Why::Sweep));
+}
+
+#[tokio::test]
+async fn a_retired_cluster_is_not_swept() {
+    let store = Faulty::default();
+    register(&store.record, "orders").await;
+    register(&store.record, "billing").await;
+    let uid = RegistrationUid::new("uid-1").expect("valid");
+    let event = Event {
+        cluster: name("orders"),
+        epoch: Epoch(0),
+        at: NOW,
+        by: "test".to_owned(),
+        what: Happening::Retired {},
+    };
+    store.record.retire(&name("orders"), &uid, &event).await.expect("retired");
+    let bus = TestBus::default();
+    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    assert_eq!(bus.woken(), names(&["billing"]));
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
+    let mut store = Faulty::default();
+    for cluster in ["a", "b", "c", "d"] {
+        register(&store.record, cluster).await;
+    }
+    store.lease.insert(name("b"), Failure::Throttled);
+    store.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
+    let bus = TestBus::default();
+    let error = sweep(&store, &bus, NOW).await.expect_err("two clusters cannot be read");
+    assert_eq!(bus.woken(), names(&["a", "d"]));
+    assert_eq!(
+        error.to_string(),
+        "could not read 2 of 4 clusters; the others were swept: b (throttled), c (unknown outcome: no answer)"
+    );
+    assert_eq!(Diagnostic::from(error).error_type, "ClustersUnreadable");
+}
+
+#[tokio::test]
+async fn an_unreadable_directory_is_told_apart() {
+    let store = Faulty { directory: Some(Failure::Denied("no".to_owned())), ..Faulty::default() };
+    let error = sweep(&store, &TestBus::default(), NOW).await.expect_err("nothing can be swept");
+    assert_eq!(error, SweepError::DirectoryUnreadable(Failure::Denied("no".to_owned())));
+    assert_eq!(Diagnostic::from(error).error_type, "DirectoryUnreadable");
+}
+
+#[tokio::test]
+async fn a_wake_that_is_refused_fails_the_sweep_after_the_others_were_sent() {
+    let store = Faulty::default();
+    register(&store.record, "a").await;
+    register(&store.record, "b").await;
+    let bus = TestBus { refused: Some(name("a")), ..TestBus::default() };
+    let error = sweep(&store, &bus, NOW).await.expect_err("one wake was refused");
+    assert_eq!(bus.woken(), names(&["b"]));
+    assert!(error.to_string().contains("a (vacant): the event bus is throttled"), "{error}");
+    assert_eq!(Diagnostic::from(error).error_type, "WakesNotSent");
+}
+
+#[tokio::test]
+async fn more_clusters_than_are_read_side_by_side_are_all_swept() {
+    let store = Faulty::default();
+    for number in 0..50 {
+        register(&store.record, &format!("cluster-{number}")).await;
+    }
+    let bus = TestBus::default();
+    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 50, "woken": 50 })));
+    assert_eq!(bus.woken().len(), 50);
+}

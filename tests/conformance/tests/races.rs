@@ -1,0 +1,169 @@
+//! What a write that reads first does when the table changes between its reading and its writing.
+
+use std::sync::LazyLock;
+
+use baton_client::Limits;
+use baton_conformance::engine::{Engine, config_at};
+use baton_conformance::interloper::Interloper;
+use baton_conformance::store::build::{
+    AT, cluster, event, grant, held_by_the_first, lease, node, registration, request, uid, unchanged,
+};
+use baton_conformance::store::refused;
+use baton_protocol::grant::Committed;
+use baton_protocol::history::{Event, Ground, Happening};
+use baton_protocol::ids::Epoch;
+use baton_protocol::lease::{LeaseState, Mode};
+use baton_protocol::request::Wish;
+use baton_store::{DynamoStore, Registration, Store};
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
+
+/// An empty table, and its store.
+async fn table(name: &str) -> DynamoStore {
+    ENGINE.create_table(name).await;
+    DynamoStore::new(&ENGINE.config().await, name)
+}
+
+/// The store of that table, with `deed` between its reading and its writing.
+async fn interrupted(
+    name: &str,
+    deed: impl Future<Output = ()> + Send + 'static,
+) -> (Interloper, DynamoStore) {
+    let interloper = Interloper::start(ENGINE.endpoint(), "TransactWriteItems", deed).await;
+    let config = config_at(interloper.endpoint(), Limits::cli()).await;
+    (interloper, DynamoStore::new(&config, name))
+}
+
+fn retired(by: &str) -> Event {
+    event(Epoch(1), AT, by, Happening::Retired {})
+}
+
+fn changed(by: &str) -> Registration {
+    let mut changed = registration(1);
+    changed.event.by = by.to_owned();
+    changed.mode = Mode::Available;
+    changed.members.pop();
+    changed
+}
+
+#[tokio::test]
+async fn a_retirement_does_not_reach_a_registration_that_came_in_between() {
+    let store = table("retire").await;
+    held_by_the_first(&store).await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("retire", async move {
+        other.retire(&cluster(), &uid(1), &retired("registrar/1")).await.expect("retired");
+        other.register(&registration(2)).await.expect("registered");
+    })
+    .await;
+    let found = refused(late.retire(&cluster(), &uid(1), &retired("registrar/2")).await).expect("found");
+    assert_eq!((&found.uid, found.state), (&uid(2), LeaseState::Active));
+    assert_eq!(lease(&store).await, found);
+    assert_eq!(store.clusters().await.map(|entries| entries.len()), Ok(1));
+}
+
+#[tokio::test]
+async fn a_retirement_that_another_one_overtook_is_done() {
+    let store = table("retire-twice").await;
+    held_by_the_first(&store).await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("retire-twice", async move {
+        other.retire(&cluster(), &uid(1), &retired("registrar/1")).await.expect("retired");
+    })
+    .await;
+    late.retire(&cluster(), &uid(1), &retired("registrar/2")).await.expect("retired already");
+    let rows = store.history(&cluster(), 100).await.expect("read");
+    assert!(!rows.contains(&retired("registrar/2")), "nothing happened twice: {rows:?}");
+}
+
+#[tokio::test]
+async fn of_two_registrations_of_a_new_name_the_second_is_refused() {
+    let store = table("register").await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("register", async move {
+        other.register(&registration(2)).await.expect("registered");
+    })
+    .await;
+    let found = refused(late.register(&registration(1)).await).expect("found");
+    assert_eq!((found.uid, found.revision), (uid(2), 1));
+}
+
+#[tokio::test]
+async fn a_registration_that_its_own_repeat_overtook_is_done() {
+    let store = table("register-twice").await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("register-twice", async move {
+        let mut repeat = registration(1);
+        repeat.event.by = "the repeat".to_owned();
+        other.register(&repeat).await.expect("registered");
+    })
+    .await;
+    late.register(&registration(1)).await.expect("registered already");
+    assert_eq!(lease(&store).await.revision, 1);
+    assert_eq!(store.history(&cluster(), 100).await.map(|rows| rows.len()), Ok(1));
+}
+
+#[tokio::test]
+async fn a_retired_lease_is_taken_up_once() {
+    let store = table("take-up").await;
+    held_by_the_first(&store).await;
+    store.retire(&cluster(), &uid(1), &retired("registrar/1")).await.expect("retired");
+    let other = store.clone();
+    let (_interloper, late) = interrupted("take-up", async move {
+        other.register(&registration(2)).await.expect("registered");
+        other.retire(&cluster(), &uid(2), &retired("registrar/2")).await.expect("retired");
+    })
+    .await;
+    let found = refused(late.register(&registration(3)).await).expect("found");
+    assert_eq!((&found.uid, found.epoch, found.state), (&uid(2), Epoch(2), LeaseState::Retired));
+    late.register(&registration(3)).await.expect("registered");
+    assert_eq!((lease(&store).await.epoch, lease(&store).await.uid), (Epoch(3), uid(3)));
+}
+
+#[tokio::test]
+async fn a_change_is_refused_when_the_lease_went_to_another_node_in_between() {
+    let store = table("grant-between").await;
+    let held = held_by_the_first(&store).await;
+    let other = store.clone();
+    let next = grant(&held, Ground::Silence, unchanged(1, 2), 3, 1);
+    let (_interloper, late) = interrupted("grant-between", async move {
+        assert_eq!(other.commit(&next).await, Ok(Committed::Granted));
+    })
+    .await;
+    // The change takes out node 3, which has come to hold the lease.
+    let found = refused(late.reconfigure(&changed("registrar/1"), Some(&node(1))).await).expect("found");
+    assert_eq!((found.epoch, &found.holder, found.revision), (Epoch(2), &Some(node(3)), 1));
+    assert_eq!(lease(&store).await, found);
+}
+
+#[tokio::test]
+async fn of_two_changes_at_once_the_second_is_refused() {
+    let store = table("change-twice").await;
+    held_by_the_first(&store).await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("change-twice", async move {
+        let mut first = registration(1);
+        first.event.by = "registrar/1".to_owned();
+        other.reconfigure(&first, Some(&node(1))).await.expect("reconfigured");
+    })
+    .await;
+    let found = refused(late.reconfigure(&changed("registrar/2"), Some(&node(1))).await).expect("found");
+    assert_eq!((found.revision, found.mode), (2, Mode::Strict));
+    assert_eq!(lease(&store).await, found);
+}
+
+#[tokio::test]
+async fn what_an_operator_writes_in_between_survives_a_change() {
+    let store = table("pause-between").await;
+    held_by_the_first(&store).await;
+    let other = store.clone();
+    let (_interloper, late) = interrupted("pause-between", async move {
+        let pause = request("1", Wish::Pause { why: "upgrade".to_owned() }, Epoch(1));
+        other.ask(&pause).await.expect("asked");
+    })
+    .await;
+    late.reconfigure(&changed("registrar/1"), Some(&node(1))).await.expect("reconfigured");
+    let found = lease(&store).await;
+    assert!(found.paused.is_some());
+    assert_eq!((found.revision, found.mode), (2, Mode::Available));
+}

@@ -1,0 +1,36 @@
+//! The project's own commands. Rust and not shell, so that a fresh machine needs nothing but cargo and Python.
+
+mod demo;
+mod output;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Deploys a cluster of three nodes into a sandbox on this machine and fails it over three times before your eyes.
+    Demo(demo::Arguments),
+    /// Runs every check: formatting, lints, licences, tests. Installs what it needs below `target/`.
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        output::note(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,64 @@
+//! Every check of the project, in the order in which a failure is cheapest to find.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use baton_sandbox::binaries::workspace;
+
+use crate::{output, tools};
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// One part only.
+    #[arg(value_enum)]
+    part: Option<Part>,
+    /// What the tests' own runner is given, after `--`.
+    #[arg(last = true)]
+    runner: Vec<String>,
+}
+
+/// A part of the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Formatting.
+    Format,
+    /// Clippy, with every warning an error.
+    Lint,
+    /// Licences, sources, bans and duplicates of the dependencies.
+    Deny,
+    /// All tests: units, conformance, templates, and whole failovers in the sandbox.
+    Tests,
+}
+
+/// Runs the checks.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let all = [Part::Format, Part::Deny, Part::Tests, Part::Lint];
+    let parts = arguments.part.map_or_else(|| all.to_vec(), |part| vec![part]);
+    for part in parts {
+        let begun = Instant::now();
+        output::note(&output::bold(&format!("== {part:?}")));
+        match part {
+            Part::Format => tools::run(tools::cargo().args(["fmt", "--all", "--check"]))?,
+            Part::Lint => {
+                // The same targets and features as everywhere, so that nothing is checked in a shape that is never built.
+                let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+                tools::run(tools::cargo().args(clippy))?;
+            }
+            Part::Deny => {
+                // Advisories come from a database that has to be fetched; the rest of the checks needs no network.
+                let mut deny = tools::cargo_deny()?;
+                deny.current_dir(workspace()).args(["--workspace", "check", "licenses", "bans", "sources"]);
+                tools::run(&mut deny)?;
+            }
+            Part::Tests => {
+                let mut test = tools::cargo();
+                test.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.runner);
+                tools::run(&mut test)?;
+            }
+        }
+        output::note(&output::dim(&format!("{part:?} passed after {} s", begun.elapsed().as_secs())));
+    }
+    Ok(ExitCode::SUCCESS)
+}
