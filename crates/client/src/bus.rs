@@ -1,8 +1,8 @@
 //! The bus that wakes travel on.
 //!
-//! A wake is a hint: a lost one costs time, never safety, so whoever sends it may go on after any failure. The failures
-//! are told apart all the same, because a node that may not send wakes at all is a fault of the deployment that
-//! somebody has to be told.
+//! A wake is a hint: a lost one costs time, never safety, so whoever sends it may go on after any failure.
+//! The failures are told apart all the same, because a node that may not send wakes at all is a fault of the
+//! deployment that somebody has to be told.
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::Client;

@@ -1,8 +1,8 @@
 //! The one way to make clients of AWS.
 //!
-//! Every program of Baton takes its SDK configuration from [`load`], so that TLS, time limits and retries are decided
-//! once: rustls with ring, a limit on every phase of a call, and no retry below the protocol. A retry hidden in a client
-//! would make one attempt last several, and the time budget of a cluster counts attempts.
+//! Every program of Baton takes its SDK configuration from [`load`], so that TLS, time limits and retries are
+//! decided once: rustls with ring, a limit on every phase of a call, and no retry below the protocol. A retry
+//! hidden in a client would make one attempt last several, and the time budget of a cluster counts attempts.
 
 mod bus;
 mod sdk;

@@ -1,10 +1,12 @@
-//! SDK configuration: endpoints and credentials from the surroundings, everything that matters to the protocol from here.
+//! SDK configuration: endpoints and credentials from the surroundings, everything that matters to the
+//! protocol from here.
 //!
-//! Region, endpoints (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`) and
-//! credentials (environment, profile, SSO, container, instance metadata) are found as every AWS tool finds them. A proxy
-//! named in the environment is not used: instance metadata and gateway endpoints must be reached directly.
+//! Region, endpoints (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`)
+//! and credentials (environment, profile, SSO, container, instance metadata) are found as every AWS tool
+//! finds them. A proxy named in the environment is not used: instance metadata and gateway endpoints must be
+//! reached directly.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -25,8 +27,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For an agent: the attempt timeout of the cluster's time budget. A call that takes longer is worth nothing, since
-    /// the next heartbeat is due.
+    /// For an agent: the attempt timeout of the cluster's time budget. A call that takes longer is worth
+    /// nothing, since the next heartbeat is due.
     pub fn agent(timing: &Timing) -> Self {
         Self::within(timing.attempt_timeout())
     }
@@ -41,8 +43,8 @@ impl Limits {
         Self::within(Duration::from_secs(5))
     }
 
-    /// A connection that has not opened by the time a call may take cannot carry it either; a second is enough for one
-    /// lost SYN in any region.
+    /// A connection that has not opened by the time a call may take cannot carry it either; a second is
+    /// enough for one lost SYN in any region.
     fn within(attempt: Duration) -> Self {
         Self { connect: attempt.min(Duration::from_secs(1)), attempt }
     }
@@ -66,7 +68,8 @@ pub struct Place {
     pub region: Option<String>,
 }
 
-/// The configuration of every SDK client of this program, from its surroundings.
+/// The configuration of every SDK client of this program, from its surroundings. Loaded once and handed
+/// around: clients made from it share their connections and their credentials.
 pub async fn load(limits: Limits) -> SdkConfig {
     load_at(limits, &Place::default()).await
 }
@@ -77,7 +80,8 @@ pub async fn load_at(limits: Limits, place: &Place) -> SdkConfig {
         .http_client(http_client())
         .retry_config(RetryConfig::disabled())
         .timeout_config(limits.timeouts());
-    // The name is a constant of this crate; were it ever refused, calls go out without it rather than not at all.
+    // The name is a constant of this crate; were it ever refused, calls go out without it rather than not at
+    // all.
     if let Ok(name) = AppName::new(concat!("baton-", env!("CARGO_PKG_VERSION"))) {
         loader = loader.app_name(name);
     }
@@ -90,31 +94,28 @@ pub async fn load_at(limits: Limits, place: &Place) -> SdkConfig {
     loader.load().await
 }
 
-/// One client, and so one pool of connections, for the whole process. Certificates are read when the first connection
-/// is opened.
+/// A client with a pool of connections, shared by everything that is made from one configuration. It belongs
+/// to the runtime that first uses it, so it is not kept for the whole process. Making it is cheap:
+/// certificates are read when the first connection is opened, once per process.
 fn http_client() -> SharedHttpClient {
-    static CLIENT: OnceLock<SharedHttpClient> = OnceLock::new();
-    CLIENT
-        .get_or_init(|| {
-            let builder =
-                aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-            let trust = TrustStore::empty().with_native_roots(has_usable_roots());
-            match TlsContext::builder().with_trust_store(trust).build() {
-                Ok(context) => builder.tls_context(context).build_https(),
-                // Without the context the builder falls back to the machine's certificates, the same store.
-                Err(_) => builder.build_https(),
-            }
-        })
-        .clone()
+    let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    let trust = TrustStore::empty().with_native_roots(has_usable_roots());
+    match TlsContext::builder().with_trust_store(trust).build() {
+        Ok(context) => builder.tls_context(context).build_https(),
+        // Without the context the builder falls back to the machine's certificates, the same store.
+        Err(_) => builder.build_https(),
+    }
 }
 
 /// Whether the machine's certificates can be asked for.
 ///
-/// A machine without any can still speak plain HTTP to an endpoint and to instance metadata, and its TLS connections
-/// fail one by one with a clear error. Release builds of the HTTP client do just that; builds with debug assertions
-/// panic instead, so there the store is looked at first.
+/// A machine without any can still speak plain HTTP to an endpoint and to instance metadata, and its TLS
+/// connections fail one by one with a clear error. Release builds of the HTTP client do just that; builds
+/// with debug assertions panic instead, so there the store is looked at first.
 fn has_usable_roots() -> bool {
-    !cfg!(debug_assertions) || !rustls_native_certs::load_native_certs().certs.is_empty()
+    static FOUND: LazyLock<bool> =
+        LazyLock::new(|| !rustls_native_certs::load_native_certs().certs.is_empty());
+    !cfg!(debug_assertions) || *FOUND
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Every condition under which Baton writes, and why.
 //!
-//! The safety of the protocol is in these texts: whatever a program believes, the table applies its write only if one of
-//! them holds at that instant. Attributes are written as `#name` throughout, since many of their names are reserved
-//! words of DynamoDB, and values as `:name`.
+//! The safety of the protocol is in these texts: whatever a program believes, the table applies its write
+//! only if one of them holds at that instant. Attributes are written as `#name` throughout, since many of
+//! their names are reserved words of DynamoDB, and values as `:name`.
 
 /// There is no such item. For rows that are written once, and for a node's first heartbeat.
 pub const ABSENT: &str = "attribute_not_exists(#pk)";
@@ -10,28 +10,28 @@ pub const ABSENT: &str = "attribute_not_exists(#pk)";
 /// There is such an item. An update would otherwise make one that has nothing but the updated attribute.
 pub const EXISTS: &str = "attribute_exists(#pk)";
 
-/// A new run of an agent follows the very run it read. A start that was sent by an earlier run and arrives late would
-/// otherwise bring that run's incarnation back, and with it the right to its late releases.
+/// A new run of an agent follows the very run it read. A start that was sent by an earlier run and arrives
+/// late would otherwise bring that run's incarnation back, and with it the right to its late releases.
 pub const START_AFTER: &str = "#incarnation = :as_read";
 
-/// W. Only the current run may beat, and only forwards: a late heartbeat of the same run must not bring back an older
-/// health, claim or validity.
+/// W. Only the current run may beat, and only forwards: a late heartbeat of the same run must not bring back
+/// an older health, claim or validity.
 pub const BEAT: &str = "#incarnation = :mine AND #seq < :seq";
 
-/// Only the current run may release, since a release that an earlier run sent says nothing about what the current one
-/// serves. Never backwards: an oath is not taken back.
+/// Only the current run may release, since a release that an earlier run sent says nothing about what the
+/// current one serves. Never backwards: an oath is not taken back.
 pub const RELEASE: &str =
     "#incarnation = :mine AND (attribute_not_exists(#released) OR #released < :released)";
 
-/// The lease is the one the decision was made on. The uid keeps a decision from reaching a registration that came
-/// later, and the epoch keeps every earlier decision out.
+/// The lease is the one the decision was made on. The uid keeps a decision from reaching a registration that
+/// came later, and the epoch keeps every earlier decision out.
 pub const LEASE_AS_READ: &str = "#uid = :uid AND #epoch = :epoch AND #holder = :holder AND #state = :active";
 
 /// No pause holds at the moment of the decision. Only for grants that yield to a pause.
 pub const NOT_PAUSED: &str = "(attribute_not_exists(#paused) OR #paused.#until <= :at)";
 
-/// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that was lost
-/// and made anew counts from the beginning and would pass the same number again.
+/// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
+/// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";
 
 /// The holder swore never to serve the epoch again. What it writes afterwards cannot take that back.
@@ -47,13 +47,13 @@ pub const EPOCH_CURRENT: &str = "#epoch = :epoch";
 pub const RETIRED_AS_READ: &str =
     "#uid = :was_uid AND #state = :retired AND #epoch = :was_epoch AND #revision = :was_revision";
 
-/// The registration, its holder and its epoch are the ones that the change was checked against: a holder that came in
-/// between must not be taken out of the members.
-pub const REGISTERED_AS_READ: &str = "#uid = :uid AND #state = :active AND #holder = :holder AND #epoch = :epoch \
-     AND #revision = :was_revision";
+/// The registration, its holder and its epoch are the ones that the change was checked against: a holder that
+/// came in between must not be taken out of the members.
+pub const REGISTERED_AS_READ: &str = "#uid = :uid AND #state = :active AND #holder = :holder \
+     AND #epoch = :epoch AND #revision = :was_revision";
 
-/// A deletion reaches only the registration it was asked for: after a replacement the older stack's request to delete
-/// must find nothing to do.
+/// A deletion reaches only the registration it was asked for: after a replacement the older stack's request
+/// to delete must find nothing to do.
 pub const UID_ACTIVE: &str = "#uid = :uid AND #state = :active";
 
 /// The attributes an agent writes in its heartbeat or its wake item; the allow-list of a node's policy.

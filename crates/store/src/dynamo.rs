@@ -36,8 +36,8 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// The store in the table of this name. The configuration is one of `baton_client`, which neither retries nor waits
-    /// without limit.
+    /// The store in the table of this name. The configuration is one of `baton_client`, which neither retries
+    /// nor waits without limit.
     pub fn new(config: &SdkConfig, table: impl Into<String>) -> Self {
         Self { client: Client::new(config), table: table.into() }
     }

@@ -1,9 +1,9 @@
 //! What the SDK's errors mean.
 //!
-//! The first question about a failed call is whether it may have been applied. Only an answer of DynamoDB that names a
-//! reason can deny that; everything else (no answer in time, a broken connection, a server error, an answer that
-//! cannot be read, a code this version does not know) is unknown. The names of the errors are compared as DynamoDB
-//! sends them, so one table serves every operation.
+//! The first question about a failed call is whether it may have been applied. Only an answer of DynamoDB
+//! that names a reason can deny that; everything else (no answer in time, a broken connection, a server
+//! error, an answer that cannot be read, a code this version does not know) is unknown. The names of the
+//! errors are compared as DynamoDB sends them, so one table serves every operation.
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -26,7 +26,8 @@ pub(crate) enum Unwritten {
 /// A transaction that was not confirmed.
 #[derive(Debug)]
 pub(crate) enum Cancelled {
-    /// Conditions did not hold: the number of each such action in the transaction, with the item that stands there.
+    /// Conditions did not hold: the number of each such action in the transaction, with the item that stands
+    /// there.
     Refused(Vec<(usize, Option<Item>)>),
     /// No answer about the conditions.
     Failed(Failure),
@@ -82,8 +83,8 @@ pub(crate) fn cancelled(error: SdkError<TransactWriteItemsError>) -> Cancelled {
     }
 }
 
-/// One lost condition is a definite word about its item and outweighs whatever else was in the way. A conflict is not:
-/// it says that somebody else is writing, and nothing about any condition.
+/// One lost condition is a definite word about its item and outweighs whatever else was in the way. A
+/// conflict is not: it says that somebody else is writing, and nothing about any condition.
 fn by_reasons(reasons: &[CancellationReason], message: &str) -> Cancelled {
     let coded = |code: &str| reasons.iter().any(|reason| reason.code() == Some(code));
     let lost: Vec<_> = reasons

@@ -1,8 +1,9 @@
 //! Items: what the protocol's types look like in the table.
 //!
-//! A type is stored as it serialises, one attribute per field, beside its key and the schema. A reader refuses an item of
-//! a newer schema: it cannot know what that item means, and a guess could deny a promise made in it. What identifies a
-//! heartbeat is taken from its key, which IAM guards, and never from what the node wrote into it.
+//! A type is stored as it serialises, one attribute per field, beside its key and the schema. A reader
+//! refuses an item of a newer schema: it cannot know what that item means, and a guess could deny a promise
+//! made in it. What identifies a heartbeat is taken from its key, which IAM guards, and never from what the
+//! node wrote into it.
 
 use std::collections::HashMap;
 
@@ -24,8 +25,8 @@ use crate::key::Key;
 /// An item as the SDK carries it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The largest item that is written, in bytes. DynamoDB takes 400 KiB and counts a little differently; an item of
-/// Baton's is a few KiB, so whatever comes near this is a fault.
+/// The largest item that is written, in bytes. DynamoDB takes 400 KiB and counts a little differently; an
+/// item of Baton's is a few KiB, so whatever comes near this is a fault.
 const LARGEST: usize = 300 * 1024;
 
 /// For how long history is kept, in seconds: 400 days.

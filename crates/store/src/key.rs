@@ -3,16 +3,17 @@
 //! | item | `pk` | `sk` | written by | ends |
 //! | --- | --- | --- | --- | --- |
 //! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused` | never |
-//! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex of its SHA-256>` | arbiter, registrar | `expires_at` |
+//! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex>` | arbiter, registrar | `expires_at` |
 //! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar | never |
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |
 //! | heartbeat | `C#<cluster>#I#<instance ARN>` | `HEARTBEAT` | that instance | never |
 //! | wake | `C#<cluster>#I#<instance ARN>` | `WAKE` | that instance | never |
 //! | directory | `CLUSTERS` | `C#<cluster>` | registrar | deleted on retirement |
 //!
-//! A heartbeat has a partition of its own, named by cluster and instance, because IAM can limit a node to a leading key
-//! but not to a sort key. Numbers in sort keys are zero-padded so that their order as text is their order. The
-//! digest at the end of a history key makes a repeated row the same row, and two rows of one millisecond two rows.
+//! A heartbeat has a partition of its own, named by cluster and instance, because IAM can limit a node to a
+//! leading key but not to a sort key. Numbers in sort keys are zero-padded so that their order as text is
+//! their order. The digest at the end of a history key makes a repeated row the same row, and two rows of one
+//! millisecond two rows.
 
 use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, InstanceArn, RequestId};
@@ -95,8 +96,8 @@ fn node_partition(cluster: &ClusterName, instance: &InstanceArn) -> String {
     format!("C#{cluster}#I#{instance}")
 }
 
-/// The cluster, and the node where there is one, that a partition belongs to; what a record of the table's stream is
-/// about. `None` for every other text.
+/// The cluster, and the node where there is one, that a partition belongs to; what a record of the table's
+/// stream is about. `None` for every other text.
 pub fn parse_partition(pk: &str) -> Option<(ClusterName, Option<InstanceArn>)> {
     let rest = pk.strip_prefix("C#")?;
     match rest.split_once("#I#") {

@@ -1,14 +1,14 @@
 //! The record of every cluster, kept in DynamoDB, and its twin in memory.
 //!
-//! [`Store`] is the whole of what Baton does with the table. It has two implementations that one conformance body keeps
-//! equal: [`DynamoStore`], which ships, and [`MemoryStore`], which the simulator and tests drive. Every write is
-//! conditional, and every outcome is told apart: done, refused with what was found, conflict, throttled, denied,
-//! missing, unknown. No method retries; whoever calls knows whether and when to ask again.
+//! [`Store`] is the whole of what Baton does with the table. It has two implementations that one conformance
+//! body keeps equal: [`DynamoStore`], which ships, and [`MemoryStore`], which the simulator and tests drive.
+//! Every write is conditional, and every outcome is told apart: done, refused with what was found, conflict,
+//! throttled, denied, missing, unknown. No method retries; whoever calls knows whether and when to ask again.
 
 #![expect(
     clippy::result_large_err,
-    reason = "a refused write hands over the lease it found, by value, once per call to the table; that costs nothing \
-              beside the call, and a box would be in the way of everyone who looks at it"
+    reason = "a refused write hands over the lease it found, by value, once per call to the table; that costs \
+              nothing beside the call, and a box would be in the way of everyone who looks at it"
 )]
 
 pub mod condition;
@@ -114,7 +114,8 @@ pub trait Store: Send + Sync {
         instance: &InstanceArn,
     ) -> impl Future<Output = Read<Option<Heartbeat>>> + Send;
 
-    /// The heartbeats of several nodes; those that have none are absent. All or nothing: a partial answer is a failure.
+    /// The heartbeats of several nodes; those that have none are absent. All or nothing: a partial answer is
+    /// a failure.
     fn heartbeats(
         &self,
         cluster: &ClusterName,
@@ -136,7 +137,8 @@ pub trait Store: Send + Sync {
 
     // --- an agent's writes, to its own item only ---
 
-    /// Announces a new run. Makes the item where there is none. Refused with what was found if another run came between.
+    /// Announces a new run. Makes the item where there is none. Refused with what was found if another run
+    /// came between.
     fn start(
         &self,
         cluster: &ClusterName,
@@ -144,7 +146,8 @@ pub trait Store: Send + Sync {
         start: &Start,
     ) -> impl Future<Output = Write<Option<Heartbeat>>> + Send;
 
-    /// W: writes a heartbeat if the incarnation is still the writer's and the number is larger than the stored one.
+    /// W: writes a heartbeat if the incarnation is still the writer's and the number is larger than the
+    /// stored one.
     fn beat(
         &self,
         cluster: &ClusterName,
@@ -152,8 +155,8 @@ pub trait Store: Send + Sync {
         beat: &Beat,
     ) -> impl Future<Output = Write<Option<Heartbeat>>> + Send;
 
-    /// Swears never to serve `epoch` or an earlier one again, if the incarnation is still the writer's. A smaller epoch
-    /// than the stored one changes nothing and is done.
+    /// Swears never to serve `epoch` or an earlier one again, if the incarnation is still the writer's. A
+    /// smaller epoch than the stored one changes nothing and is done.
     fn release(
         &self,
         cluster: &ClusterName,
@@ -176,7 +179,8 @@ pub trait Store: Send + Sync {
     /// Commits a grant in one transaction.
     fn commit(&self, grant: &Grant) -> impl Future<Output = Result<Committed, Failure>> + Send;
 
-    /// Records that an address got a new association at `epoch` although it was in place, if the epoch is still current.
+    /// Records that an address got a new association at `epoch` although it was in place, if the epoch is
+    /// still current.
     fn record_rotation(
         &self,
         cluster: &ClusterName,
@@ -205,14 +209,15 @@ pub trait Store: Send + Sync {
 
     // --- operators' writes ---
 
-    /// Writes a request and the lease's `intent` or `paused` that carries it, in one transaction. Refused with what was
-    /// found where there is no lease or the request's id is taken.
+    /// Writes a request and the lease's `intent` or `paused` that carries it, in one transaction. Refused
+    /// with what was found where there is no lease or the request's id is taken.
     fn ask(&self, request: &Request) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
     // --- the registrar's writes ---
 
-    /// Registers a cluster: makes its lease, or takes up a retired one at its next epoch with its last holder. A repeat of
-    /// the same registration (equal uid) is done. Refused with what was found where another registration is active.
+    /// Registers a cluster: makes its lease, or takes up a retired one at its next epoch with its last
+    /// holder. A repeat of the same registration (equal uid) is done. Refused with what was found where
+    /// another registration is active.
     fn register(&self, registration: &Registration) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
     /// Changes a registration, if its uid is still the registered one and its holder is still `holder`.

@@ -20,7 +20,8 @@ use baton_protocol::wake::Why;
 use crate::{Entry, Moved, Registration, Start, Store};
 use table::Table;
 
-/// The record in memory. Clones are handles of the same record; every future it returns is ready when first polled.
+/// The record in memory. Clones are handles of the same record; every future it returns is ready when first
+/// polled.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     table: Arc<Mutex<Table>>,
@@ -32,8 +33,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// The clusters the table's stream would have woken the arbiter for since this was last asked: those with a new wake
-    /// item or request.
+    /// The clusters the table's stream would have woken the arbiter for since this was last asked: those with
+    /// a new wake item or request.
     pub fn take_woken(&self) -> BTreeSet<ClusterName> {
         std::mem::take(&mut self.table().woken)
     }

@@ -19,9 +19,9 @@ pub(crate) enum Next {
 
 /// Makes a lease, or takes up a retired one.
 ///
-/// A retired lease keeps its holder: that node may still serve, unguarded, and only its own release or its silence
-/// can end that. The epoch grows, so nothing that was decided before the retirement has any effect after it, and
-/// `moved` stays behind, so the arbiter looks at every address although the holder is the same.
+/// A retired lease keeps its holder: that node may still serve, unguarded, and only its own release or its
+/// silence can end that. The epoch grows, so nothing that was decided before the retirement has any effect
+/// after it, and `moved` stays behind, so the arbiter looks at every address although the holder is the same.
 pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Next {
     let (epoch, holder, moved, last_grant, revision) = match found {
         None => (Epoch(0), None, Epoch(0), None, 1),
@@ -53,8 +53,8 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
     }))
 }
 
-/// Changes a registration in place. Where members or resources changed, the epoch's move counts as unfinished again,
-/// and an unfinished move of an earlier epoch stays one.
+/// Changes a registration in place. Where members or resources changed, the epoch's move counts as unfinished
+/// again, and an unfinished move of an earlier epoch stays one.
 pub(crate) fn reconfigure(
     found: Option<&Lease>,
     registration: &Registration,

@@ -1,15 +1,16 @@
 //! Which conditions of a grant no longer hold, in words.
 //!
-//! The twin decides by these functions, and the table by the expressions in [`crate::condition`]; the conformance body
-//! holds them to the same verdicts. For the table they only put the items it returned into words.
+//! The twin decides by these functions, and the table by the expressions in [`crate::condition`]; the
+//! conformance body holds them to the same verdicts. For the table they only put the items it returned into
+//! words.
 
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::Failure;
 
-/// Refuses a grant whose conditions do not cover what it is about: one that deposes a holder without checking it, or
-/// takes an older oath for a release of this epoch. No decision of the protocol makes one.
+/// Refuses a grant whose conditions do not cover what it is about: one that deposes a holder without checking
+/// it, or takes an older oath for a release of this epoch. No decision of the protocol makes one.
 pub(crate) fn refuse_unsafe(grant: &Grant) -> Result<(), Failure> {
     let wrong = match (&grant.holder, &grant.holder_check) {
         (None, HolderCheck::Nobody) => None,

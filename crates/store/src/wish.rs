@@ -17,9 +17,13 @@ pub(crate) enum Carried {
 /// How the lease carries a request.
 pub(crate) fn carried(request: &Request) -> Carried {
     match &request.wish {
-        Wish::Switchover { to } => Carried::Intent(Intent {
+        Wish::Switchover { to, why } => Carried::Intent(Intent {
             to: to.clone(),
-            reason: format!("switchover asked by {}", request.by),
+            reason: if why.is_empty() {
+                format!("switchover asked by {}", request.by)
+            } else {
+                format!("switchover asked by {}: {why}", request.by)
+            },
             epoch: request.epoch,
             until: request.until,
             request: Some(request.id.clone()),

@@ -1,8 +1,8 @@
 //! A DynamoDB engine in this process, for tests that need a real table behind a real client.
 //!
-//! It speaks HTTP on a port of its own, runs on threads of its own and stops when it is dropped, so tests with and
-//! without a runtime, and programs started by a test, can use it alike. It evaluates conditions and transactions as
-//! DynamoDB does, and knows nothing of IAM, throttling or stale reads.
+//! It speaks HTTP on a port of its own, runs on threads of its own and stops when it is dropped, so tests
+//! with and without a runtime, and programs started by a test, can use it alike. It evaluates conditions and
+//! transactions as DynamoDB does, and knows nothing of IAM, throttling or stale reads.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;

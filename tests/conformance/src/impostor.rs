@@ -1,7 +1,7 @@
 //! A server that gives every request the same reply, right or wrong, and keeps what it was sent.
 //!
-//! With it a client can be shown everything that a real service does too rarely to wait for, and a request can be
-//! looked at as it goes over the wire.
+//! With it a client can be shown everything that a real service does too rarely to wait for, and a request
+//! can be looked at as it goes over the wire.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! A proxy that lets something happen between two calls of one operation.
 //!
-//! Some writes of the store read first. What their conditions are for only shows when the table changes in between,
-//! which this makes happen every time.
+//! Some writes of the store read first. What their conditions are for only shows when the table changes in
+//! between, which this makes happen every time.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

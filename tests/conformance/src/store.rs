@@ -1,8 +1,8 @@
 //! What every implementation of [`Store`] promises, as one body that runs against each.
 //!
-//! Each promise is a function, named as a sentence, that takes an empty record. Those of the protocol's own conditions
-//! carry the schedule that broke an earlier version of it. [`random`] compares two implementations over sequences of
-//! operations that nobody thought of.
+//! Each promise is a function, named as a sentence, that takes an empty record. Those of the protocol's own
+//! conditions carry the schedule that broke an earlier version of it. [`random`] compares two implementations
+//! over sequences of operations that nobody thought of.
 
 pub mod agent;
 pub mod arbiter;

@@ -180,8 +180,9 @@ async fn the_reasons_of_a_cancelled_transaction_reach_the_arbiter() {
 
 #[tokio::test]
 async fn a_partial_answer_about_heartbeats_is_throttled() {
-    let left = r#"{"Responses":{"baton":[]},"UnprocessedKeys":{"baton":{"Keys":[{"pk":{"S":"x"},"sk":{"S":"y"}}]}}}"#;
-    let impostor = Impostor::start(Reply::Answer(200, left.to_owned())).await;
+    let left = r#"{"baton":{"Keys":[{"pk":{"S":"x"},"sk":{"S":"y"}}]}}"#;
+    let answer = format!(r#"{{"Responses":{{"baton":[]}},"UnprocessedKeys":{left}}}"#);
+    let impostor = Impostor::start(Reply::Answer(200, answer)).await;
     let store = store_at(impostor.endpoint()).await;
     assert_eq!(store.heartbeats(&cluster(), &[node(1), node(2)]).await, Err(Failure::Throttled));
 }
@@ -237,7 +238,7 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
     let impostor = Impostor::start(Reply::Answer(200, "{}".to_owned())).await;
     let store = store_at(impostor.endpoint()).await;
     for (id, wish) in [
-        ("1", Wish::Switchover { to: Some(node(2)) }),
+        ("1", Wish::Switchover { to: Some(node(2)), why: String::new() }),
         ("2", Wish::Pause { why: "upgrade".to_owned() }),
         ("3", Wish::Resume {}),
     ] {

@@ -178,16 +178,18 @@ fn an_item_of_a_newer_schema_is_refused_by_every_reader() {
     RUNTIME.block_on(async {
         let table = Table::new().await;
         held_by_the_first(&table.store).await;
-        for key in [Key::lease(&cluster()), Key::heartbeat(&cluster(), &node(1)), Key::directory(&cluster())] {
+        let (cluster, first) = (cluster(), node(1));
+        for key in [Key::lease(&cluster), Key::heartbeat(&cluster, &first), Key::directory(&cluster)] {
             table.set(&key, "schema", AttributeValue::N("2".to_owned())).await;
         }
         let newer = |failure: &Failure| {
             matches!(failure, Failure::Malformed(text) if text.contains("found 2; upgrade this program"))
         };
-        assert!(table.store.lease(&cluster()).await.is_err_and(|failure| newer(&failure)));
-        assert!(table.store.heartbeat(&cluster(), &node(1)).await.is_err_and(|failure| newer(&failure)));
-        assert!(table.store.heartbeats(&cluster(), &[node(1), node(2)]).await.is_err_and(|failure| newer(&failure)));
-        assert!(table.store.clusters().await.is_err_and(|failure| newer(&failure)));
+        let store = &table.store;
+        assert!(store.lease(&cluster).await.is_err_and(|failure| newer(&failure)));
+        assert!(store.heartbeat(&cluster, &first).await.is_err_and(|failure| newer(&failure)));
+        assert!(store.heartbeats(&cluster, &[first, node(2)]).await.is_err_and(|failure| newer(&failure)));
+        assert!(store.clusters().await.is_err_and(|failure| newer(&failure)));
     });
 }
 

@@ -1,8 +1,9 @@
 //! One conditional write as a value, before it becomes a request of the SDK.
 //!
-//! The SDK's own types cannot be serialised, and a transaction's idempotency token has to be a digest of everything the
-//! transaction says: DynamoDB answers a token that comes with another request by an error, and a request that comes with
-//! another token by doing it twice. So a write is put together here, in an order that does not depend on chance.
+//! The SDK's own types cannot be serialised, and a transaction's idempotency token has to be a digest of
+//! everything the transaction says: DynamoDB answers a token that comes with another request by an error, and
+//! a request that comes with another token by doing it twice. So a write is put together here, in an order
+//! that does not depend on chance.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -216,7 +217,8 @@ fn digest_value(value: &AttributeValue, into: &mut Sha256) {
             feed(into, "M");
             digest_map(map.iter(), into);
         }
-        // Booleans and nulls; sets and binaries, which Baton does not write. None of them has an order of its own to lose.
+        // Booleans and nulls; sets and binaries, which Baton does not write. None of them has an order of its
+        // own to lose.
         other => feed(into, &format!("{other:?}")),
     }
 }

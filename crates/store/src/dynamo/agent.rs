@@ -25,7 +25,8 @@ impl DynamoStore {
     ) -> Write<Option<Heartbeat>> {
         let change = "SET #incarnation = :incarnation, #boot_id = :boot_id, #agent_version = :agent_version, \
              #validity_ms = :validity_ms, #beat_at = :at, #health = :unknown, #schema = :schema, \
-             #released = if_not_exists(#released, :zero) ADD #seq :one REMOVE #claim, #serving_epoch, #serving_since";
+             #released = if_not_exists(#released, :zero) ADD #seq :one \
+             REMOVE #claim, #serving_epoch, #serving_since";
         let action = Action::update(Key::heartbeat(cluster, instance), change)
             .value(":incarnation", text(start.incarnation.as_str()))
             .value(":boot_id", text(&*start.boot_id))

@@ -35,8 +35,8 @@ impl DynamoStore {
                 let mut told = Vec::new();
                 for (number, found) in lost {
                     match parts.get(number) {
-                        // The row is written by this transaction and nothing else: it stands, so this grant was made by
-                        // an earlier sending of it.
+                        // The row is written by this transaction and nothing else: it stands, so this grant
+                        // was made by an earlier sending of it.
                         Some(Part::History) => return Ok(Committed::Granted),
                         Some(part) => told.extend(tell(grant, part, found)?),
                         None => told.push(format!("action {number} of the transaction")),
@@ -106,7 +106,8 @@ pub(super) fn event_action(event: &Event) -> Result<Action, Failure> {
 }
 
 fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
-    let change = "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing REMOVE #intent, #verify_at";
+    let change = "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing \
+         REMOVE #intent, #verify_at";
     let mut lease = Action::update(Key::lease(&grant.cluster), change)
         .only_if(condition::LEASE_AS_READ)
         .value(":uid", text(grant.uid.as_str()))

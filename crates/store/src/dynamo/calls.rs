@@ -57,7 +57,8 @@ impl DynamoStore {
         Ok(tables.remove(&self.table).unwrap_or_default())
     }
 
-    /// The items of a partition whose sort keys begin with `prefix`, the last first where `newest_first`, up to `limit`.
+    /// The items of a partition whose sort keys begin with `prefix`, the last first where `newest_first`, up
+    /// to `limit`.
     pub(super) async fn query(
         &self,
         pk: &str,
@@ -132,8 +133,8 @@ impl DynamoStore {
         }
     }
 
-    /// Several conditional writes of different items, all or none of which are applied. The same actions again are the
-    /// same request, which DynamoDB applies once within ten minutes.
+    /// Several conditional writes of different items, all or none of which are applied. The same actions
+    /// again are the same request, which DynamoDB applies once within ten minutes.
     pub(super) async fn transact(&self, actions: &[Action]) -> Result<(), Cancelled> {
         let mut items = Vec::with_capacity(actions.len());
         for action in actions {

@@ -1,5 +1,5 @@
-//! An operator's write. It touches the attributes that an operator's policy allows and no others, not even in its
-//! conditions.
+//! An operator's write. It touches the attributes that an operator's policy allows and no others, not even in
+//! its conditions.
 
 use baton_protocol::lease::Lease;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};

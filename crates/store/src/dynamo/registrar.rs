@@ -1,5 +1,5 @@
-//! The registrar's writes: the lease, its row in the directory, the accepted configuration and the row of the history,
-//! in one transaction, if the lease is still the one that was read.
+//! The registrar's writes: the lease, its row in the directory, the accepted configuration and the row of the
+//! history, in one transaction, if the lease is still the one that was read.
 
 use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
@@ -143,7 +143,8 @@ impl DynamoStore {
         let found = lost.into_iter().find(|(number, _)| *number == 0).and_then(|(_, found)| found);
         match found {
             Some(item) => Err(WriteFailure::Refused(Some(read(item)?))),
-            // The lease is gone, or it was a row that stood in the way; either way the lease tells what came between.
+            // The lease is gone, or it was a row that stood in the way; either way the lease tells what came
+            // between.
             None => Err(WriteFailure::Refused(self.lease(cluster).await?)),
         }
     }

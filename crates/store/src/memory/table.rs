@@ -1,6 +1,7 @@
 //! The twin's table: plain maps, and what each write of the store does to them.
 //!
-//! Nothing here can be throttled, denied, late or unknown. Whoever tests what happens then puts it around the store.
+//! Nothing here can be throttled, denied, late or unknown. Whoever tests what happens then puts it around the
+//! store.
 
 use std::collections::{BTreeMap, BTreeSet};
 

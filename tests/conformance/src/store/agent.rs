@@ -77,7 +77,8 @@ pub async fn a_restart_keeps_the_oath_and_the_count(record: &impl Record) {
     assert_eq!(found.seen, [Ipv4Addr::new(198, 51, 100, 1)]);
 }
 
-/// Schedule A1: the start of run 1 is still under way when run 2 starts. If it landed, run 1's late release would too.
+/// Schedule A1: the start of run 1 is still under way when run 2 starts. If it landed, run 1's late release
+/// would too.
 pub async fn a_late_start_of_an_earlier_run_is_refused(record: &impl Record) {
     let store = record.store();
     join(store, 1).await;

@@ -94,7 +94,8 @@ pub async fn a_silent_holder_is_deposed_unless_it_beats(record: &impl Record) {
     assert_eq!((found.epoch, found.holder), (Epoch(2), Some(node(2))));
 }
 
-/// Schedule A3: the holder's item is lost and made anew, and its count passes the claimed number a second time.
+/// Schedule A3: the holder's item is lost and made anew, and its count passes the claimed number a second
+/// time.
 pub async fn a_heartbeat_made_anew_does_not_confirm_an_old_claim(record: &impl Record) {
     let store = record.store();
     let held = held_by_the_first(store).await;
@@ -259,7 +260,7 @@ pub async fn of_many_arbiters_one_grants(record: &impl Record) {
 pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
     let store = record.store();
     let held = held_by_the_first(store).await;
-    let ask = request("1-move", Wish::Switchover { to: Some(node(2)) }, held.epoch);
+    let ask = request("1-move", Wish::Switchover { to: Some(node(2)), why: String::new() }, held.epoch);
     store.ask(&ask).await.expect("asked");
     store.record_rotation(&cluster(), Epoch(1), &allocation(1), &association(1)).await.expect("recorded");
     let observed = Observed { associations: [(allocation(1), association(1))].into() };

@@ -21,7 +21,7 @@ pub async fn a_request_without_a_lease_is_refused(record: &impl Record) {
 pub async fn a_switchover_is_carried_as_an_intent(record: &impl Record) {
     let store = record.store();
     let before = held_by_the_first(store).await;
-    let ask = request("1-move", Wish::Switchover { to: Some(node(3)) }, Epoch(1));
+    let ask = request("1-move", Wish::Switchover { to: Some(node(3)), why: String::new() }, Epoch(1));
     store.ask(&ask).await.expect("asked");
     let mut after = lease(store).await;
     let intent = Intent {

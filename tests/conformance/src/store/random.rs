@@ -1,8 +1,8 @@
 //! Two records, one sequence of operations, the same outcomes.
 //!
-//! Operations are generated as intentions ("beat, but one number late") and made concrete from what the record under
-//! test shows at that point, so that most of them are accepted, the others are near misses, and a sequence gets deep
-//! into the life of a cluster.
+//! Operations are generated as intentions ("beat, but one number late") and made concrete from what the
+//! record under test shows at that point, so that most of them are accepted, the others are near misses, and
+//! a sequence gets deep into the life of a cluster.
 
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Claim, Health, Heartbeat};
@@ -149,16 +149,18 @@ fn operation() -> impl Strategy<Value = Operation> {
     ];
     let ahead = || prop_oneof![6 => Just(0i8), 1 => -2i8..=2];
     let wish = prop_oneof![
-        proptest::option::of(three()).prop_map(|to| Wish::Switchover { to: to.map(node) }),
+        proptest::option::of(three()).prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
         Just(Wish::Pause { why: "upgrade".to_owned() }),
         Just(Wish::Resume {}),
     ];
     prop_oneof![
-        4 => (three(), seldom(), three()).prop_map(|(node, instead, run)| Operation::Start { node, instead, run }),
+        4 => (three(), seldom(), three())
+            .prop_map(|(node, instead, run)| Operation::Start { node, instead, run }),
         8 => (three(), seldom(), -1i8..=3, health, any::<bool>()).prop_map(
             |(node, instead, ahead, health, full)| Operation::Beat { node, instead, ahead, health, full }
         ),
-        3 => (three(), seldom(), ahead()).prop_map(|(node, instead, ahead)| Operation::Release { node, instead, ahead }),
+        3 => (three(), seldom(), ahead())
+            .prop_map(|(node, instead, ahead)| Operation::Release { node, instead, ahead }),
         8 => (three(), ground, check, wrong).prop_map(|(to, ground, check, wrong)| Operation::Grant {
             to, ground, check, wrong
         }),
@@ -177,8 +179,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Does the same to both records, and compares every outcome and everything that can be read. The sequence begins with
-/// an empty record or, where `held`, with a lease that the first node holds.
+/// Does the same to both records, and compares every outcome and everything that can be read. The sequence
+/// begins with an empty record or, where `held`, with a lease that the first node holds.
 pub async fn agree<A: Record, B: Record>(
     one: &A,
     other: &B,

@@ -79,7 +79,7 @@ pub async fn a_retirement_of_another_registration_is_refused(record: &impl Recor
 pub async fn a_retirement_keeps_the_lease(record: &impl Record) {
     let store = record.store();
     let before = held_by_the_first(store).await;
-    store.ask(&request("1", Wish::Switchover { to: None }, before.epoch)).await.expect("asked");
+    store.ask(&request("1", Wish::Switchover { to: None, why: String::new() }, before.epoch)).await.expect("asked");
     store.retire(&cluster(), &uid(1), &retired(1)).await.expect("retired");
     let after = lease(store).await;
     assert_eq!((after.state, after.epoch, &after.holder), (LeaseState::Retired, Epoch(1), &before.holder));
@@ -91,8 +91,8 @@ pub async fn a_retirement_keeps_the_lease(record: &impl Record) {
     store.retire(&cluster(), &uid(1), &retired(1)).await.expect("retired already");
 }
 
-/// Schedule A4: a cluster that is made again goes on where the earlier one ended. Its last holder may still serve, and
-/// what nodes released before has no effect on the new epoch.
+/// Schedule A4: a cluster that is made again goes on where the earlier one ended. Its last holder may still
+/// serve, and what nodes released before has no effect on the new epoch.
 pub async fn a_cluster_made_again_continues_its_epochs(record: &impl Record) {
     let store = record.store();
     let before = held_by_the_first(store).await;
