@@ -293,7 +293,7 @@ fn a_switchover_is_followed_from_the_request_to_the_verified_addresses() {
     assert_golden("switchover.txt", &run.out);
     assert_eq!(world.bus.sent.borrow().len(), 1);
     let asked = world.requests().remove(0);
-    assert_eq!(asked.wish, Wish::Switchover { to: Some(arn('b')) });
+    assert_eq!(asked.wish, Wish::Switchover { to: Some(arn('b')), why: String::new() });
     assert_eq!((asked.epoch, asked.at, asked.until), (Epoch(1), NOW, WallTime(NOW.0 + 120_000)));
 }
 
@@ -320,7 +320,7 @@ fn a_switchover_that_is_not_waited_for_says_how_to_follow_it() {
     );
     let intent = world.lease().intent.expect("stands");
     assert_eq!((intent.epoch, intent.to), (Epoch(1), None));
-    assert!(intent.reason.contains("alice@ops-1 (drill)"), "{}", intent.reason);
+    assert!(intent.reason.contains("alice@ops-1: drill"), "{}", intent.reason);
 }
 
 #[test]

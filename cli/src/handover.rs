@@ -165,7 +165,7 @@ impl<'a> Handover<'a> {
 
     fn not_as_asked(&self, lease: &Lease, holder: &InstanceArn, grant: &Event) -> Option<String> {
         let name = lease.name_of(holder);
-        let Wish::Switchover { to } = &self.request.wish else { return None };
+        let Wish::Switchover { to, .. } = &self.request.wish else { return None };
         if to.as_ref().is_some_and(|to| to != holder) {
             return Some(format!("the lease was granted to {name} at epoch {}", lease.epoch));
         }

@@ -117,7 +117,7 @@ pub(crate) fn request(to: Option<char>) -> Request {
     Request {
         cluster: name("orders"),
         id: RequestId::new("01K5NXP4000000000000000000").expect("an id"),
-        wish: Wish::Switchover { to: to.map(arn) },
+        wish: Wish::Switchover { to: to.map(arn), why: String::new() },
         by: "alice@ops-1".to_owned(),
         at: NOW,
         until: WallTime(NOW.0 + 120_000),

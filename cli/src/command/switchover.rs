@@ -85,12 +85,9 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
     }
     let plan = self::plan(session, console, &now, args.to.as_deref()).await?;
-    let by = match &args.reason {
-        Some(reason) => format!("{} ({reason})", session.who),
-        None => session.who.clone(),
-    };
-    let wish = Wish::Switchover { to: plan.to.clone() };
-    let request = asking::request(&now.lease, wish, by, session.clock.now(), args.valid_for)?;
+    let why = args.reason.clone().unwrap_or_default();
+    let wish = Wish::Switchover { to: plan.to.clone(), why };
+    let request = asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
     asking::put(session, &request).await?;
     let wake_sent = asking::wake(session, console, &cluster).await;
 

@@ -13,6 +13,9 @@ pub enum Wish {
     Switchover {
         /// The node that should hold next; none: whichever is best.
         to: Option<InstanceArn>,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
     },
     /// No automatic action until the request's end.
     Pause {

@@ -13,8 +13,8 @@ One JSON request per line, one JSON reply per line:
     {"do":"remove","directory":"…"}                                  -> {"ok":true}
     {"do":"kill"}                                                    -> {"killed":N}
 
-A directory that was named by `remove` goes once all is dead. Standard library only: this also runs where there is
-no virtual environment yet.
+A directory that was named by `remove` goes once all is dead. Standard library only: this also runs where
+there is no virtual environment yet.
 """
 
 import ctypes

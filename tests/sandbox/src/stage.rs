@@ -125,15 +125,16 @@ impl Stage {
         env
     }
 
+    /// The operator's CLI with these arguments, ready to be run.
+    pub fn baton_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.binaries.path("baton"));
+        command.args(arguments).env_clear().envs(self.operator_environment()).stdin(Stdio::null());
+        command
+    }
+
     /// Runs the operator's CLI.
     pub fn baton(&self, arguments: &[&str]) -> Result<Output, SandboxError> {
-        Command::new(self.binaries.path("baton"))
-            .args(arguments)
-            .env_clear()
-            .envs(self.operator_environment())
-            .stdin(Stdio::null())
-            .output()
-            .map_err(SandboxError::io("running baton"))
+        self.baton_command(arguments).output().map_err(SandboxError::io("running baton"))
     }
 
     /// Runs the operator's CLI and reads the JSON it prints.

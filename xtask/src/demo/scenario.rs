@@ -1,6 +1,7 @@
 //! The three ways a cluster moves: its holder dies, its service fails, its operator says so.
 
 use std::error::Error;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use baton_sandbox::Stage;
@@ -101,15 +102,17 @@ pub(crate) fn play(scenario: Scenario, stage: &mut Stage) -> Result<Outcome, Box
     output::note("");
     output::note(&output::bold(&scenario.title(&before.holder)));
     let fault = Fault::now();
+    let mut operator = None;
     match scenario {
         Scenario::Crash => {
             stage.node(&before.holder)?.kill_all()?;
         }
         Scenario::Unhealthy => stage.node(&before.holder)?.sicken()?,
-        Scenario::Switchover => switch_over(stage)?,
+        Scenario::Switchover => operator = Some(switch_over(stage)?),
     }
     let placed = measure::first_whole_placement(stage, &before.holder, LIMIT)?;
     let after = stage.wait_until_settled(before.epoch, LIMIT)?;
+    operator.map(finish_switchover).transpose()?;
     let history = measure::history_of(stage, after.epoch)?;
     let grant = measure::row(&history, "granted")?;
     let placement = stage.placement(&after.holder)?;
@@ -133,9 +136,15 @@ pub(crate) fn play(scenario: Scenario, stage: &mut Stage) -> Result<Outcome, Box
     Ok(outcome)
 }
 
-/// The operator's own command, with what it prints.
-fn switch_over(stage: &Stage) -> Result<(), Box<dyn Error>> {
-    let done = stage.baton(&["switchover", "--wait=60s", "--yes", "--reason", "demo"])?;
+/// The operator's own command; it runs beside the measuring.
+fn switch_over(stage: &Stage) -> Result<Child, Box<dyn Error>> {
+    let mut command = stage.baton_command(&["switchover", "--wait=60s", "--yes", "--reason", "demo"]);
+    Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+}
+
+/// Waits for the operator's command and shows what it printed.
+fn finish_switchover(operator: Child) -> Result<(), Box<dyn Error>> {
+    let done = operator.wait_with_output()?;
     for line in String::from_utf8_lossy(&done.stderr).lines() {
         output::note(&output::dim(&format!("    baton: {line}")));
     }
