@@ -34,6 +34,9 @@ use crate::lease::{Lease, LeaseState, SCHEMA};
 use crate::mover::{self, Mover};
 use crate::outcome::{Failure, Read};
 use crate::time::{BootTime, Now};
+use crate::wake::Why;
+
+use finish::Record;
 
 /// Between two reads of the same invocation that look for a sign of life. A claimant beats each 200 ms.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -58,7 +61,7 @@ enum Phase {
     Commit { grant: Box<Grant>, sent: BootTime },
     CommitAgain { grant: Box<Grant>, at: BootTime },
     Moving,
-    Recording,
+    Recording { record: Record },
     Draining { then_restart: bool },
 }
 
@@ -73,11 +76,17 @@ pub struct Invocation {
     lease: Option<Lease>,
     earlier: BTreeMap<InstanceArn, crate::ids::Seq>,
     asked_ec2: bool,
+    /// What EC2 called terminated. That is final, so it stands through every further read.
+    terminated: BTreeSet<InstanceArn>,
     looks_again: u32,
     restarts: u32,
     tries: u32,
+    /// When the grant was sent whose answer was lost first: from then on it may have been committed, and superseded too.
+    unknown_since: Option<BootTime>,
     mover: Option<Mover>,
     calls: Vec<(Call, BootTime)>,
+    /// Whether this invocation has asked EC2 to change anything.
+    called: bool,
     guard_open: bool,
     outstanding: usize,
     granted: Option<Epoch>,
@@ -97,11 +106,14 @@ impl Invocation {
             lease: None,
             earlier: BTreeMap::new(),
             asked_ec2: false,
+            terminated: BTreeSet::new(),
             looks_again: 0,
             restarts: 0,
             tries: 0,
+            unknown_since: None,
             mover: None,
             calls: Vec::new(),
+            called: false,
             guard_open: false,
             outstanding: 0,
             granted: None,
@@ -194,7 +206,7 @@ impl Invocation {
             lease,
             heartbeats,
             earlier: self.earlier.clone(),
-            terminated: BTreeSet::new(),
+            terminated: self.terminated.clone(),
             at: now.wall,
             by: self.by.clone(),
         };
@@ -207,16 +219,14 @@ impl Invocation {
         let Phase::Commit { grant, sent } = &self.phase else { return self.settle(now) };
         let (grant, sent) = (grant.clone(), *sent);
         match answer {
-            Ok(Committed::Granted) => self.granted(now, &grant, sent),
+            Ok(Committed::Granted) => self.granted(now, &grant, self.unknown_since.unwrap_or(sent)),
             Ok(Committed::Superseded(lost)) => self.superseded(now, lost),
             // The same request again: its token makes it one commit however often it arrives.
-            Err(Failure::Unknown(_) | Failure::Conflict | Failure::Throttled) => {
-                self.tries += 1;
-                let at = now.boot + RETRY_FIRST * (1 << self.tries.min(6));
-                if at >= self.hand_on_at() {
-                    return self.finish(now, Outcome::CommitUnknown);
+            Err(failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled)) => {
+                if matches!(failure, Failure::Unknown(_)) {
+                    self.unknown_since.get_or_insert(sent);
                 }
-                self.phase = Phase::CommitAgain { grant, at };
+                self.commit_again(now, grant);
             }
             Err(failure) => self.finish(now, Outcome::Failed(failure.to_string())),
         }
@@ -229,8 +239,9 @@ impl Invocation {
             let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
             let holder = snapshot.lease.holder.clone();
             if let (Ok(Sight::Instance(InstanceState::Terminated)), Some(holder)) = (answer, holder) {
-                snapshot.terminated.insert(holder);
+                self.terminated.insert(holder);
             }
+            snapshot.terminated.clone_from(&self.terminated);
             return self.decide(now, snapshot, sent);
         }
         if let Some(mover) = &mut self.mover {
@@ -284,9 +295,12 @@ impl Invocation {
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
             }
             Decision::LookAgain => self.stay(now, snapshot.lease, Stay::NoCandidate(Vec::new()), sent),
-            Decision::Stay(Stay::NoGround) if self.hint.maybe_gone && !self.asked_ec2 => {
+            // A pause holds back silence and not an instance that is gone.
+            Decision::Stay(stay @ (Stay::NoGround | Stay::Paused)) if self.hint.maybe_gone && !self.asked_ec2 => {
                 self.asked_ec2 = true;
-                let Some(holder) = snapshot.lease.holder.as_ref().map(InstanceArn::instance_id) else { return };
+                let Some(holder) = snapshot.lease.holder.as_ref().map(InstanceArn::instance_id) else {
+                    return self.stay(now, snapshot.lease, stay, sent);
+                };
                 self.phase = Phase::Instance { snapshot: Box::new(snapshot), sent };
                 self.act(Action::Look(Look::Instance(holder)));
             }
@@ -306,6 +320,23 @@ impl Invocation {
         self.act(Action::Commit(grant));
     }
 
+    /// The same request again; if there is no time for it, a successor finds out what became of this one.
+    fn commit_again(&mut self, now: Now, grant: Box<Grant>) {
+        self.tries += 1;
+        let at = now.boot + RETRY_FIRST * (1 << self.tries.min(6));
+        if at < self.hand_on_at() {
+            self.phase = Phase::CommitAgain { grant, at };
+            return;
+        }
+        // One successor and no chain of them: a table that answers nobody is not to be asked by ever more.
+        if self.hint.why != Some(Why::Continue) {
+            self.act(Action::WakeSuccessor);
+        }
+        self.finish(now, Outcome::CommitUnknown);
+    }
+
+    /// `sent`: when the commit was sent, or the first of its repeats that may have been it. A repeat is answered as the first
+    /// one was, whatever has become of the lease since, so it says nothing about the lease of now.
     fn granted(&mut self, now: Now, grant: &Grant, sent: BootTime) {
         let epoch = grant.epoch.next();
         self.granted = Some(epoch);
@@ -333,6 +364,8 @@ impl Invocation {
             return self.finish(now, Outcome::Superseded(lost));
         }
         self.restarts += 1;
+        self.tries = 0;
+        self.unknown_since = None;
         self.phase = Phase::Draining { then_restart: true };
         self.settle(now);
     }
@@ -341,7 +374,9 @@ impl Invocation {
     fn stay(&mut self, now: Now, lease: Lease, stay: Stay, sent: BootTime) {
         let unfinished = lease.moved < lease.epoch;
         let due = lease.verify_at.is_some_and(|at| now.wall >= at);
-        if lease.holder.is_none() || !(unfinished || due) {
+        // A holder that is no member has no place for anything: it releases, and the next one gets it all.
+        let nowhere = lease.holder.as_ref().and_then(|holder| lease.member(holder)).is_none();
+        if nowhere || !(unfinished || due) {
             return self.finish(now, Outcome::Stayed(stay));
         }
         let mut mover = Mover::new(&lease, false, now.boot);
@@ -372,14 +407,18 @@ impl Invocation {
         if let Some(mover) = &mut self.mover {
             actions.extend(std::iter::from_fn(|| mover.poll_action()));
         }
+        let too_late = matches!(self.phase, Phase::Moving) && now.boot >= self.hand_on_at();
         for action in actions {
             match action {
+                // What is begun now would outlast this invocation. What was done is still recorded.
+                mover::Action::Guard | mover::Action::Look(_) | mover::Action::Call(_) if too_late => {}
                 mover::Action::Guard => {
                     self.guard_open = true;
                     self.act(Action::ReadLease);
                 }
                 mover::Action::Look(look) => self.act(Action::Look(look)),
                 mover::Action::Call(call) => {
+                    self.called = true;
                     self.calls.push((call.clone(), now.boot));
                     self.act(Action::Call(call));
                 }

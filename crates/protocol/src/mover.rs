@@ -24,7 +24,7 @@ use crate::lease::Lease;
 use crate::resource::Observed;
 use crate::time::BootTime;
 
-use item::Item;
+use item::{Item, Seats};
 
 /// What a move asks its driver to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +130,8 @@ impl Mover {
         if !self.granted || self.superseded {
             return None;
         }
-        let items = self.items.iter().filter_map(Item::waits_until).min();
+        // While the lease is being read, no time makes an item ready; its answer does.
+        let items = self.items.iter().filter_map(Item::waits_until).min().filter(|_| self.guard_asked.is_none());
         let look = (self.looks_open == 0 && self.wants_look()).then_some(self.look_not_before);
         [items, look].into_iter().flatten().min()
     }
@@ -225,9 +226,9 @@ impl Mover {
         if self.superseded || !self.granted {
             return;
         }
-        let seats = self.seats.as_deref();
+        let seats = self.seats.as_ref().map(|seats| self.sort_seats(seats));
         for item in &mut self.items {
-            item.plan(seats, self.seats_fail.as_deref(), now);
+            item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
         }
         let ready = self.items.iter().any(|item| item.is_ready(now));
         if ready && now < self.guarded_until {
@@ -240,6 +241,13 @@ impl Mover {
         if self.looks_open == 0 && now >= self.look_not_before && self.wants_look() {
             self.look(now);
         }
+    }
+
+    /// Addresses of this move that are on their way from where they sit make room by themselves; all others stay.
+    fn sort_seats(&self, seats: &[Seat]) -> Seats {
+        let (leaving, staying) =
+            seats.iter().cloned().partition(|seat| self.items.iter().any(|item| item.will_leave(seat)));
+        Seats { leaving, staying }
     }
 
     /// Something is not known, or everything is believed to be in place and has not been seen there.

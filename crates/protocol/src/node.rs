@@ -89,8 +89,8 @@ pub struct Node {
     service: Service,
     /// Whether the end of the budget stops the service: in strict mode, while the cluster is protected.
     guarded: bool,
-    /// The end of the budget, with the epoch it was confirmed at.
-    valid_until: Option<(Epoch, BootTime)>,
+    /// The end of the budget, an earlier run's included.
+    valid_until: Option<BootTime>,
     /// The largest epoch this node swears never to serve again; in memory before it is sent anywhere, and never undone.
     released: Epoch,
     /// Whether the table is known to hold the oath.
@@ -104,7 +104,11 @@ pub struct Node {
     peers: PeerWatch,
     claim: Option<Claim>,
     nudge: Option<Nudge>,
+    /// The oaths whose writes have not been answered yet, in the order of their sending.
+    oaths_open: VecDeque<Epoch>,
     shutdown: Option<Shutdown>,
+    /// How another run took over this node's heartbeat item: the service is stopped, and then the agent ends.
+    usurped: Option<String>,
     exited: bool,
     commands: VecDeque<Command>,
 }
@@ -117,7 +121,7 @@ struct Nudge {
     next: BootTime,
 }
 
-/// After the fourth repetition (1, 2, 4, 8 s) the sweep takes over; a nudge then comes each 8 s.
+/// A wake is repeated 1, 2, 4 and 8 s after the first; then the sweep takes over, and a nudge comes each 8 s.
 const NUDGE_DOUBLINGS: u32 = 3;
 
 impl Node {
@@ -149,7 +153,9 @@ impl Node {
             peers: PeerWatch::default(),
             claim: None,
             nudge: None,
+            oaths_open: VecDeque::new(),
             shutdown: None,
+            usurped: None,
             exited: false,
             commands: VecDeque::new(),
         };
@@ -164,18 +170,18 @@ impl Node {
 
     /// When [`Self::handle_timer`] is due; `None` once the node has left.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        if self.exited {
+        if self.has_ended() {
             return None;
         }
         let fencing = self.guarded && self.service.is_up();
-        let validity = self.valid_until.filter(|_| fencing).map(|(_, until)| until);
+        let validity = self.valid_until.filter(|_| fencing);
         let beat = (self.cycle == Cycle::Idle).then_some(self.next_beat);
         [validity, beat, self.nudge.map(|nudge| nudge.next)].into_iter().flatten().min()
     }
 
     /// Takes in that a deadline has passed; early calls do nothing.
     pub fn handle_timer(&mut self, now: Now) {
-        if self.exited {
+        if self.has_ended() {
             return;
         }
         self.fence_if_expired(now);
@@ -187,11 +193,11 @@ impl Node {
 
     /// Takes in what the checks say.
     pub fn handle_health(&mut self, now: Now, health: Health) {
-        if health != self.health {
+        if health != self.health && !self.has_ended() {
             self.health = health;
             // Others should know at once: a bad holder hands over sooner, a good standby counts sooner.
             self.next_beat = now.boot;
-            self.release_if_wanted(now);
+            self.release_if_wanted(now, false);
         }
     }
 
@@ -202,6 +208,9 @@ impl Node {
 
     /// Takes in that the agent shall end.
     pub fn handle_shutdown(&mut self, now: Now, shutdown: Shutdown) {
+        if self.has_ended() {
+            return;
+        }
         let paused = self.lease.as_ref().is_some_and(|lease| lease.is_paused(now.wall));
         // Under a pause nobody is to take over, so nothing is handed over either.
         self.shutdown = Some(if paused { Shutdown::Stay } else { shutdown });
@@ -228,7 +237,7 @@ impl Node {
 
     /// When the budget ends, for the status line; `None` outside strict mode.
     pub fn valid_until(&self) -> Option<BootTime> {
-        self.valid_until.filter(|_| self.guarded).map(|(_, until)| until)
+        self.valid_until.filter(|_| self.guarded)
     }
 
     /// What the node thinks of its own ability to serve: its checks, and whether promotion works.
@@ -242,7 +251,8 @@ impl Node {
 
     fn nudge_if_due(&mut self, now: Now) {
         if let Some(nudge) = self.nudge.as_mut().filter(|nudge| now.boot >= nudge.next) {
-            let wait = 1u64 << nudge.sent.min(NUDGE_DOUBLINGS);
+            // Each repetition doubles the time since the first wake, so the waits are 1, 1, 2, 4, 8 s.
+            let wait = 1u64 << nudge.sent.saturating_sub(1).min(NUDGE_DOUBLINGS);
             nudge.sent = nudge.sent.saturating_add(1);
             nudge.next = now.boot + std::time::Duration::from_secs(wait);
             let why = nudge.why;
@@ -268,13 +278,23 @@ impl Node {
             Service::Serving { since, .. } => Some(since),
             _ => None,
         };
-        let valid_until = self.valid_until.map(|(_, until)| until);
-        RunState { serving, serving_since: since, valid_until, guarded: self.guarded, released: self.released }
+        RunState {
+            serving,
+            serving_since: since,
+            valid_until: self.valid_until,
+            guarded: self.guarded,
+            released: self.released,
+        }
     }
 
     fn persist(&mut self) {
         let state = self.run_state();
         self.commands.push_back(Command::Persist(state));
+    }
+
+    /// Whether nothing more is begun: the agent ends, at once or as soon as the service is down.
+    fn has_ended(&self) -> bool {
+        self.exited || self.usurped.is_some()
     }
 
     fn exit(&mut self, exit: Exit) {

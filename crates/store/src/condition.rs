@@ -43,6 +43,9 @@ pub const CANDIDATE: &str = "#incarnation = :to_incarnation AND #health = :ok";
 /// The epoch is still the one the work was done for.
 pub const EPOCH_CURRENT: &str = "#epoch = :epoch";
 
+/// The move that was completed is still the one to complete: of this epoch, of this configuration, and recorded by nobody.
+pub const MOVE_CURRENT: &str = "#epoch = :epoch AND #revision = :revision AND #moved = :before";
+
 /// The retired lease is the one that was read, so its epoch continues exactly once.
 pub const RETIRED_AS_READ: &str =
     "#uid = :was_uid AND #state = :retired AND #epoch = :was_epoch AND #revision = :was_revision";

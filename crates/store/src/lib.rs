@@ -83,8 +83,14 @@ pub struct Registration {
 /// What the completion of a move records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The epoch whose resources were all seen at its holder; the condition of the write.
+    /// The epoch whose resources were all seen at its holder; a condition of the write.
     pub epoch: Epoch,
+    /// The configuration whose resources they are; a condition of the write, since the registrar may have accepted
+    /// another one meanwhile, at the same epoch.
+    pub revision: u64,
+    /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations that
+    /// complete the same move records it, and a change of the configuration in between is not undone.
+    pub before: Epoch,
     /// What was seen.
     pub observed: Observed,
     /// When to look once more; none: that look has been taken.
@@ -189,7 +195,7 @@ pub trait Store: Send + Sync {
         association: &AssociationId,
     ) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
-    /// Records a completed move, if its epoch is still current.
+    /// Records a completed move, if its epoch and configuration are still current and nobody else has recorded it.
     fn record_moved(
         &self,
         cluster: &ClusterName,

@@ -257,7 +257,7 @@ async fn a_lost_answer_a_throttle_and_a_stale_look_cost_time_and_nothing_else() 
         for trouble in [Trouble::Throttle, Trouble::FailUnknownBefore, Trouble::FailUnknownAfter] {
             let mut world = World::new(1, 1).await;
             world.wake().await;
-            world.parts.cloud.fail(Fault::on(action, trouble.clone()));
+            world.parts.cloud.fail(Fault::on(action, trouble));
             world.claim(0, 1).await;
             world.wake().await;
             world.assert_whole_at(1, 2).await;

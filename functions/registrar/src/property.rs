@@ -158,7 +158,7 @@ struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    fn field(&self, name: &str) -> At<'a> {
+    fn field(&self, name: &str) -> Self {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         // CloudFormation leaves out what is AWS::NoValue; a null can only come by another hand and says as little.
         let value = self.value.and_then(|value| value.get(name)).filter(|value| !value.is_null());
@@ -185,7 +185,7 @@ impl<'a> At<'a> {
         Some(map)
     }
 
-    fn list(&self, wrong: &mut Vec<String>) -> Vec<At<'a>> {
+    fn list(&self, wrong: &mut Vec<String>) -> Vec<Self> {
         let Some(Value::Array(entries)) = self.value else {
             let _: Option<()> = self.expected("a list", wrong);
             return Vec::new();
@@ -202,7 +202,7 @@ impl<'a> At<'a> {
         entries.iter().enumerate().map(entry).collect()
     }
 
-    fn optional_list(&self, wrong: &mut Vec<String>) -> Vec<At<'a>> {
+    fn optional_list(&self, wrong: &mut Vec<String>) -> Vec<Self> {
         if self.value.is_none() { Vec::new() } else { self.list(wrong) }
     }
 

@@ -1,7 +1,8 @@
 """The promote hook of a node in the sandbox: starts the service and returns once it answers.
 
-`promote.py DIRECTORY NODE PORT`, with what the agent tells every hook in the environment. The service runs in
-a session of its own, and DIRECTORY/service.pid names its process group, which is what the dead-man kills.
+`promote.py DIRECTORY NODE PORT`, with what the agent tells every hook in the environment. The service
+begins in the hook's process group and leaves it only once DIRECTORY/service.pid names it, so that at no
+moment it can escape the dead-man, which kills both.
 """
 
 import os
@@ -39,11 +40,7 @@ def main():
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            start_new_session=True,
         )
-    with open(pid_file + ".part", "w", encoding="ascii") as out:
-        out.write(f"{started.pid}\n")
-    os.rename(pid_file + ".part", pid_file)
     end = time.monotonic() + LIMIT_SECONDS
     while not answers(port):
         if started.poll() is not None:

@@ -49,8 +49,17 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
 
+def leave_the_hook(pid_file):
+    """First the file, then the session: whoever kills by the one or by the other finds this process."""
+    with open(pid_file + ".part", "w", encoding="ascii") as out:
+        out.write(f"{os.getpid()}\n")
+    os.rename(pid_file + ".part", pid_file)
+    os.setsid()
+
+
 def main():
     directory, node, epoch, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    leave_the_hook(os.path.join(directory, "service.pid"))
     log = Log(os.path.join(directory, "service.jsonl"), node, epoch)
     server = Server(("127.0.0.1", port), handler(log, os.path.join(directory, "sick")))
     threading.Thread(target=server.serve_forever, daemon=True).start()

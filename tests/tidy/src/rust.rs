@@ -29,11 +29,13 @@ fn lines_with<'a>(file: &'a File, found: impl Fn(&str) -> bool + 'a) -> impl Ite
 
 /// Whether a file holds tests and nothing else.
 fn is_test_file(file: &File) -> bool {
+    file.path.starts_with("tests/") || file.path.contains("/tests/") || is_unit_test_file(file)
+}
+
+/// Whether a file holds the tests of the module beside it.
+fn is_unit_test_file(file: &File) -> bool {
     let name = file.path.rsplit('/').next().unwrap_or_default();
-    file.path.starts_with("tests/")
-        || file.path.contains("/tests/")
-        || name == "tests.rs"
-        || name.ends_with("_tests.rs")
+    name == "tests.rs" || name.ends_with("_tests.rs")
 }
 
 /// No Rust file has more than 600 lines.
@@ -51,8 +53,7 @@ pub fn files_are_short(files: &[File]) -> Vec<Finding> {
 
 /// Every module begins by saying what it does; unit tests that stand in a file beside theirs speak for it.
 pub fn modules_introduce_themselves(files: &[File]) -> Vec<Finding> {
-    let beside = |file: &&File| is_test_file(file) && file.path.contains("/src/");
-    let silent = rust(files).filter(|file| !file.text.starts_with("//!") && !beside(file));
+    let silent = rust(files).filter(|file| !file.text.starts_with("//!") && !is_unit_test_file(file));
     silent
         .map(|file| {
             file.finding(1, "expected a `//!` introduction: what it decides or does, what it refuses")
@@ -60,7 +61,8 @@ pub fn modules_introduce_themselves(files: &[File]) -> Vec<Finding> {
         .collect()
 }
 
-/// Tests, and all that is pure, wait for a condition and never for time to pass.
+/// Tests, and all that is pure, wait for a condition and never for time to pass. (`time.sleep` is Python in a test's
+/// fixture, for a function that shall be slow.)
 pub fn tests_do_not_sleep(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in rust_but_the_rules(files) {
@@ -68,7 +70,9 @@ pub fn tests_do_not_sleep(files: &[File]) -> Vec<Finding> {
         if !bound || MAY_SLEEP.contains(&file.path.as_str()) {
             continue;
         }
-        for line in lines_with(file, |line| line.contains("sleep(") && !line.contains("fn ")) {
+        for line in lines_with(file, |line| {
+            line.contains("sleep(") && !line.contains("fn ") && !line.contains(".sleep(")
+        }) {
             findings.push(
                 file.finding(line, "a sleep: wait for the condition, with a bound (`baton_sandbox::wait`)"),
             );

@@ -44,8 +44,13 @@ pub enum Action {
     },
     /// Answer: [`super::Invocation::handle_moved_recorded`].
     RecordMoved {
-        /// The epoch; the condition of the write.
+        /// The epoch; a condition of the write.
         epoch: Epoch,
+        /// The configuration whose resources were moved; a condition of the write.
+        revision: u64,
+        /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations
+        /// that complete the same move records it.
+        before: Epoch,
         /// What was seen.
         observed: Observed,
         /// When to look once more.
@@ -71,7 +76,8 @@ pub enum Outcome {
     Moved,
     /// Some resources cannot be moved, each with its reason; all others were.
     Stuck(Vec<(String, String)>),
-    /// Time ran out with work left; a successor was woken.
+    /// Time ran out with work left. A successor was woken, unless a sweep woke this invocation: sweeps come again by
+    /// themselves, and if each of them left a chain of successors, an outage of EC2 would gather ever more of them.
     HandedOn,
     /// Nothing was to be done, or nothing could be.
     Stayed(Stay),

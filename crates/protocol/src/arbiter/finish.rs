@@ -4,16 +4,27 @@ use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
 use crate::history::Happening;
+use crate::ids::Epoch;
 use crate::lease::Lease;
 use crate::mover::Progress;
 use crate::outcome::{Failure, Write, WriteFailure};
 use crate::resource::Observed;
-use crate::time::Now;
+use crate::time::{Now, WallTime};
 use crate::wake::Why;
 
 /// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
 /// call it may have left behind. One more look is taken then.
 const LATE_CALLS: Duration = Duration::from_secs(60);
+
+/// What is recorded of a completed move.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    epoch: Epoch,
+    revision: u64,
+    before: Epoch,
+    observed: Observed,
+    verify_at: Option<WallTime>,
+}
 
 impl Invocation {
     pub(super) fn drive_move(&mut self, now: Now) {
@@ -26,7 +37,9 @@ impl Invocation {
         let Some(progress) = self.mover.as_ref().map(super::Mover::progress) else { return };
         match progress {
             Progress::Moving if now.boot >= self.hand_on_at() => {
-                self.act(Action::WakeSuccessor);
+                if self.hint.why != Some(Why::Sweep) || self.granted.is_some() {
+                    self.act(Action::WakeSuccessor);
+                }
                 self.finish(now, Outcome::HandedOn);
             }
             Progress::Moving => {}
@@ -41,34 +54,55 @@ impl Invocation {
 
     fn complete(&mut self, now: Now, observed: Observed) {
         let Some(lease) = &self.lease else { return };
-        let first = lease.moved < lease.epoch;
-        let epoch = lease.epoch;
+        let (epoch, revision, before) = (lease.epoch, lease.revision, lease.moved);
+        let first = before < epoch;
         // The second look, if it found everything in place, is the last; if it had to mend something, another follows.
-        let quiet = !first && lease.observed == observed;
+        let quiet = !first && !self.called && lease.observed == observed;
         let verify_at = (!quiet).then_some(now.wall + LATE_CALLS);
-        if first {
-            let since = lease.last_grant.map_or(self.started.wall, |granted| granted);
-            let took_ms = u64::try_from(now.wall.since(since).as_millis()).unwrap_or(u64::MAX);
-            self.tell(now, Happening::Moved { took_ms });
-        }
-        self.phase = Phase::Recording;
-        self.act(Action::RecordMoved { epoch, observed, verify_at });
+        self.tries = 0;
+        self.record(Record { epoch, revision, before, observed, verify_at });
+    }
+
+    fn record(&mut self, record: Record) {
+        let Record { epoch, revision, before, observed, verify_at } = record.clone();
+        self.phase = Phase::Recording { record };
+        self.act(Action::RecordMoved { epoch, revision, before, observed, verify_at });
+    }
+
+    fn tell_moved(&mut self, now: Now) {
+        let granted = self.lease.as_ref().and_then(|lease| lease.last_grant).unwrap_or(self.started.wall);
+        let took_ms = u64::try_from(now.wall.since(granted).as_millis()).unwrap_or(u64::MAX);
+        self.tell(now, Happening::Moved { took_ms });
     }
 
     /// Takes in whether the completed move was recorded.
     pub fn handle_moved_recorded(&mut self, now: Now, outcome: Write<Option<Lease>>) {
         self.answered();
+        let Phase::Recording { record } = &self.phase else { return self.settle(now) };
+        let record = record.clone();
+        let first = record.before < record.epoch;
         let ended = match outcome {
-            Ok(()) => Outcome::Moved,
-            Err(WriteFailure::Refused(_)) => Outcome::Superseded(vec!["the lease is at another epoch".to_owned()]),
+            Ok(()) => {
+                if first {
+                    self.tell_moved(now);
+                }
+                Outcome::Moved
+            }
+            // Another invocation has completed the same move, or an earlier attempt of this one has.
+            Err(WriteFailure::Refused(Some(found))) if is_recorded(&record, &found) => {
+                if first && self.tries > 0 {
+                    self.tell_moved(now);
+                }
+                Outcome::Moved
+            }
+            Err(WriteFailure::Refused(_)) => {
+                Outcome::Superseded(vec!["the lease is at another epoch or has another configuration".to_owned()])
+            }
             Err(WriteFailure::Failed(failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled))) => {
                 self.tries += 1;
                 if self.tries < super::READ_TRIES {
                     // The same record again; writing it twice writes the same.
-                    let observed = self.mover.as_ref().map(super::Mover::observed).unwrap_or_default();
-                    let Some(epoch) = self.lease.as_ref().map(|lease| lease.epoch) else { return };
-                    let verify_at = Some(now.wall + LATE_CALLS);
-                    return self.act(Action::RecordMoved { epoch, observed, verify_at });
+                    return self.record(record);
                 }
                 Outcome::Failed(failure.to_string())
             }
@@ -108,4 +142,9 @@ impl Invocation {
         let outcome = self.outcome.clone().filter(|_| self.outstanding == 0 && self.actions.is_empty())?;
         Some(Report { granted: self.granted, outcome })
     }
+}
+
+/// Whether the lease holds what was to be recorded.
+fn is_recorded(record: &Record, found: &Lease) -> bool {
+    found.epoch == record.epoch && found.revision == record.revision && found.moved == record.epoch
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{BootTime, SETTLES_WITHIN, backoff};
 use crate::ec2::{Call, CloudFailure, Effect, Look, Seat, Sight};
-use crate::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId};
+use crate::ids::{AllocationId, AssociationId, InstanceArn, InterfaceId, RouteTableId};
 use crate::lease::Lease;
 use crate::plan::{self, AddressKnown, Need, RouteKnown};
 use crate::resource::{Placement, Route};
@@ -28,6 +28,17 @@ pub(super) enum Kind {
     Route { route: Route, interface: InterfaceId, known: Option<RouteKnown>, eager: bool },
     /// The interface that routes lead to: whether EC2 still drops what is not addressed to it.
     Forwarding { interface: InterfaceId, known: Option<bool> },
+    /// A resource of which nothing says where it belongs; blocked from the start.
+    Nowhere { name: String },
+}
+
+/// Who sits where on the interfaces that take addresses.
+#[derive(Debug)]
+pub(super) struct Seats {
+    /// Addresses of the same move that belong elsewhere.
+    pub(super) leaving: Vec<Seat>,
+    /// All others.
+    pub(super) staying: Vec<Seat>,
 }
 
 /// One resource and how far it has come.
@@ -37,6 +48,8 @@ pub(super) struct Item {
     next: Option<Call>,
     calling: bool,
     recording: bool,
+    /// Whether its place is still taken by an address that is on its way from there.
+    waits_for_seat: bool,
     settled: bool,
     confirmed: bool,
     blocked: Option<String>,
@@ -48,7 +61,8 @@ pub(super) struct Item {
 
 /// The items of a lease: its addresses, its routes, and the interface that routes lead to.
 pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
-    let Some(member) = lease.holder.as_ref().and_then(|holder| lease.member(holder)) else { return Vec::new() };
+    let Some(holder) = &lease.holder else { return Vec::new() };
+    let Some(member) = lease.member(holder) else { return without_member(lease, holder) };
     let unfinished = lease.moved.0 + 1 < lease.epoch.0;
     let mut items = Vec::new();
     for address in &lease.resources.addresses {
@@ -64,7 +78,10 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 record: unfinished,
                 made,
             })),
-            None => items.push(Item::blocked_from_start(address, member)),
+            None => {
+                let why = format!("{} has no private address for {allocation}; update the cluster's nodes", member.node);
+                items.push(Item::nowhere(allocation.to_string(), why));
+            }
         }
     }
     for route in &lease.resources.routes {
@@ -75,6 +92,19 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
         items.push(Item::new(Kind::Forwarding { interface: member.interface.clone(), known: None }));
     }
     items
+}
+
+/// Nothing says where the resources of a holder belong that is no longer a member, so none of them may count as moved.
+fn without_member(lease: &Lease, holder: &InstanceArn) -> Vec<Item> {
+    let id = holder.instance_id();
+    let why = format!("{id} holds the lease and is not a node of the cluster; update the cluster's nodes");
+    let addresses = lease.resources.addresses.iter().map(|address| address.allocation.to_string());
+    let routes = lease.resources.routes.iter().map(route_name);
+    addresses.chain(routes).map(|name| Item::nowhere(name, why.clone())).collect()
+}
+
+fn route_name(route: &Route) -> String {
+    format!("{} in {}", route.destination, route.table)
 }
 
 /// The looks that show every item, and the seats on every interface that takes an address.
@@ -89,6 +119,7 @@ pub(super) fn looks(items: &[Item], interfaces: &[InterfaceId]) -> Vec<Look> {
                 tables.insert(route.table.clone());
             }
             Kind::Forwarding { interface, .. } => forwarding.push(interface.clone()),
+            Kind::Nowhere { .. } => {}
         }
     }
     let tables: Vec<RouteTableId> = tables.into_iter().collect();
@@ -115,6 +146,7 @@ impl Item {
             next: None,
             calling: false,
             recording: false,
+            waits_for_seat: false,
             settled: false,
             confirmed: false,
             blocked: None,
@@ -124,20 +156,17 @@ impl Item {
         }
     }
 
-    fn blocked_from_start(address: &crate::resource::Address, member: &crate::lease::Member) -> Self {
-        let allocation = address.allocation.clone();
-        let why = format!("{} has no private address for {allocation}; update the cluster's nodes", member.node);
-        let target = Placement { interface: member.interface.clone(), private_ip: std::net::Ipv4Addr::UNSPECIFIED };
-        let kind = Kind::Address { allocation, target, known: None, expected: None, record: false, made: None };
-        Self { blocked: Some(why), ..Self::new(kind) }
+    fn nowhere(name: String, why: String) -> Self {
+        Self { blocked: Some(why), ..Self::new(Kind::Nowhere { name }) }
     }
 
     /// What it is, for people.
     pub(super) fn name(&self) -> String {
         match &self.kind {
             Kind::Address { allocation, .. } => allocation.to_string(),
-            Kind::Route { route, .. } => format!("{} in {}", route.destination, route.table),
+            Kind::Route { route, .. } => route_name(route),
             Kind::Forwarding { interface, .. } => interface.to_string(),
+            Kind::Nowhere { name } => name.clone(),
         }
     }
 
@@ -176,10 +205,18 @@ impl Item {
             return false;
         }
         match &self.kind {
-            Kind::Address { known, expected, .. } => known.is_none() && expected.is_none(),
+            Kind::Address { known, expected, .. } => self.waits_for_seat || (known.is_none() && expected.is_none()),
             Kind::Route { known, eager, .. } => known.is_none() && !eager,
             Kind::Forwarding { known, .. } => known.is_none(),
+            Kind::Nowhere { .. } => false,
         }
+    }
+
+    /// Whether the address in this seat is this one, and belongs elsewhere.
+    pub(super) fn will_leave(&self, seat: &Seat) -> bool {
+        self.blocked.is_none()
+            && matches!(&self.kind, Kind::Address { allocation, target, .. }
+                if *allocation == seat.allocation && *target != seat.placement)
     }
 
     pub(super) fn waits_until(&self) -> Option<BootTime> {
@@ -216,7 +253,8 @@ impl Item {
     }
 
     /// Draws the next call from what is known.
-    pub(super) fn plan(&mut self, seats: Option<&[Seat]>, seats_fail: Option<&str>, now: BootTime) {
+    pub(super) fn plan(&mut self, seats: Option<&Seats>, seats_fail: Option<&str>, now: BootTime) {
+        self.waits_for_seat = false;
         if self.calling || self.recording || self.next.is_some() || self.blocked.is_some() || self.settled {
             return;
         }
@@ -230,8 +268,13 @@ impl Item {
             Kind::Address { allocation, target, known: Some(known), record, made, .. } => {
                 let renew = *record && known.as_ref().is_some_and(|(id, _)| made.as_ref() != Some(id));
                 let lets_go = known.is_some();
+                let taken = |seat: &Seat| seat.placement == *target && seat.allocation != *allocation;
                 match (seats, seats_fail) {
-                    (Some(seats), _) => Some(plan::address(allocation, target, known, seats, renew)),
+                    (Some(seats), _) if !lets_go && seats.leaving.iter().any(taken) => {
+                        self.waits_for_seat = true;
+                        None
+                    }
+                    (Some(seats), _) => Some(plan::address(allocation, target, known, &seats.staying, renew)),
                     // To let go of an address elsewhere needs no look at the target.
                     (None, None) if lets_go => Some(plan::address(allocation, target, known, &[], renew)),
                     (None, None) => None,
@@ -250,6 +293,7 @@ impl Item {
             } else {
                 Need::Nothing
             }),
+            Kind::Nowhere { .. } => None,
         };
         match need {
             None => {}
@@ -385,6 +429,7 @@ impl Item {
                 *known = Some(false);
                 self.settled = true;
             }
+            (Kind::Nowhere { .. }, ..) => {}
         }
         None
     }

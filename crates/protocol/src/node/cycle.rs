@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::service::Service;
 use super::startup::Phase;
 use super::{Command, Node, Reason};
 use crate::heartbeat::{Beat, Claim, Health, Heartbeat};
@@ -45,7 +46,7 @@ impl Node {
         let interval = if self.claim.is_some() { CLAIMANT_BEAT } else { self.timing.heartbeat() };
         self.next_beat = now.boot + self.jittered(interval);
         self.seq = Seq(self.seq.0 + 1);
-        let validity = self.timing.validity();
+        let validity = self.validity_to_publish(now.boot);
         self.cycle = Cycle::Beating { sent: now.boot, validity };
         let serving = self.serving();
         let beat = Beat {
@@ -55,19 +56,32 @@ impl Node {
             claim: self.claim.clone(),
             serving_epoch: serving,
             serving_since: self.serving_since(),
-            validity_ms: u64::try_from(validity.as_millis()).unwrap_or(u64::MAX),
+            validity_ms: milliseconds(validity),
             seen: self.seen.clone(),
             beat_at: now.wall,
         };
         self.commands.push_back(Command::Beat(Box::new(beat)));
         if self.oath_is_to_be_written() {
-            self.commands.push_back(Command::Release { epoch: self.released });
+            self.send_oath();
         }
+    }
+
+    /// The validity that the next write publishes, which is what it earns. Never less than what is left of the budget that
+    /// runs: this write may be applied while its answer is lost, and then standbys time silence by it, while this node
+    /// still serves on what an earlier one earned.
+    pub(super) fn validity_to_publish(&self, now: BootTime) -> Duration {
+        let left = self.valid_until.map_or(Duration::ZERO, |until| until.since(now));
+        // In whole milliseconds, rounded up, so that what is published is never less than what is meant.
+        let left = Duration::from_millis(milliseconds(left + Duration::from_nanos(999_999)));
+        self.timing.validity().max(left)
     }
 
     /// Takes in the answer to W.
     pub fn handle_beat(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
         let Cycle::Beating { sent, validity } = self.cycle else { return };
+        if self.has_ended() {
+            return;
+        }
         let earned = match outcome {
             Ok(()) => {
                 if self.claim.is_some() {
@@ -76,12 +90,12 @@ impl Node {
                 Some(sent + validity)
             }
             Err(WriteFailure::Refused(found)) => {
-                self.handle_refused_beat(now, found);
+                self.handle_refused_beat(found);
                 None
             }
             Err(WriteFailure::Failed(_)) => None,
         };
-        if !self.exited {
+        if !self.has_ended() {
             self.cycle = Cycle::Reading { earned };
             self.commands.push_back(Command::ReadLease);
         }
@@ -90,6 +104,9 @@ impl Node {
     /// Takes in the answer to R.
     pub fn handle_lease(&mut self, now: Now, found: Read<Option<Lease>>) {
         let Cycle::Reading { earned } = self.cycle else { return };
+        if self.has_ended() {
+            return;
+        }
         // A lease that is missing, unreadable or of a newer schema is unknown, and unknown is never a loss.
         let lease = found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
         let Some(lease) = lease else { return self.end_cycle(now) };
@@ -98,17 +115,28 @@ impl Node {
             return self.end_cycle(now);
         }
         self.timing = lease.timing;
+        // A budget that ended meanwhile has ended, though a new one may be earned: the dead-man has stopped the service.
+        self.fence_if_expired(now);
+        let was_guarded = self.guarded;
         self.guarded = lease.mode == Mode::Strict && lease.state == LeaseState::Active;
         let before = self.lease.replace(lease.clone());
         self.drop_stale_claim(&lease);
-        if before.as_ref().is_some_and(super::lease_is_retired) && lease.holder.as_ref() == Some(&self.me) {
-            self.guard_again(lease.epoch);
+        if lease.holder.as_ref() == Some(&self.me) {
+            self.guard_again(before.as_ref(), lease.epoch);
         }
         match lease.state {
             LeaseState::Retired => self.unguard(before.as_ref()),
-            LeaseState::Active if lease.holder.as_ref() == Some(&self.me) => self.hold(now, &lease, earned),
+            LeaseState::Active if lease.holder.as_ref() == Some(&self.me) => {
+                if was_guarded && !self.guarded {
+                    // Said at once, for the dead-man would stop what the lease lets serve on.
+                    self.disarm();
+                }
+                self.hold(now, &lease, earned);
+            }
             LeaseState::Active => self.stand_by(now, &lease),
         }
+        // A service that is to be guarded from here on, and has earned no budget, must not run.
+        self.fence_if_expired(now);
         if !self.exited {
             self.watch_others(now, &lease);
         }
@@ -116,14 +144,14 @@ impl Node {
 
     /// Takes in the others' heartbeats.
     pub fn handle_heartbeats(&mut self, now: Now, found: Read<BTreeMap<InstanceArn, Heartbeat>>) {
-        if self.cycle != Cycle::Watching {
+        if self.cycle != Cycle::Watching || self.has_ended() {
             return;
         }
         if let (Ok(found), Some(lease)) = (found, self.lease.clone()) {
             match &lease.holder {
                 Some(holder) if *holder == self.me => {
                     self.peers.observe(&found, now.boot);
-                    self.release_if_wanted(now);
+                    self.release_if_wanted(now, true);
                 }
                 Some(holder) => {
                     if let Some(heartbeat) = found.get(holder) {
@@ -177,14 +205,16 @@ impl Node {
             return;
         }
         self.nudge = None;
-        self.release_if_wanted(now);
+        self.release_if_wanted(now, false);
         if lease.epoch <= self.released {
             return;
         }
         let Some(until) = earned else { return };
-        // A budget that ended meanwhile has ended, though a new one is earned: the dead-man has stopped the service.
-        self.fence_if_expired(now);
-        self.valid_until = Some((lease.epoch, until));
+        self.valid_until = Some(until);
+        if self.service == Service::Stopped && self.would_obey(now, lease) {
+            // Not started only to be handed over: the others are read next.
+            return;
+        }
         self.serve(now, lease.epoch, until, self.guarded);
     }
 
@@ -227,7 +257,7 @@ impl Node {
                 holder: holder.instance.clone(),
                 incarnation: holder.incarnation.clone(),
                 seq: holder.seq,
-                silent_ms: u64::try_from(silence.lasted.as_millis()).unwrap_or(u64::MAX),
+                silent_ms: milliseconds(silence.lasted),
                 at: now.wall,
             });
             self.next_beat = now.boot;
@@ -246,4 +276,9 @@ impl Node {
             self.nudge = None;
         }
     }
+}
+
+/// In milliseconds, as durations are published.
+pub(super) fn milliseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }

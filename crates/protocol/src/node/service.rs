@@ -27,7 +27,7 @@ pub(super) enum Then {
     /// Nothing: the node stands by, or resumes through W and R.
     Rest,
     /// The oath never to serve this epoch again is written.
-    Release { epoch: Epoch },
+    Release,
 }
 
 /// After a failed promote the next one waits this long, so that a broken hook does not spin.
@@ -41,21 +41,16 @@ impl Service {
 }
 
 /// The state a run starts in: the service of an earlier run is adopted if its budget has not ended.
-pub(super) fn at_start(
-    earlier: Option<&RunState>,
-    now: Now,
-) -> (Service, Option<(Epoch, BootTime)>, Epoch) {
+/// The end of its budget is kept in any case: half a service may run until then, and what is published has to say so.
+pub(super) fn at_start(earlier: Option<&RunState>, now: Now) -> (Service, Option<BootTime>, Epoch) {
     let Some(earlier) = earlier else { return (Service::Stopped, None, Epoch(0)) };
-    let adopted = earlier.serving.zip(earlier.valid_until).filter(|(epoch, until)| {
-        *epoch > earlier.released && (now.boot < *until || !earlier.guarded)
-    });
-    match adopted {
-        Some((epoch, until)) => {
-            let since = earlier.serving_since.unwrap_or(now.wall);
-            (Service::Serving { epoch, since }, Some((epoch, until)), earlier.released)
-        }
-        None => (Service::Stopped, None, earlier.released),
-    }
+    let in_time = !earlier.guarded || earlier.valid_until.is_some_and(|until| now.boot < until);
+    // Without a moment since when it serves, its promote hook never ended: what it left is half a service.
+    let adopted = earlier.serving.zip(earlier.serving_since);
+    let service = adopted
+        .filter(|(epoch, _)| *epoch > earlier.released && in_time)
+        .map_or(Service::Stopped, |(epoch, since)| Service::Serving { epoch, since });
+    (service, earlier.valid_until, earlier.released)
 }
 
 impl Node {
@@ -76,9 +71,6 @@ impl Node {
 
     /// W and R have just confirmed that this node may serve `epoch` until `until`.
     pub(super) fn serve(&mut self, now: Now, epoch: Epoch, until: BootTime, guarded: bool) {
-        if guarded && self.service != Service::Stopped {
-            self.commands.push_back(Command::Arm { epoch, valid_until: until });
-        }
         match self.service {
             Service::Stopped if self.may_start(now, until, guarded) => {
                 if guarded {
@@ -88,18 +80,17 @@ impl Node {
                 self.persist();
                 self.commands.push_back(Command::Promote { epoch, guarded });
             }
-            Service::Serving { epoch: served, .. } if served != epoch => {
+            Service::Serving { epoch: served, .. } | Service::Starting { epoch: served } if served != epoch => {
                 // Deposed and granted anew between two reads: whatever happened meanwhile, the service starts afresh.
                 self.stop(Reason::Deposed);
             }
-            Service::Starting { epoch: started } if started != epoch => self.stop(Reason::Deposed),
-            Service::Serving { .. } => {
-                if !guarded {
-                    self.commands.push_back(Command::Disarm);
-                }
+            Service::Serving { .. } | Service::Starting { .. } => {
+                let arm = Command::Arm { epoch, valid_until: until };
+                self.commands.push_back(if guarded { arm } else { Command::Disarm });
                 self.persist();
             }
-            Service::Stopped | Service::Starting { .. } | Service::Stopping { .. } => {}
+            // What is being stopped is not guarded for longer: it is to be down by the end it had.
+            Service::Stopped | Service::Stopping { .. } => {}
         }
     }
 
@@ -112,6 +103,9 @@ impl Node {
     /// Takes in the end of the promote hook.
     pub fn handle_promoted(&mut self, now: Now, outcome: HookOutcome) {
         let Service::Starting { epoch } = self.service else { return };
+        if self.has_ended() {
+            return;
+        }
         match outcome {
             HookOutcome::Done => {
                 self.promote_failed = false;
@@ -124,21 +118,27 @@ impl Node {
                 self.leave_or_hand_over(now);
             }
             HookOutcome::Failed => {
-                self.promote_failed = true;
-                self.promote_not_before = now.boot + PROMOTE_BACKOFF;
+                self.promotion_failed(now);
                 self.stop(Reason::PromoteFailed);
             }
         }
+    }
+
+    fn promotion_failed(&mut self, now: Now) {
+        self.promote_failed = true;
+        self.promote_not_before = now.boot + PROMOTE_BACKOFF;
     }
 
     /// Takes in the end of the demote hook. The service is down: by the hook, or by force where the hook failed.
     pub fn handle_demoted(&mut self, now: Now, _outcome: HookOutcome) {
         let Service::Stopping { then, .. } = self.service else { return };
         self.service = Service::Stopped;
-        self.commands.push_back(Command::Disarm);
-        self.persist();
-        if let Then::Release { epoch } = then {
-            self.commands.push_back(Command::Release { epoch });
+        self.disarm();
+        if let Some(how) = self.usurped.take() {
+            return self.exit(Exit::Usurped(how));
+        }
+        if then == Then::Release {
+            self.send_oath();
         }
         // What is next depends on the lease: resume, release, or stand by.
         self.next_beat = now.boot;
@@ -146,14 +146,21 @@ impl Node {
     }
 
     /// Takes in that the dead-man has stopped the service, or that none stands behind it: nothing may be taken for running.
-    pub fn handle_fenced(&mut self, _now: Now) {
+    pub fn handle_fenced(&mut self, now: Now) {
+        if self.has_ended() {
+            return;
+        }
+        if matches!(self.service, Service::Starting { .. }) {
+            // A node that cannot be guarded cannot serve. Others must learn of it, or it holds the lease for nothing.
+            self.promotion_failed(now);
+        }
         if self.service.is_up() {
             self.stop(Reason::SelfFence);
         }
     }
 
     pub(super) fn fence_if_expired(&mut self, now: Now) {
-        let expired = self.valid_until.is_none_or(|(_, until)| now.boot >= until);
+        let expired = self.valid_until.is_none_or(|until| now.boot >= until);
         if self.service.is_up() && self.guarded && expired {
             self.stop(Reason::SelfFence);
         }
@@ -163,16 +170,41 @@ impl Node {
     pub(super) fn unguard(&mut self, before: Option<&Lease>) {
         self.withdraw_everything();
         if before.is_none_or(|lease| !super::lease_is_retired(lease)) {
-            self.commands.push_back(Command::Disarm);
-            self.persist();
+            self.disarm();
         }
     }
 
+    pub(super) fn disarm(&mut self) {
+        self.commands.push_back(Command::Disarm);
+        self.persist();
+    }
+
     /// The lease is registered again and this node still holds it: the service that went on meanwhile is guarded again.
-    pub(super) fn guard_again(&mut self, epoch: Epoch) {
-        if let Service::Serving { since, .. } = self.service {
+    /// A registration adds one to the epoch; more than that, and others have held the lease in between.
+    pub(super) fn guard_again(&mut self, before: Option<&Lease>, epoch: Epoch) {
+        let Some(retired) = before.filter(|lease| super::lease_is_retired(lease)) else { return };
+        let since_then = retired.holder.as_ref() == Some(&self.me) && epoch <= retired.epoch.next();
+        if let Service::Serving { epoch: served, since } = self.service
+            && since_then
+            && served == retired.epoch
+        {
             self.service = Service::Serving { epoch, since };
         }
+    }
+
+    /// The table holds an oath that this run did not know of: a service that it covers must not run.
+    pub(super) fn stop_what_was_released(&mut self) {
+        if let Service::Serving { epoch, .. } | Service::Starting { epoch } = self.service
+            && epoch <= self.released
+        {
+            self.stop(Reason::Deposed);
+        }
+    }
+
+    /// Sends the oath, which was latched and kept before.
+    pub(super) fn send_oath(&mut self) {
+        self.oaths_open.push_back(self.released);
+        self.commands.push_back(Command::Release { epoch: self.released });
     }
 
     fn withdraw_everything(&mut self) {
@@ -196,35 +228,42 @@ impl Node {
         self.commands.push_back(Command::Demote { epoch, reason });
     }
 
-    /// Releases the lease if the holder should hand over and somebody could take it.
-    pub(super) fn release_if_wanted(&mut self, now: Now) {
+    /// Releases the lease if the holder should hand over and somebody could take it. A wish is obeyed only right after
+    /// the others were read (`others_read`), so that its target is known to be well at that moment.
+    pub(super) fn release_if_wanted(&mut self, now: Now, others_read: bool) {
         let Some(lease) = self.lease.clone() else { return };
         let mine = lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(&lease);
         if !mine || lease.epoch <= self.released {
             return;
         }
-        if let Some(reason) = self.why_release(now, &lease) {
+        if let Some(reason) = self.why_release(now, &lease, others_read) {
             self.release(lease.epoch, reason);
         }
     }
 
-    fn why_release(&self, now: Now, lease: &Lease) -> Option<Reason> {
+    fn why_release(&self, now: Now, lease: &Lease, others_read: bool) -> Option<Reason> {
+        if lease.member(&self.me).is_none() {
+            // The cluster was registered without this node: whoever is a member must be able to take over.
+            return Some(Reason::Deposed);
+        }
         if lease.is_paused(now.wall) {
             return None;
         }
-        if let Some(intent) = lease.live_intent(now.wall) {
-            // The wish of an hour ago must not hand the lease to a node that has died since.
-            let able = match &intent.to {
-                Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
-                None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
-            };
-            if able {
-                return Some(Reason::Intent);
-            }
+        if others_read && self.would_obey(now, lease) {
+            return Some(Reason::Intent);
         }
         let bad = self.effective_health() == Health::Bad;
         let another = self.peers.anybody_could(&self.me, &self.timing, now.boot);
         (bad && another).then_some(Reason::Unhealthy)
+    }
+
+    /// Whether a wish stands that this node hand over, and its target could take over as far as is known. The wish of an
+    /// hour ago must not hand the lease to a node that has died since.
+    pub(super) fn would_obey(&self, now: Now, lease: &Lease) -> bool {
+        lease.live_intent(now.wall).filter(|_| !lease.is_paused(now.wall)).is_some_and(|intent| match &intent.to {
+            Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
+            None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
+        })
     }
 
     /// The oath is latched in memory, then kept for later runs, then the service stops, and only then is it sent.
@@ -234,14 +273,14 @@ impl Node {
             self.release_confirmed = false;
         }
         match self.service {
-            Service::Starting { .. } | Service::Serving { .. } => self.stop_then(reason, Then::Release { epoch }),
+            Service::Starting { .. } | Service::Serving { .. } => self.stop_then(reason, Then::Release),
             Service::Stopping { epoch: stopped, .. } => {
-                self.service = Service::Stopping { epoch: stopped, then: Then::Release { epoch } };
+                self.service = Service::Stopping { epoch: stopped, then: Then::Release };
                 self.persist();
             }
             Service::Stopped => {
                 self.persist();
-                self.commands.push_back(Command::Release { epoch });
+                self.send_oath();
             }
         }
     }
@@ -253,7 +292,7 @@ impl Node {
 
     /// An agent that shall end hands over or leaves, as soon as nothing is half done.
     pub(super) fn leave_or_hand_over(&mut self, now: Now) {
-        let Some(shutdown) = self.shutdown.filter(|_| !self.exited) else { return };
+        let Some(shutdown) = self.shutdown.filter(|_| !self.has_ended()) else { return };
         if matches!(self.service, Service::Stopping { .. } | Service::Starting { .. }) {
             return;
         }
@@ -282,9 +321,5 @@ impl Node {
             self.nudge_if_due(now);
             self.exit(Exit::Orderly);
         }
-    }
-
-    pub(super) fn shutdown_by_usurper(&mut self, _now: Now) {
-        self.stop(Reason::Usurped);
     }
 }

@@ -4,7 +4,9 @@
 //! arrives later with an older one is refused by its own condition. Only then is `released` read, strongly, so that an
 //! oath of an earlier run cannot be missed.
 
-use super::{Command, Exit, Node};
+use super::cycle::Cycle;
+use super::service::Service;
+use super::{Command, Exit, Node, Reason};
 use crate::heartbeat::Heartbeat;
 use crate::ids::Seq;
 use crate::outcome::{Read, Write, WriteFailure};
@@ -24,33 +26,42 @@ pub(super) enum Phase {
 impl Node {
     /// Takes in the own heartbeat item.
     pub fn handle_own(&mut self, now: Now, found: Read<Option<Heartbeat>>) {
+        // Answers that come twice or too late change nothing.
+        if self.cycle != Cycle::Starting || self.has_ended() {
+            return;
+        }
         let Ok(found) = found else { return self.end_cycle(now) };
         let announced = found.as_ref().is_some_and(|own| own.incarnation == self.incarnation);
-        match (self.phase, found) {
-            // Answers that come twice or too late change nothing.
-            (Phase::Running, _) => {}
-            (Phase::ReadingSelf | Phase::Confirming, Some(own)) if announced => {
-                self.seq = own.seq.max(self.seq);
-                if own.released > self.released {
-                    self.released = own.released;
-                    self.persist();
-                }
-                self.release_confirmed = own.released >= self.released;
-                self.phase = Phase::Running;
-                self.next_beat = now.boot;
-                self.end_cycle_now();
-            }
-            (Phase::ReadingSelf | Phase::Confirming, found) => {
+        match found {
+            Some(own) if announced => self.begin_to_run(now, &own),
+            found => {
                 self.phase = Phase::Confirming;
                 let expected = found.map(|own| own.incarnation);
-                let validity_ms = self.timing.durations().validity_ms;
+                let validity_ms = super::cycle::milliseconds(self.validity_to_publish(now.boot));
                 self.commands.push_back(Command::Announce { expected, validity_ms });
             }
         }
     }
 
+    fn begin_to_run(&mut self, now: Now, own: &Heartbeat) {
+        self.seq = own.seq.max(self.seq);
+        if own.released > self.released {
+            self.released = own.released;
+            // First the service that it covers, then what is kept: no file may say that a released epoch is served.
+            self.stop_what_was_released();
+            self.persist();
+        }
+        self.release_confirmed = own.released >= self.released;
+        self.phase = Phase::Running;
+        self.next_beat = now.boot;
+        self.end_cycle_now();
+    }
+
     /// Takes in the answer to the announcement. Done, refused or unknown: only another read tells what the table holds.
     pub fn handle_announced(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
+        if self.cycle != Cycle::Starting || self.has_ended() {
+            return;
+        }
         match outcome {
             Ok(()) => self.commands.push_back(Command::ReadOwn),
             Err(_) => self.end_cycle(now),
@@ -58,34 +69,45 @@ impl Node {
     }
 
     /// Takes in a refused heartbeat: either it was a late one of this run, or another run owns the item.
-    pub(super) fn handle_refused_beat(&mut self, now: Now, found: Option<Heartbeat>) {
+    pub(super) fn handle_refused_beat(&mut self, found: Option<Heartbeat>) {
         match found {
             Some(own) if own.incarnation == self.incarnation => self.seq = Seq(self.seq.0.max(own.seq.0)),
             Some(own) => {
                 let other = format!("found incarnation {}, expected {}", own.incarnation, self.incarnation);
-                self.usurped(now, other);
+                self.usurped(other);
             }
-            None => self.usurped(now, "the heartbeat item is gone".to_owned()),
+            None => self.usurped("the heartbeat item is gone".to_owned()),
         }
     }
 
     /// Takes in the answer to the oath.
     pub fn handle_released(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
+        // The answer to an older oath says nothing of a newer one.
+        let current = self.oaths_open.pop_front().is_none_or(|sworn| sworn >= self.released);
+        if self.has_ended() {
+            return;
+        }
         match outcome {
+            Ok(()) if !current => {}
             Ok(()) => {
                 self.release_confirmed = true;
                 self.nudge(now, crate::wake::Why::Release);
                 self.leave_or_hand_over(now);
             }
-            Err(WriteFailure::Refused(found)) => self.handle_refused_beat(now, found),
+            Err(WriteFailure::Refused(found)) => self.handle_refused_beat(found),
             // The oath stands in memory and is written again with the next cycle.
             Err(WriteFailure::Failed(_)) => {}
         }
     }
 
-    fn usurped(&mut self, now: Now, how: String) {
-        // Another agent answers for this node from here on. Nothing of this run may go on serving.
-        self.shutdown_by_usurper(now);
-        self.exit(Exit::Usurped(how));
+    fn usurped(&mut self, how: String) {
+        // Another agent answers for this node from here on. Nothing of this run may go on serving, and it ends only once
+        // nothing does.
+        self.cycle = Cycle::Idle;
+        self.stop(Reason::Usurped);
+        if self.service == Service::Stopped {
+            return self.exit(Exit::Usurped(how));
+        }
+        self.usurped = Some(how);
     }
 }

@@ -68,8 +68,10 @@ impl DynamoStore {
             None => "SET #moved = :epoch, #observed = :observed REMOVE #verify_at",
         };
         let mut action = Action::update(Key::lease(cluster), change)
-            .only_if(condition::EPOCH_CURRENT)
+            .only_if(condition::MOVE_CURRENT)
             .value(":epoch", number(moved.epoch.0))
+            .value(":revision", number(moved.revision))
+            .value(":before", number(moved.before.0))
             .value(":observed", attribute(&moved.observed)?);
         if let Some(at) = moved.verify_at {
             action = action.value(":verify_at", number(at.0));

@@ -147,6 +147,9 @@ impl Table {
 
     pub(super) fn record_moved(&mut self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {
         let lease = self.lease_at(cluster, moved.epoch)?;
+        if lease.revision != moved.revision || lease.moved != moved.before {
+            return Err(WriteFailure::Refused(Some(lease.clone())));
+        }
         lease.moved = moved.epoch;
         lease.observed = moved.observed.clone();
         lease.verify_at = moved.verify_at;

@@ -264,7 +264,13 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
     store.ask(&ask).await.expect("asked");
     store.record_rotation(&cluster(), Epoch(1), &allocation(1), &association(1)).await.expect("recorded");
     let observed = Observed { associations: [(allocation(1), association(1))].into() };
-    let moved = Moved { epoch: Epoch(1), observed: observed.clone(), verify_at: Some(AT) };
+    let moved = Moved {
+        epoch: Epoch(1),
+        revision: held.revision,
+        before: held.moved,
+        observed: observed.clone(),
+        verify_at: Some(AT),
+    };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
     let before = lease(store).await;
     assert!(before.intent.is_some() && before.verify_at.is_some() && !before.rotated.is_empty());
@@ -280,19 +286,43 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
 /// What an arbiter of an ended epoch did is not recorded as the current one's.
 pub async fn work_for_an_ended_epoch_is_not_recorded(record: &impl Record) {
     let store = record.store();
-    let moved = |epoch, verify_at| Moved { epoch: Epoch(epoch), observed: Observed::default(), verify_at };
-    assert_eq!(refused(store.record_moved(&cluster(), &moved(1, None)).await), None);
+    let moved = |epoch, before, verify_at| Moved {
+        epoch: Epoch(epoch),
+        revision: 1,
+        before: Epoch(before),
+        observed: Observed::default(),
+        verify_at,
+    };
+    assert_eq!(refused(store.record_moved(&cluster(), &moved(1, 0, None)).await), None);
     let held = held_by_the_first(store).await;
     for epoch in [0, 2] {
-        let found = refused(store.record_moved(&cluster(), &moved(epoch, None)).await);
+        let found = refused(store.record_moved(&cluster(), &moved(epoch, 0, None)).await);
         assert_eq!(found.as_ref(), Some(&held));
         let rotation = store.record_rotation(&cluster(), Epoch(epoch), &allocation(1), &association(1)).await;
         assert_eq!(refused(rotation).as_ref(), Some(&held));
     }
-    store.record_moved(&cluster(), &moved(1, Some(AT))).await.expect("recorded");
+    store.record_moved(&cluster(), &moved(1, 0, Some(AT))).await.expect("recorded");
     assert_eq!((lease(store).await.moved, lease(store).await.verify_at), (Epoch(1), Some(AT)));
-    store.record_moved(&cluster(), &moved(1, None)).await.expect("recorded");
+    store.record_moved(&cluster(), &moved(1, 1, None)).await.expect("recorded");
     assert_eq!(lease(store).await.verify_at, None);
+}
+
+/// Of two that complete the same move one records it, and what was moved for another configuration is not recorded.
+pub async fn a_move_is_recorded_once_and_for_its_configuration(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let moved = Moved {
+        epoch: held.epoch,
+        revision: held.revision,
+        before: held.moved,
+        observed: Observed::default(),
+        verify_at: None,
+    };
+    let stale = Moved { revision: held.revision + 1, ..moved.clone() };
+    assert_eq!(refused(store.record_moved(&cluster(), &stale).await).as_ref(), Some(&held));
+    store.record_moved(&cluster(), &moved).await.expect("recorded");
+    let found = refused(store.record_moved(&cluster(), &moved).await).expect("the lease");
+    assert_eq!((found.epoch, found.moved), (held.epoch, held.epoch));
 }
 
 /// Each address has its own entry, the last one counts.

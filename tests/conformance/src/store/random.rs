@@ -247,7 +247,11 @@ async fn apply(
             let epoch = counted(epoch, *ahead);
             let rotated = store.record_rotation(&cluster(), epoch, &allocation(1), &association(1)).await;
             let observed = Observed { associations: [(allocation(1), association(2))].into() };
-            let moved = Moved { epoch, observed, verify_at: verify.then_some(AT) };
+            let lease = store.lease(&cluster()).await.ok().flatten();
+            // Now and then what an invocation knew is older than what is there.
+            let known = lease.map_or((1, Epoch(0)), |lease| (lease.revision, lease.moved));
+            let (revision, before) = if *ahead % 3 == 1 { (1, Epoch(0)) } else { known };
+            let moved = Moved { epoch, revision, before, observed, verify_at: verify.then_some(AT) };
             format!("{rotated:?} {:?}", store.record_moved(&cluster(), &moved).await)
         }
         Operation::Append(row) => {

@@ -28,7 +28,14 @@ fn changed(number: u8, revision: u64) -> Registration {
 }
 
 async fn complete_the_move(store: &impl Store, epoch: u64) {
-    let moved = Moved { epoch: Epoch(epoch), observed: Observed::default(), verify_at: None };
+    let lease = store.lease(&cluster()).await.expect("read").expect("there");
+    let moved = Moved {
+        epoch: Epoch(epoch),
+        revision: lease.revision,
+        before: lease.moved,
+        observed: Observed::default(),
+        verify_at: None,
+    };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
 }
 
