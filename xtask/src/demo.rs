@@ -53,7 +53,8 @@ impl Profile {
 /// Runs the demo; success only if every move was verified from outside.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    let mut progress = |line: &str| output::note(&output::dim(&format!("{:>6.1}s  {line}", begun.elapsed().as_secs_f64())));
+    let mut progress =
+        |line: &str| output::note(&output::dim(&format!("{:>6.1}s  {line}", begun.elapsed().as_secs_f64())));
     let options = StageOptions {
         sandbox: Options { keep: arguments.keep, ..Options::default() },
         timing: arguments.profile.name().to_owned(),
@@ -67,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         timeline::print(&stage, scenario, &outcome);
         outcomes.push(outcome);
     }
-    let moments = stage.nodes().iter().map(baton_sandbox::Node::service_log).collect::<Result<Vec<_>, _>>()?;
+    let moments =
+        stage.nodes().iter().map(baton_sandbox::Node::service_log).collect::<Result<Vec<_>, _>>()?;
     let overlap = no_overlap(&moments.concat()).err();
     let ok = overlap.is_none() && outcomes.iter().all(Outcome::is_good);
     summarise(&stage, &outcomes, overlap.as_deref().map(ToString::to_string), ok);
@@ -112,10 +114,12 @@ fn summarise(stage: &Stage, outcomes: &[Outcome], overlap: Option<String>, ok: b
             outcome.moved_s,
         ));
     }
-    let two = overlap.unwrap_or_else(|| "the services' own logs show no two nodes serving at once".to_owned());
+    let two =
+        overlap.unwrap_or_else(|| "the services' own logs show no two nodes serving at once".to_owned());
     output::note(&format!("  {two}"));
     let outage = longest_outage(&stage.prober().seen());
     output::note(&format!("  longest time without any answer: {:.1} s", outage.as_secs_f64()));
-    let word = if ok { "every move was verified at EC2 by another client" } else { "not every move was verified" };
+    let word =
+        if ok { "every move was verified at EC2 by another client" } else { "not every move was verified" };
     output::note(&format!("  {}", output::verdict(ok, word)));
 }

@@ -191,9 +191,11 @@ fn row_of_event(lease: &Lease, event: &Event, now: WallTime) -> Row {
 
 fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
     let (wish, to, why) = match &request.wish {
-        Wish::Switchover { to, why } => {
-            ("switchover", to.as_ref().map(|to| lease.name_of(to)), Some(printable(why)).filter(|why| !why.is_empty()))
-        }
+        Wish::Switchover { to, why } => (
+            "switchover",
+            to.as_ref().map(|to| lease.name_of(to)),
+            Some(printable(why)).filter(|why| !why.is_empty()),
+        ),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),
     };

@@ -87,7 +87,8 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     let plan = self::plan(session, console, &now, args.to.as_deref()).await?;
     let why = args.reason.clone().unwrap_or_default();
     let wish = Wish::Switchover { to: plan.to.clone(), why };
-    let request = asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
+    let request =
+        asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
     asking::put(session, &request).await?;
     let wake_sent = asking::wake(session, console, &cluster).await;
 

@@ -253,14 +253,18 @@ impl Invocation {
     /// Takes in EC2's answer to a call.
     pub fn handle_effect(&mut self, now: Now, call: &Call, answer: Result<Effect, CloudFailure>) {
         self.answered();
-        let sent = self.calls.iter().position(|(made, _)| made == call).map(|at| self.calls.swap_remove(at).1);
+        let sent =
+            self.calls.iter().position(|(made, _)| made == call).map(|at| self.calls.swap_remove(at).1);
         let took = sent.map_or(Duration::ZERO, |sent| now.boot.since(sent));
-        self.tell(now, Happening::Step {
-            call: call.action().to_owned(),
-            resource: call.resource(),
-            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            failure: answer.as_ref().err().map(ToString::to_string),
-        });
+        self.tell(
+            now,
+            Happening::Step {
+                call: call.action().to_owned(),
+                resource: call.resource(),
+                took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                failure: answer.as_ref().err().map(ToString::to_string),
+            },
+        );
         if let Some(mover) = &mut self.mover {
             mover.handle_effect(now.boot, call, answer);
         }
@@ -296,7 +300,9 @@ impl Invocation {
             }
             Decision::LookAgain => self.stay(now, snapshot.lease, Stay::NoCandidate(Vec::new()), sent),
             // A pause holds back silence and not an instance that is gone.
-            Decision::Stay(stay @ (Stay::NoGround | Stay::Paused)) if self.hint.maybe_gone && !self.asked_ec2 => {
+            Decision::Stay(stay @ (Stay::NoGround | Stay::Paused))
+                if self.hint.maybe_gone && !self.asked_ec2 =>
+            {
                 self.asked_ec2 = true;
                 let Some(holder) = snapshot.lease.holder.as_ref().map(InstanceArn::instance_id) else {
                     return self.stay(now, snapshot.lease, stay, sent);

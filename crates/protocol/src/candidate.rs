@@ -43,7 +43,11 @@ pub(crate) fn is_alive(heartbeat: &Heartbeat, earlier: Option<Seq>, now: WallTim
 /// The order of preference, best first: an intended node, then the operator's priority, then another zone than the
 /// failed one, then a stable hash, so that clusters spread and every arbiter agrees. A node that has just released is
 /// last, and still better than nobody.
-pub(crate) fn rank(lease: &Lease, member: &Member, intended: Option<&InstanceArn>) -> (bool, bool, u16, bool, u64) {
+pub(crate) fn rank(
+    lease: &Lease,
+    member: &Member,
+    intended: Option<&InstanceArn>,
+) -> (bool, bool, u16, bool, u64) {
     let is_holder = lease.holder.as_ref() == Some(&member.instance);
     let failed_zone = lease.holder.as_ref().and_then(|holder| lease.member(holder)).map(|m| m.zone.as_str());
     let same_zone = failed_zone == Some(member.zone.as_str());

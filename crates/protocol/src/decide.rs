@@ -136,7 +136,11 @@ fn choose(snapshot: &Snapshot, ground: Ground) -> Result<Candidate<'_>, Vec<(Ins
     Err(refusals)
 }
 
-fn fitness<'a>(snapshot: &'a Snapshot, ground: Ground, instance: &InstanceArn) -> Result<&'a Heartbeat, Unfit> {
+fn fitness<'a>(
+    snapshot: &'a Snapshot,
+    ground: Ground,
+    instance: &InstanceArn,
+) -> Result<&'a Heartbeat, Unfit> {
     let deposed = snapshot.lease.holder.as_ref() == Some(instance);
     if deposed && matches!(ground, Ground::Silence | Ground::Gone) {
         return Err(Unfit::SilentHolder);

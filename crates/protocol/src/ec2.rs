@@ -150,7 +150,9 @@ impl Call {
     /// What the call is about, for people.
     pub fn resource(&self) -> String {
         match self {
-            Self::Disassociate { allocation, .. } | Self::Associate { allocation, .. } => allocation.to_string(),
+            Self::Disassociate { allocation, .. } | Self::Associate { allocation, .. } => {
+                allocation.to_string()
+            }
             Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => {
                 format!("{} in {}", route.destination, route.table)
             }

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
+    AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid,
+    RequestId,
 };
 use crate::resource::{Observed, Placement, Resources};
 use crate::time::WallTime;
@@ -174,6 +175,10 @@ mod holder_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<InstanceArn>, D::Error> {
         let text = String::deserialize(input)?;
-        if text == "-" { Ok(None) } else { InstanceArn::new(text).map(Some).map_err(serde::de::Error::custom) }
+        if text == "-" {
+            Ok(None)
+        } else {
+            InstanceArn::new(text).map(Some).map_err(serde::de::Error::custom)
+        }
     }
 }

@@ -89,7 +89,8 @@ impl Mover {
     /// `eager` says that the previous epoch's move was verified, so the first calls can be made from what it left.
     pub fn new(lease: &Lease, eager: bool, now: BootTime) -> Self {
         let items = item::for_lease(lease, eager);
-        let mut interfaces: Vec<InterfaceId> = items.iter().filter_map(Item::target_interface).cloned().collect();
+        let mut interfaces: Vec<InterfaceId> =
+            items.iter().filter_map(Item::target_interface).cloned().collect();
         interfaces.sort();
         interfaces.dedup();
         let mut mover = Self {
@@ -131,7 +132,8 @@ impl Mover {
             return None;
         }
         // While the lease is being read, no time makes an item ready; its answer does.
-        let items = self.items.iter().filter_map(Item::waits_until).min().filter(|_| self.guard_asked.is_none());
+        let items =
+            self.items.iter().filter_map(Item::waits_until).min().filter(|_| self.guard_asked.is_none());
         let look = (self.looks_open == 0 && self.wants_look()).then_some(self.look_not_before);
         [items, look].into_iter().flatten().min()
     }
@@ -252,7 +254,8 @@ impl Mover {
 
     /// Something is not known, or everything is believed to be in place and has not been seen there.
     fn wants_look(&self) -> bool {
-        let blind = self.items.iter().any(Item::is_blind) || (self.seats.is_none() && self.seats_fail.is_none());
+        let blind =
+            self.items.iter().any(Item::is_blind) || (self.seats.is_none() && self.seats_fail.is_none());
         let settled = self.items.iter().all(|item| item.is_settled() || item.blocked().is_some());
         blind || (settled && self.items.iter().any(|item| !item.is_confirmed() && item.blocked().is_none()))
     }

@@ -304,7 +304,8 @@ impl Node {
 
     /// ±10 %, from a multiplicative generator: enough to keep nodes out of step, and the same for the same seed.
     fn jittered(&mut self, length: std::time::Duration) -> std::time::Duration {
-        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.jitter =
+            self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let percent = 90 + u32::try_from((self.jitter >> 33) % 21).unwrap_or_default();
         length * percent / 100
     }

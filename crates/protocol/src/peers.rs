@@ -34,7 +34,9 @@ impl PeerWatch {
             let before = self.peers.get(instance);
             let beaten = match before {
                 None => None,
-                Some(peer) if (&peer.incarnation, peer.seq) == (&heartbeat.incarnation, heartbeat.seq) => peer.beaten,
+                Some(peer) if (&peer.incarnation, peer.seq) == (&heartbeat.incarnation, heartbeat.seq) => {
+                    peer.beaten
+                }
                 Some(_) => Some(replied),
             };
             let peer = Peer {

@@ -57,9 +57,10 @@ pub fn address(
     match known {
         None => Need::Call(Call::Associate { allocation: allocation.clone(), placement: target.clone() }),
         Some((_, Some(place))) if place == target && !renew => Need::Nothing,
-        Some((association, _)) => {
-            Need::Call(Call::Disassociate { allocation: allocation.clone(), association: association.clone() })
-        }
+        Some((association, _)) => Need::Call(Call::Disassociate {
+            allocation: allocation.clone(),
+            association: association.clone(),
+        }),
     }
 }
 
@@ -123,7 +124,9 @@ mod tests {
     #[test]
     fn a_foreign_address_on_the_target_is_never_evicted() {
         let seat = |n| Seat { allocation: allocation(n), placement: placement(2) };
-        assert!(matches!(need(&None, &[seat(9)], false), Need::Person(why) if why.contains("eipalloc-00000009")));
+        assert!(
+            matches!(need(&None, &[seat(9)], false), Need::Person(why) if why.contains("eipalloc-00000009"))
+        );
         assert!(matches!(need(&None, &[seat(1)], false), Need::Call(_)), "its own seat is no obstacle");
         let elsewhere = Seat { allocation: allocation(9), placement: placement(3) };
         assert!(matches!(need(&None, &[elsewhere], false), Need::Call(_)));

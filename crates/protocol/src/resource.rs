@@ -15,7 +15,8 @@ pub struct Destination {
     prefix: u8,
 }
 
-const DESTINATION: &str = "a destination such as `10.9.0.1/32` or `2001:db8::/56`, no bits set beyond the prefix";
+const DESTINATION: &str =
+    "a destination such as `10.9.0.1/32` or `2001:db8::/56`, no bits set beyond the prefix";
 
 impl Destination {
     /// Parses CIDR notation.
@@ -46,9 +47,7 @@ impl Destination {
     pub fn overlaps(&self, other: &Self) -> bool {
         let prefix = self.prefix.min(other.prefix);
         match (self.network, other.network) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                u128::from(a.to_bits() ^ b.to_bits()) >> (32 - prefix) == 0
-            }
+            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) >> (32 - prefix) == 0,
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 prefix == 0 || (a.to_bits() ^ b.to_bits()) >> (128 - prefix) == 0
             }

@@ -50,7 +50,13 @@ impl Silence {
 
 impl SilenceWatch {
     /// Takes in a good read of the holder's heartbeat at `epoch`, answered at `replied`.
-    pub fn observe(&mut self, epoch: Epoch, found: &Heartbeat, timing: &Timing, replied: BootTime) -> Silence {
+    pub fn observe(
+        &mut self,
+        epoch: Epoch,
+        found: &Heartbeat,
+        timing: &Timing,
+        replied: BootTime,
+    ) -> Silence {
         let gap = self.last_good_read.map(|last| replied.since(last));
         let blind = gap.is_none_or(|gap| gap > timing.longest_read_gap());
         self.last_good_read = Some(replied);
@@ -102,7 +108,10 @@ mod tests {
     fn silence_counts_from_the_reply_that_first_showed_the_heartbeat() {
         let mut watch = SilenceWatch::default();
         let holder = heartbeat(&arn(1), 7);
-        assert_eq!(poll(&mut watch, &holder, 1_000, 6_000), Silence { lasted: at(5_000).since(at(0)), required: S });
+        assert_eq!(
+            poll(&mut watch, &holder, 1_000, 6_000),
+            Silence { lasted: at(5_000).since(at(0)), required: S }
+        );
         assert!(poll(&mut watch, &holder, 7_000, 7_000).is_enough());
     }
 
@@ -129,7 +138,11 @@ mod tests {
         let holder = heartbeat(&arn(1), 7);
         poll(&mut watch, &holder, 0, 3_000);
         let after = watch.observe(Epoch(1), &holder, &Timing::DEFAULT, at(5_401));
-        assert_eq!(after.lasted, Duration::ZERO, "a gap of 2,401 ms is longer than one beat and two attempts");
+        assert_eq!(
+            after.lasted,
+            Duration::ZERO,
+            "a gap of 2,401 ms is longer than one beat and two attempts"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use crate::heartbeat::{Health, Heartbeat};
 use crate::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
-    RouteTableId, Seq,
+    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
+    RegistrationUid, RouteTableId, Seq,
 };
 use crate::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
 use crate::resource::{Address, Destination, Observed, Placement, Resources, Route};

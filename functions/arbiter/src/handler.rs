@@ -122,7 +122,9 @@ fn tell(cluster: &ClusterName, report: &Report) {
         Outcome::Superseded(lost) => ("superseded", lost.join(", ")),
         Outcome::CommitUnknown => ("commit-unknown", String::new()),
         Outcome::NoSuchCluster => ("no-such-cluster", String::new()),
-        Outcome::NewerSchema(schema) => ("newer-schema", format!("item has schema {schema}; update the functions")),
+        Outcome::NewerSchema(schema) => {
+            ("newer-schema", format!("item has schema {schema}; update the functions"))
+        }
         Outcome::Failed(why) => ("failed", why.clone()),
     };
     tracing::info!(%cluster, epoch = granted, outcome, reason = detail, "invocation");

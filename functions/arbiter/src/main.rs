@@ -35,7 +35,8 @@ async fn main() -> Result<(), Error> {
 }
 
 fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Error> {
-    let named = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
+    let named =
+        |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     Ok(Parts {
         store: DynamoStore::new(config, named("BATON_TABLE")?),
         cloud: Ec2Cloud::new(config),

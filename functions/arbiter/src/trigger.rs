@@ -40,19 +40,20 @@ pub fn read(event: Value) -> Trigger {
     }
     let event: EventBridgeEvent<Value> = match serde_json::from_value(event) {
         Ok(event) => event,
-        Err(error) => return Trigger::Ignored(format!("neither an EventBridge event nor a stream batch: {error}")),
+        Err(error) => {
+            return Trigger::Ignored(format!("neither an EventBridge event nor a stream batch: {error}"));
+        }
     };
     match (event.source.as_str(), event.detail_type.as_str()) {
         (wake::SOURCE_AGENT | wake::SOURCE_OPERATOR | wake::SOURCE_CONTROL_PLANE, wake::DETAIL_TYPE) => {
             serde_json::from_value(event.detail)
                 .map_or_else(|error| Trigger::Ignored(format!("malformed wake: {error}")), Trigger::Wake)
         }
-        ("aws.ec2", "EC2 Instance State-change Notification") => {
-            serde_json::from_value(event.detail).map_or_else(
+        ("aws.ec2", "EC2 Instance State-change Notification") => serde_json::from_value(event.detail)
+            .map_or_else(
                 |error| Trigger::Ignored(format!("malformed state change: {error}")),
                 |change: StateChange| Trigger::Instance(change.instance),
-            )
-        }
+            ),
         (source, detail_type) => {
             let shown = |text: &str| text.chars().take(80).collect::<String>();
             Trigger::Ignored(format!("unknown event `{}` from `{}`", shown(detail_type), shown(source)))
@@ -78,7 +79,11 @@ fn read_stream(event: Value) -> Trigger {
         .collect();
     clusters.sort();
     clusters.dedup();
-    if clusters.is_empty() { Trigger::Ignored("no cluster in the stream batch".to_owned()) } else { Trigger::Stream(clusters) }
+    if clusters.is_empty() {
+        Trigger::Ignored("no cluster in the stream batch".to_owned())
+    } else {
+        Trigger::Stream(clusters)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,7 +113,9 @@ mod tests {
     fn a_wake_from_each_of_our_sources_names_its_cluster() {
         for source in [wake::SOURCE_AGENT, wake::SOURCE_OPERATOR, wake::SOURCE_CONTROL_PLANE] {
             let detail = json!({"cluster": "orders", "why": "claim", "schema_version": 1});
-            let Trigger::Wake(wake) = read(bus_event(source, "Wake", &detail)) else { panic!("expected a wake") };
+            let Trigger::Wake(wake) = read(bus_event(source, "Wake", &detail)) else {
+                panic!("expected a wake")
+            };
             assert_eq!(wake.cluster, cluster("orders"));
         }
     }
@@ -149,7 +156,11 @@ mod tests {
             json!({"Records": []}),
             bus_event("baton.agent", "Wake", &json!({"cluster": "#", "why": "claim", "schema_version": 1})),
             bus_event("baton.agent", "Grant", &json!({"cluster": "orders"})),
-            bus_event("someone.else", "Wake", &json!({"cluster": "orders", "why": "claim", "schema_version": 1})),
+            bus_event(
+                "someone.else",
+                "Wake",
+                &json!({"cluster": "orders", "why": "claim", "schema_version": 1}),
+            ),
             bus_event("aws.ec2", "EC2 Instance State-change Notification", &json!({"instance-id": "x"})),
         ];
         for event in bad {

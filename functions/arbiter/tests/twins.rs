@@ -56,7 +56,8 @@ impl World {
     async fn new(addresses: usize, tables: usize) -> Self {
         let cloud = MemoryCloud::new();
         let vpc = cloud.vpc(&["10.0.0.0/16"]);
-        let nodes: Vec<_> = (1..=3).map(|n| cloud.node(&vpc, &format!("euw1-az{n}"), addresses.max(1))).collect();
+        let nodes: Vec<_> =
+            (1..=3).map(|n| cloud.node(&vpc, &format!("euw1-az{n}"), addresses.max(1))).collect();
         let addresses: Vec<_> = (0..addresses).map(|_| cloud.address()).collect();
         let tables: Vec<_> = (0..tables).map(|_| cloud.table(&vpc)).collect();
         for table in &tables {
@@ -163,7 +164,10 @@ impl World {
     /// The world as EC2 has it, against the lease.
     async fn assert_whole_at(&self, n: usize, epoch: u64) {
         let lease = self.lease().await;
-        assert_eq!((lease.epoch, lease.holder, lease.moved), (Epoch(epoch), Some(self.nodes[n].arn.clone()), Epoch(epoch)));
+        assert_eq!(
+            (lease.epoch, lease.holder, lease.moved),
+            (Epoch(epoch), Some(self.nodes[n].arn.clone()), Epoch(epoch))
+        );
         for (k, address) in self.addresses.iter().enumerate() {
             assert_eq!(self.parts.cloud.seat_of(&address.allocation), Some(self.nodes[n].seat(k)));
         }
@@ -279,7 +283,9 @@ async fn what_cannot_be_moved_is_told_and_everything_else_moves() {
     let moved = RouteTarget::Interface(world.nodes[1].interface.clone());
     assert_eq!(world.parts.cloud.target_of(&world.tables[1], DESTINATION), Some(moved));
     let history = world.parts.store.history(&cluster(), 100).await.expect("read");
-    let told = history.iter().any(|row| matches!(&row.what, Happening::Stuck { resource, .. } if resource.contains(refused.as_str())));
+    let told = history.iter().any(
+        |row| matches!(&row.what, Happening::Stuck { resource, .. } if resource.contains(refused.as_str())),
+    );
     assert!(told, "{history:?}");
     // Once the permission is there, any wake finishes what was begun.
     world.parts.cloud.heal();
@@ -322,7 +328,10 @@ async fn an_instance_event_makes_the_arbiter_ask_ec2_and_only_terminated_counts(
 #[tokio::test(start_paused = true)]
 async fn an_unknown_event_is_acknowledged_and_moves_nothing() {
     let world = World::new(1, 1).await;
-    assert_eq!(world.send(json!({ "source": "x", "detail-type": "y", "detail": {} })).await, json!({ "clusters": 0 }));
+    assert_eq!(
+        world.send(json!({ "source": "x", "detail-type": "y", "detail": {} })).await,
+        json!({ "clusters": 0 })
+    );
     let unknown = json!({ "cluster": "nobody", "why": "claim", "schema_version": 1 });
     world.send(json!({ "source": "baton.agent", "detail-type": "Wake", "detail": unknown })).await;
     assert_eq!(world.lease().await.epoch, Epoch(0));

@@ -155,7 +155,8 @@ impl Stage {
     pub fn wait_until_settled(&self, after: u64, limit: Duration) -> Result<Settled, SandboxError> {
         wait::until("a holder that alone serves, with every resource at it", limit, || {
             let moved = self.moved(after)?;
-            Ok(moved.filter(|moved| self.prober.serving(Duration::from_millis(200)) == [moved.holder.clone()]))
+            Ok(moved
+                .filter(|moved| self.prober.serving(Duration::from_millis(200)) == [moved.holder.clone()]))
         })
     }
 

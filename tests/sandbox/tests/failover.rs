@@ -76,7 +76,10 @@ fn an_agent_that_is_killed_and_started_again_adopts_its_service() {
     wait::until("a heartbeat of the new run", LIMIT, || {
         let status = stage.baton_json(&["status"])?;
         let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-        Ok(nodes.iter().any(|node| node["node"] == before.holder.as_str() && node["state"] == "serving").then_some(()))
+        Ok(nodes
+            .iter()
+            .any(|node| node["node"] == before.holder.as_str() && node["state"] == "serving")
+            .then_some(()))
     })
     .expect("serving");
     let after = protected(&stage, 0);
@@ -138,7 +141,13 @@ fn a_terminated_instance_is_deposed_by_ec2s_word_and_forged_events_move_nothing(
     assert!(stage.baton(&["switchover", "--wait=60s", "--yes"]).expect("ran").status.success());
     let moved = protected(&stage, before.epoch);
     assert_eq!(moved.epoch, before.epoch + 1, "no event moved anything by itself");
-    assert!(stage.baton(&["switchover", "--to", &before.holder, "--wait=60s", "--yes"]).expect("ran").status.success());
+    assert!(
+        stage
+            .baton(&["switchover", "--to", &before.holder, "--wait=60s", "--yes"])
+            .expect("ran")
+            .status
+            .success()
+    );
     let before = protected(&stage, moved.epoch);
     // Now it really is.
     stage.node(&before.holder).expect("there").kill_all().expect("killed");
@@ -176,5 +185,8 @@ fn still_alive(stage: &Stage, name: &str) -> bool {
     let alive = |node: &Node| node.service_log().expect("readable").len();
     let node = stage.nodes().iter().find(|node| node.name() == name).expect("there");
     let before = alive(node);
-    wait::until("another tick of the service", Duration::from_secs(2), || Ok((alive(node) > before).then_some(()))).is_ok()
+    wait::until("another tick of the service", Duration::from_secs(2), || {
+        Ok((alive(node) > before).then_some(()))
+    })
+    .is_ok()
 }

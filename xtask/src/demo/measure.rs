@@ -26,12 +26,17 @@ impl Fault {
     }
 
     pub(crate) fn seconds_until_wall(&self, ms: i64) -> f64 {
-        Duration::from_millis(ms.abs_diff(self.wall_ms)).as_secs_f64() * if ms < self.wall_ms { -1.0 } else { 1.0 }
+        Duration::from_millis(ms.abs_diff(self.wall_ms)).as_secs_f64()
+            * if ms < self.wall_ms { -1.0 } else { 1.0 }
     }
 }
 
 /// Waits until EC2 shows everything at one node that is not `from`, and gives that moment.
-pub(crate) fn first_whole_placement(stage: &Stage, from: &str, limit: Duration) -> Result<Duration, SandboxError> {
+pub(crate) fn first_whole_placement(
+    stage: &Stage,
+    from: &str,
+    limit: Duration,
+) -> Result<Duration, SandboxError> {
     wait::until("every resource at another node", limit, || {
         for node in stage.nodes().iter().filter(|node| node.name() != from) {
             if stage.placement(node.name())?.is_whole() {
@@ -51,7 +56,10 @@ pub(crate) fn history_of(stage: &Stage, epoch: u64) -> Result<Vec<Value>, Box<dy
 
 /// The first row of a kind.
 pub(crate) fn row<'a>(history: &'a [Value], what: &str) -> Result<&'a Value, Box<dyn Error>> {
-    history.iter().find(|row| row["what"] == what).ok_or_else(|| format!("the history has no row `{what}`").into())
+    history
+        .iter()
+        .find(|row| row["what"] == what)
+        .ok_or_else(|| format!("the history has no row `{what}`").into())
 }
 
 /// A time that the CLI or an agent has printed.
@@ -88,7 +96,8 @@ pub(crate) fn logged(stage: &Stage, node: &str, message: &str, fault: &Fault) ->
 /// When a client first got an answer of the new holder.
 pub(crate) fn first_answer(stage: &Stage, node: &str, fault: &Fault) -> f64 {
     let seen = stage.prober().seen();
-    let answers = seen.iter().filter(|probe| probe.node == node && probe.status == Some(200) && probe.at >= fault.boot);
+    let answers =
+        seen.iter().filter(|probe| probe.node == node && probe.status == Some(200) && probe.at >= fault.boot);
     let first = answers.map(|probe| probe.at).min();
     first.map_or(f64::NAN, |at| fault.seconds_until_boot(at))
 }

@@ -90,7 +90,9 @@ impl Scenario {
         match self {
             Self::Crash => format!("Node {from} dies: kill -9 of its service, its agent and its dead-man"),
             Self::Unhealthy => format!("Node {from} lives, but its service answers 500"),
-            Self::Switchover => format!("An operator moves the cluster off node {from}, which is in good health"),
+            Self::Switchover => {
+                format!("An operator moves the cluster off node {from}, which is in good health")
+            }
         }
     }
 }
@@ -148,7 +150,11 @@ fn finish_switchover(operator: Child) -> Result<(), Box<dyn Error>> {
     for line in String::from_utf8_lossy(&done.stderr).lines() {
         output::note(&output::dim(&format!("    baton: {line}")));
     }
-    if done.status.success() { Ok(()) } else { Err(format!("`baton switchover` ended with {}", done.status).into()) }
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(format!("`baton switchover` ended with {}", done.status).into())
+    }
 }
 
 /// Every move starts from a cluster that a standby protects.

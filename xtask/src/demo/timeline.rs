@@ -23,7 +23,10 @@ pub(crate) fn print(stage: &Stage, scenario: Scenario, outcome: &Outcome) {
         lines.push(Line { at: outcome.fault.seconds_until_wall(at), what: "promoted", detail });
     }
     if outcome.ground == "release" {
-        let detail = format!("node {} has stopped serving and swears off epoch {}", outcome.from, outcome.epoch_before);
+        let detail = format!(
+            "node {} has stopped serving and swears off epoch {}",
+            outcome.from, outcome.epoch_before
+        );
         lines.push(Line { at: outcome.claimed_s, what: "released", detail });
     }
     let detail = format!("a client gets its first answer from node {}", outcome.to);
@@ -44,13 +47,15 @@ fn from_history(history: &[Value], fault: &Fault) -> Vec<Line> {
         match row["what"].as_str() {
             Some("granted") => {
                 lines.extend(grounds(row, &at));
-                let detail = format!("epoch {} to node {}: {}", row["epoch"], word(&row["to"]), word(&row["reason"]));
+                let detail =
+                    format!("epoch {} to node {}: {}", row["epoch"], word(&row["to"]), word(&row["reason"]));
                 lines.push(Line { at: when, what: "granted", detail });
             }
             Some("step") => {
                 let outcome = row["failure"].as_str().map_or_else(String::new, |why| format!(", {why}"));
                 let took = row["took_ms"].as_u64().unwrap_or_default();
-                let detail = format!("{} {} ({took} ms{outcome})", word(&row["call"]), word(&row["resource"]));
+                let detail =
+                    format!("{} {} ({took} ms{outcome})", word(&row["call"]), word(&row["resource"]));
                 lines.push(Line { at: when, what: "step", detail });
             }
             Some("moved") => {

@@ -95,10 +95,12 @@ impl Invocation {
                 }
                 Outcome::Moved
             }
-            Err(WriteFailure::Refused(_)) => {
-                Outcome::Superseded(vec!["the lease is at another epoch or has another configuration".to_owned()])
-            }
-            Err(WriteFailure::Failed(failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled))) => {
+            Err(WriteFailure::Refused(_)) => Outcome::Superseded(vec![
+                "the lease is at another epoch or has another configuration".to_owned(),
+            ]),
+            Err(WriteFailure::Failed(
+                failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled),
+            )) => {
                 self.tries += 1;
                 if self.tries < super::READ_TRIES {
                     // The same record again; writing it twice writes the same.

@@ -144,7 +144,8 @@ fn a_cluster_without_holder_is_vacant() {
 #[test]
 fn a_pause_holds_back_silence_and_nothing_else() {
     let mut paused = snapshot();
-    paused.lease.paused = Some(Pause { until: WallTime(NOW.0 + 1), by: "op".to_owned(), why: "upgrade".to_owned() });
+    paused.lease.paused =
+        Some(Pause { until: WallTime(NOW.0 + 1), by: "op".to_owned(), why: "upgrade".to_owned() });
     let mut silent = paused.clone();
     claim(&mut silent, 2, 1, 10);
     assert_eq!(decide(&silent), Decision::Stay(Stay::Paused));

@@ -79,7 +79,10 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 made,
             })),
             None => {
-                let why = format!("{} has no private address for {allocation}; update the cluster's nodes", member.node);
+                let why = format!(
+                    "{} has no private address for {allocation}; update the cluster's nodes",
+                    member.node
+                );
                 items.push(Item::nowhere(allocation.to_string(), why));
             }
         }
@@ -205,7 +208,9 @@ impl Item {
             return false;
         }
         match &self.kind {
-            Kind::Address { known, expected, .. } => self.waits_for_seat || (known.is_none() && expected.is_none()),
+            Kind::Address { known, expected, .. } => {
+                self.waits_for_seat || (known.is_none() && expected.is_none())
+            }
             Kind::Route { known, eager, .. } => known.is_none() && !eager,
             Kind::Forwarding { known, .. } => known.is_none(),
             Kind::Nowhere { .. } => false,
@@ -242,7 +247,9 @@ impl Item {
     pub(super) fn is_about(&self, call: &Call) -> bool {
         match (&self.kind, call) {
             (Kind::Address { allocation, .. }, Call::Disassociate { allocation: other, .. })
-            | (Kind::Address { allocation, .. }, Call::Associate { allocation: other, .. }) => allocation == other,
+            | (Kind::Address { allocation, .. }, Call::Associate { allocation: other, .. }) => {
+                allocation == other
+            }
             (Kind::Route { route, .. }, Call::ReplaceRoute { route: other, .. })
             | (Kind::Route { route, .. }, Call::CreateRoute { route: other, .. }) => route == other,
             (Kind::Forwarding { interface, .. }, Call::DisableSourceDestCheck { interface: other }) => {
@@ -261,9 +268,9 @@ impl Item {
         let need = match &mut self.kind {
             Kind::Address { allocation, known: None, expected, .. } => {
                 // The first call needs no look: if the expected association has ended, EC2 refuses and we look.
-                expected
-                    .take()
-                    .map(|association| Need::Call(Call::Disassociate { allocation: allocation.clone(), association }))
+                expected.take().map(|association| {
+                    Need::Call(Call::Disassociate { allocation: allocation.clone(), association })
+                })
             }
             Kind::Address { allocation, target, known: Some(known), record, made, .. } => {
                 let renew = *record && known.as_ref().is_some_and(|(id, _)| made.as_ref() != Some(id));
@@ -321,7 +328,8 @@ impl Item {
                     let why = format!("{allocation} is not allocated to this account");
                     return self.missing(why, now);
                 };
-                let at_target = seen.association.as_ref().is_some_and(|(_, place)| place.as_ref() == Some(target));
+                let at_target =
+                    seen.association.as_ref().is_some_and(|(_, place)| place.as_ref() == Some(target));
                 let ours = known.as_ref().is_none_or(|known| *known == seen.association);
                 if self.settled && !(at_target && ours) && is_stale(self.effect_at, now) {
                     return;
@@ -370,12 +378,12 @@ impl Item {
 
     /// A look that shows this item failed in a way that asking again does not mend.
     pub(super) fn cannot_be_seen(&mut self, look: &Look, why: &str) {
-        let mine = match (&self.kind, look) {
+        let mine = matches!(
+            (&self.kind, look),
             (Kind::Address { .. }, Look::Addresses(_))
-            | (Kind::Route { .. }, Look::Tables(_))
-            | (Kind::Forwarding { .. }, Look::Interfaces(_)) => true,
-            _ => false,
-        };
+                | (Kind::Route { .. }, Look::Tables(_))
+                | (Kind::Forwarding { .. }, Look::Interfaces(_))
+        );
         if mine {
             self.blocked = Some(why.to_owned());
         }
@@ -450,7 +458,9 @@ impl Item {
                 self.effect_at = Some(now);
             }
             (Kind::Route { known, .. }, CloudFailure::RouteMissing) => *known = Some(RouteKnown::Missing),
-            (Kind::Route { known, .. }, CloudFailure::RouteExists | CloudFailure::Unknown(_)) => *known = None,
+            (Kind::Route { known, .. }, CloudFailure::RouteExists | CloudFailure::Unknown(_)) => {
+                *known = None
+            }
             (Kind::Forwarding { known, .. }, CloudFailure::Unknown(_)) => *known = None,
             (_, failure) => self.blocked = Some(format!("{}: {failure}", call.action())),
         }

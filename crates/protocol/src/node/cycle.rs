@@ -108,7 +108,8 @@ impl Node {
             return;
         }
         // A lease that is missing, unreadable or of a newer schema is unknown, and unknown is never a loss.
-        let lease = found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
+        let lease =
+            found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
         let Some(lease) = lease else { return self.end_cycle(now) };
         // An answer that shows less than an earlier one is none: strong reads cannot go back.
         if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) {
@@ -177,9 +178,13 @@ impl Node {
     fn watch_others(&mut self, now: Now, lease: &Lease) {
         let holding = lease.holder.as_ref() == Some(&self.me);
         let others: Vec<InstanceArn> = match &lease.holder {
-            Some(_) if holding => {
-                lease.members.iter().map(|member| &member.instance).filter(|i| **i != self.me).cloned().collect()
-            }
+            Some(_) if holding => lease
+                .members
+                .iter()
+                .map(|member| &member.instance)
+                .filter(|i| **i != self.me)
+                .cloned()
+                .collect(),
             Some(holder) => vec![holder.clone()],
             None => Vec::new(),
         };
@@ -265,7 +270,8 @@ impl Node {
     }
 
     fn drop_stale_claim(&mut self, lease: &Lease) {
-        let stands = |claim: &Claim| claim.epoch == lease.epoch && lease.holder.as_ref() == Some(&claim.holder);
+        let stands =
+            |claim: &Claim| claim.epoch == lease.epoch && lease.holder.as_ref() == Some(&claim.holder);
         if self.claim.as_ref().is_some_and(|claim| !stands(claim)) {
             self.withdraw_claim();
         }

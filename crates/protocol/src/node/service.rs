@@ -80,7 +80,9 @@ impl Node {
                 self.persist();
                 self.commands.push_back(Command::Promote { epoch, guarded });
             }
-            Service::Serving { epoch: served, .. } | Service::Starting { epoch: served } if served != epoch => {
+            Service::Serving { epoch: served, .. } | Service::Starting { epoch: served }
+                if served != epoch =>
+            {
                 // Deposed and granted anew between two reads: whatever happened meanwhile, the service starts afresh.
                 self.stop(Reason::Deposed);
             }
@@ -260,7 +262,9 @@ impl Node {
     /// Whether a wish stands that this node hand over, and its target could take over as far as is known. The wish of an
     /// hour ago must not hand the lease to a node that has died since.
     pub(super) fn would_obey(&self, now: Now, lease: &Lease) -> bool {
-        lease.live_intent(now.wall).filter(|_| !lease.is_paused(now.wall)).is_some_and(|intent| match &intent.to {
+        lease.live_intent(now.wall).filter(|_| !lease.is_paused(now.wall)).is_some_and(|intent| match &intent
+            .to
+        {
             Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
             None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
         })
@@ -300,9 +304,10 @@ impl Node {
             self.persist();
             return self.exit(Exit::Orderly);
         }
-        let held = self.lease.as_ref().filter(|lease| {
-            lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(lease)
-        });
+        let held = self
+            .lease
+            .as_ref()
+            .filter(|lease| lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(lease));
         let Some(epoch) = held.map(|lease| lease.epoch) else {
             if self.service.is_up() && self.lease.as_ref().is_some_and(super::lease_is_retired) {
                 // Retired: the service is not ours to stop.

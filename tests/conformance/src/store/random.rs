@@ -149,7 +149,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     ];
     let ahead = || prop_oneof![6 => Just(0i8), 1 => -2i8..=2];
     let wish = prop_oneof![
-        proptest::option::of(three()).prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
+        proptest::option::of(three())
+            .prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
         Just(Wish::Pause { why: "upgrade".to_owned() }),
         Just(Wish::Resume {}),
     ];

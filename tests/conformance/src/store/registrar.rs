@@ -86,7 +86,10 @@ pub async fn a_retirement_of_another_registration_is_refused(record: &impl Recor
 pub async fn a_retirement_keeps_the_lease(record: &impl Record) {
     let store = record.store();
     let before = held_by_the_first(store).await;
-    store.ask(&request("1", Wish::Switchover { to: None, why: String::new() }, before.epoch)).await.expect("asked");
+    store
+        .ask(&request("1", Wish::Switchover { to: None, why: String::new() }, before.epoch))
+        .await
+        .expect("asked");
     store.retire(&cluster(), &uid(1), &retired(1)).await.expect("retired");
     let after = lease(store).await;
     assert_eq!((after.state, after.epoch, &after.holder), (LeaseState::Retired, Epoch(1), &before.holder));

@@ -120,7 +120,8 @@ fn apply(rig: &mut Rig, event: Event) {
         Event::Timing(long) => {
             let durations = Timing::DEFAULT.durations();
             let long_one = Durations { validity_ms: 10_000, silence_ms: 14_000, ..durations };
-            rig.lease_mut().timing = if long { Timing::new(long_one).expect("a timing") } else { Timing::FAST };
+            rig.lease_mut().timing =
+                if long { Timing::new(long_one).expect("a timing") } else { Timing::FAST };
         }
         Event::Mode(strict) => rig.lease_mut().mode = if strict { Mode::Strict } else { Mode::Available },
         Event::Health(health) => rig.node.handle_health(now, health),

@@ -260,7 +260,9 @@ impl Rig {
         let now = self.now;
         let hook = if fate == Fate::Done { HookOutcome::Done } else { HookOutcome::Failed };
         match command {
-            Command::ReadOwn => self.node.handle_own(now, fate.failure().map_or_else(|| Ok(self.own.clone()), Err)),
+            Command::ReadOwn => {
+                self.node.handle_own(now, fate.failure().map_or_else(|| Ok(self.own.clone()), Err))
+            }
             Command::Announce { expected, validity_ms } => {
                 let outcome = self.announce(fate, &expected, validity_ms);
                 self.node.handle_announced(now, outcome);
@@ -295,7 +297,12 @@ impl Rig {
         }
     }
 
-    fn announce(&mut self, fate: Fate, expected: &Option<Incarnation>, validity_ms: u64) -> Write<Option<Heartbeat>> {
+    fn announce(
+        &mut self,
+        fate: Fate,
+        expected: &Option<Incarnation>,
+        validity_ms: u64,
+    ) -> Write<Option<Heartbeat>> {
         if fate.is_applied() {
             if self.own.as_ref().map(|own| &own.incarnation) != expected.as_ref() {
                 return Err(WriteFailure::Refused(self.own.clone()));
@@ -406,7 +413,9 @@ impl Onlooker {
             return;
         }
         // What cannot be understood is unknown: it earns nothing and takes nothing away.
-        let known = |lease: &&Lease| lease.cluster == crate::testing::cluster() && lease.schema <= crate::lease::SCHEMA;
+        let known = |lease: &&Lease| {
+            lease.cluster == crate::testing::cluster() && lease.schema <= crate::lease::SCHEMA
+        };
         let Some(lease) = found.filter(known).filter(|lease| lease.epoch >= self.known) else { return };
         self.known = lease.epoch;
         if lease.state == LeaseState::Retired || lease.holder != Some(arn(1)) {
@@ -421,7 +430,11 @@ impl Onlooker {
         match command {
             Command::Promote { epoch, guarded } => {
                 assert!(self.started && !self.up && !self.demoting, "a promote without a demote before it");
-                assert!(*epoch > self.released, "epoch {epoch} is promoted and {} was released", self.released);
+                assert!(
+                    *epoch > self.released,
+                    "epoch {epoch} is promoted and {} was released",
+                    self.released
+                );
                 let (confirmed, until) = self.budget.expect("a promote without W and R");
                 assert_eq!(confirmed, *epoch, "another epoch than R showed");
                 if *guarded {
@@ -440,14 +453,21 @@ impl Onlooker {
                 assert_eq!(*epoch, self.released, "an oath that was not kept before it was sent");
             }
             Command::Arm { epoch, valid_until } => {
-                assert_eq!(self.budget, Some((*epoch, *valid_until)), "the dead-man is told what was not earned");
+                assert_eq!(
+                    self.budget,
+                    Some((*epoch, *valid_until)),
+                    "the dead-man is told what was not earned"
+                );
                 assert!(*epoch > self.released && !self.demoting, "the dead-man guards what must be down");
                 self.armed = Some((*epoch, *valid_until));
             }
             Command::Persist(state) => {
                 assert!(state.released >= self.released, "an oath is undone");
                 self.released = state.released;
-                assert!(state.serving.is_none_or(|epoch| epoch > state.released), "a released epoch is kept as served");
+                assert!(
+                    state.serving.is_none_or(|epoch| epoch > state.released),
+                    "a released epoch is kept as served"
+                );
             }
             Command::Beat(beat) => {
                 let budget = self.budget.filter(|_| self.up);

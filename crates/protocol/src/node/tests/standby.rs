@@ -8,7 +8,8 @@ use crate::wake::Why;
 
 /// The first heartbeat that carried a claim, in milliseconds.
 fn claimed_at(rig: &Rig) -> Option<u64> {
-    let claim = |(_, command): &(BootTime, Command)| matches!(command, Command::Beat(beat) if beat.claim.is_some());
+    let claim =
+        |(_, command): &(BootTime, Command)| matches!(command, Command::Beat(beat) if beat.claim.is_some());
     rig.log.iter().find(|entry| claim(entry)).map(|(when, _)| when.0 / 1_000_000 - super::rig::START)
 }
 
@@ -139,7 +140,8 @@ fn a_node_that_could_not_serve_does_not_claim() {
             "no member" => rig.lease_mut().members = vec![member(2), member(3)],
             _ => {
                 let until = WallTime(1_000_000 + 20_000);
-                rig.lease_mut().paused = Some(Pause { until, by: "op".to_owned(), why: "upgrade".to_owned() });
+                rig.lease_mut().paused =
+                    Some(Pause { until, by: "op".to_owned(), why: "upgrade".to_owned() });
             }
         }
         rig.run_to(20_000);

@@ -1,7 +1,7 @@
 //! How a run starts: the announcement, the oath, and what an earlier run of the same boot left.
 
-use super::rig::{Fate, Kind, Rig, START, at};
 use super::super::*;
+use super::rig::{Fate, Kind, Rig, START, at};
 use crate::testing::{arn, heartbeat, incarnation};
 
 /// What a run leaves that serves epoch 1 until `ms`.
@@ -41,7 +41,11 @@ fn nothing_is_promoted_while_the_demote_of_the_start_still_runs() {
     rig.hold(&[Kind::Demote]);
     rig.run_to(3_000);
     assert_eq!(rig.hooks(), ["-start"]);
-    assert_eq!(rig.count(|command| matches!(command, Command::Arm { .. })), 0, "nothing runs that may be guarded");
+    assert_eq!(
+        rig.count(|command| matches!(command, Command::Arm { .. })),
+        0,
+        "nothing runs that may be guarded"
+    );
     rig.answer(Kind::Demote, Fate::Done);
     rig.run_to(3_000);
     assert_eq!(rig.hooks(), ["-start", "+1"]);
@@ -87,7 +91,11 @@ fn an_announcement_of_unknown_outcome_is_looked_up_and_not_repeated() {
     let mut rig = Rig::booted();
     rig.fate.insert(Kind::Announce, Fate::LostRequest);
     rig.run_to(2_500);
-    assert_eq!(rig.count(|command| matches!(command, Command::Beat(_))), 0, "a run that is not announced never beats");
+    assert_eq!(
+        rig.count(|command| matches!(command, Command::Beat(_))),
+        0,
+        "a run that is not announced never beats"
+    );
     assert!(announcements(&rig).len() >= 2);
 }
 

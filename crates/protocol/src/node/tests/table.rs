@@ -42,7 +42,8 @@ fn cycle(rig: &mut Rig, fate: Fate, edit: impl Fn(&mut Lease)) {
 
 fn intent(lease: &mut Lease) {
     let until = WallTime(2_000_000);
-    lease.intent = Some(Intent { to: Some(arn(2)), reason: "x".to_owned(), epoch: Epoch(1), until, request: None });
+    lease.intent =
+        Some(Intent { to: Some(arn(2)), reason: "x".to_owned(), epoch: Epoch(1), until, request: None });
 }
 
 fn feed(rig: &mut Rig, input: &str) {
@@ -150,7 +151,11 @@ fn every_input_starts_the_hook_that_its_new_state_needs_and_no_other() {
             let demotes = commands.iter().filter(|c| matches!(c, Command::Demote { .. })).count();
             let is_up = |state| matches!(state, "starting" | "serving");
             let is_down = |state| matches!(state, "stopping" | "releasing");
-            assert_eq!(promotes, usize::from(state == "stopped" && expected == "starting"), "{input} while {state}");
+            assert_eq!(
+                promotes,
+                usize::from(state == "stopped" && expected == "starting"),
+                "{input} while {state}"
+            );
             assert_eq!(demotes, usize::from(is_up(state) && is_down(expected)), "{input} while {state}");
             let swears = commands.iter().any(|c| matches!(c, Command::Release { .. }));
             let may_swear = matches!(expected, "stopped" | "left");

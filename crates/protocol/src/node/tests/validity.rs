@@ -1,7 +1,7 @@
 //! The budget: what extends it, what does not, and what happens at its end.
 
-use super::rig::{Fate, Kind, Rig, at};
 use super::super::*;
+use super::rig::{Fate, Kind, Rig, at};
 use crate::lease::Mode;
 use crate::timing::Durations;
 
