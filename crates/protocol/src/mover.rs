@@ -48,7 +48,7 @@ pub enum Progress {
     Complete(Observed),
     /// Every resource that can be moved was; these cannot, each with its reason.
     Stuck(Vec<(String, String)>),
-    /// The lease is at another epoch, or retired: the move is somebody else's, or nobody's.
+    /// The lease is at another epoch, of another configuration, or retired: the move is somebody else's, or nobody's.
     Superseded,
 }
 
@@ -66,6 +66,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Mover {
     epoch: Epoch,
+    /// The configuration whose resources these are.
+    revision: u64,
     items: Vec<Item>,
     /// Interfaces whose seats must be known before an address is put there.
     interfaces: Vec<InterfaceId>,
@@ -95,6 +97,7 @@ impl Mover {
         interfaces.dedup();
         let mut mover = Self {
             epoch: lease.epoch,
+            revision: lease.revision,
             items,
             // Where no address goes, no seat matters.
             seats: interfaces.is_empty().then(Vec::new),
@@ -147,11 +150,11 @@ impl Mover {
     pub fn handle_guard(&mut self, now: BootTime, lease: Option<&Lease>) {
         let Some(asked) = self.guard_asked.take() else { return };
         match lease {
-            Some(lease) if lease.epoch != self.epoch || lease.state != crate::lease::LeaseState::Active => {
+            Some(lease) if self.is_mine(lease) => self.guarded_until = asked + GUARD_LASTS,
+            Some(_) => {
                 self.superseded = true;
                 self.actions.clear();
             }
-            Some(_) => self.guarded_until = asked + GUARD_LASTS,
             None => {
                 let retry = now + BACKOFF_FIRST;
                 self.items.iter_mut().for_each(|item| item.wait_at_least_until(retry));
@@ -222,6 +225,11 @@ impl Mover {
     /// The associations that were seen.
     pub fn observed(&self) -> Observed {
         Observed { associations: self.items.iter().filter_map(Item::association).collect() }
+    }
+
+    fn is_mine(&self, lease: &Lease) -> bool {
+        let current = lease.epoch == self.epoch && lease.revision == self.revision;
+        current && lease.state == crate::lease::LeaseState::Active
     }
 
     fn advance(&mut self, now: BootTime) {

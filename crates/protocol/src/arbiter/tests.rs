@@ -1,1 +1,211 @@
+//! One invocation at a time, its table and EC2 answered from a script.
 
+mod chaos;
+mod rig;
+
+use super::*;
+use crate::ids::Seq;
+use crate::lease::Pause;
+use crate::outcome::WriteFailure;
+use crate::testing::{arn, incarnation};
+use rig::Rig;
+
+#[test]
+fn a_wake_without_ground_reads_the_table_and_does_nothing_else() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+    assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats"]);
+}
+
+#[test]
+fn a_claim_is_granted_moved_and_recorded() {
+    let mut rig = Rig::claimed();
+    let report = rig.run();
+    assert_eq!((report.granted, report.outcome), (Some(Epoch(2)), Outcome::Moved));
+    let names = rig.names();
+    let at = |name: &str| names.iter().position(|found| found == name).expect(name);
+    assert!(at("Commit") < at("Call") && at("Call") < at("RecordMoved"));
+    assert_eq!(names.iter().filter(|name| *name == "Commit").count(), 1);
+}
+
+#[test]
+fn looks_run_beside_the_commit_and_calls_wait_for_it() {
+    let mut rig = Rig::claimed();
+    rig.commits.push_back(Err(Failure::Unknown("lost".to_owned())));
+    rig.run();
+    let names = rig.names();
+    let commits: Vec<_> = (0..names.len()).filter(|n| names[*n] == "Commit").collect();
+    let first_call = names.iter().position(|name| name == "Call").expect("a call");
+    assert!(names[commits[0]..commits[1]].iter().any(|name| name == "Look"));
+    assert!(commits[1] < first_call, "{names:?}");
+}
+
+#[test]
+fn a_commit_of_unknown_outcome_is_repeated_to_the_letter() {
+    for failure in [Failure::Unknown("lost".to_owned()), Failure::Conflict, Failure::Throttled] {
+        let mut rig = Rig::claimed();
+        rig.commits.extend([Err(failure.clone()), Err(failure)]);
+        assert_eq!(rig.run().outcome, Outcome::Moved);
+        let commits: Vec<_> = rig.log.iter().filter(|action| matches!(action, Action::Commit(_))).collect();
+        assert_eq!(commits.len(), 3);
+        assert!(commits.iter().all(|commit| *commit == commits[0]));
+    }
+}
+
+#[test]
+fn a_commit_that_is_denied_is_a_failure_and_nothing_moves() {
+    let mut rig = Rig::claimed();
+    rig.commits.push_back(Err(Failure::Denied("not allowed".to_owned())));
+    assert!(matches!(rig.run().outcome, Outcome::Failed(why) if why.contains("denied")));
+    assert!(!rig.names().iter().any(|name| name == "Call"));
+}
+
+#[test]
+fn a_lost_condition_starts_over_from_a_read_a_few_times_and_then_ends() {
+    let mut rig = Rig::claimed();
+    rig.commits.extend((0..10).map(|_| Ok(Committed::Superseded(vec!["epoch".to_owned()]))));
+    assert_eq!(rig.run().outcome, Outcome::Superseded(vec!["epoch".to_owned()]));
+    let reads = rig.names().iter().filter(|name| *name == "ReadHeartbeats").count();
+    assert_eq!(reads, 4);
+}
+
+#[test]
+fn an_unreadable_table_is_no_ground_for_anything() {
+    for failure in [Failure::Unknown("x".to_owned()), Failure::Throttled, Failure::Denied("x".to_owned())] {
+        let mut rig = Rig::claimed();
+        rig.lease_failures = vec![failure; 10];
+        assert!(matches!(rig.run().outcome, Outcome::Failed(_)));
+        assert!(rig.names().iter().all(|name| name == "ReadLease"));
+    }
+}
+
+#[test]
+fn a_lease_of_a_newer_schema_or_none_is_left_alone() {
+    let mut rig = Rig::claimed();
+    rig.lease.as_mut().expect("there").schema = SCHEMA + 1;
+    assert_eq!(rig.run().outcome, Outcome::NewerSchema(SCHEMA + 1));
+    let mut rig = Rig::claimed();
+    rig.lease = None;
+    assert_eq!(rig.run().outcome, Outcome::NoSuchCluster);
+}
+
+#[test]
+fn ec2_is_asked_about_the_holder_only_on_a_hint_and_only_terminated_counts() {
+    for (hinted, state, moved) in [
+        (false, InstanceState::Terminated, false),
+        (true, InstanceState::Other("stopped".to_owned()), false),
+        (true, InstanceState::NotFound, false),
+        (true, InstanceState::Terminated, true),
+    ] {
+        let mut rig = Rig::new();
+        rig.hint.maybe_gone = hinted;
+        rig.instance = state.clone();
+        let report = rig.run();
+        assert_eq!(report.granted.is_some(), moved, "{hinted} {state:?}");
+        assert_eq!(rig.log.iter().any(|a| matches!(a, Action::Look(Look::Instance(_)))), hinted);
+    }
+}
+
+#[test]
+fn a_pause_holds_back_silence_and_not_an_instance_that_is_gone() {
+    let pause = Pause { until: crate::time::WallTime(u64::MAX), by: "op".to_owned(), why: "x".to_owned() };
+    let mut rig = Rig::claimed();
+    rig.lease.as_mut().expect("there").paused = Some(pause.clone());
+    assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::Paused));
+    let mut rig = Rig::new();
+    rig.lease.as_mut().expect("there").paused = Some(pause);
+    rig.hint.maybe_gone = true;
+    rig.instance = InstanceState::Terminated;
+    assert_eq!(rig.run().granted, Some(Epoch(2)));
+}
+
+#[test]
+fn a_candidate_with_an_old_heartbeat_is_granted_once_it_is_seen_beating() {
+    let mut rig = Rig::claimed();
+    for n in [2, 3] {
+        rig.heartbeats.get_mut(&arn(n)).expect("there").beat_at = crate::time::WallTime(0);
+    }
+    rig.beats_between_reads = vec![arn(3)];
+    let report = rig.run();
+    assert_eq!(report.granted, Some(Epoch(2)));
+    assert_eq!(rig.lease.as_ref().and_then(|lease| lease.holder.clone()), Some(arn(3)));
+    let mut rig = Rig::claimed();
+    for n in [2, 3] {
+        rig.heartbeats.get_mut(&arn(n)).expect("there").beat_at = crate::time::WallTime(0);
+    }
+    assert_eq!(rig.run().granted, None, "nobody is seen beating");
+}
+
+#[test]
+fn an_unfinished_move_is_taken_up_and_a_due_second_look_is_taken() {
+    let mut rig = Rig::new();
+    rig.lease.as_mut().expect("there").moved = Epoch(0);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    let recorded = rig.recorded.last().cloned().expect("recorded");
+    assert!(recorded.is_some(), "one more look is due later");
+    let mut rig = Rig::new();
+    rig.lease.as_mut().expect("there").verify_at = Some(crate::time::WallTime(1));
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert_eq!(rig.recorded, [None], "the second look found everything in place and was the last");
+}
+
+#[test]
+fn a_move_that_another_invocation_has_recorded_is_not_told_twice() {
+    let mut rig = Rig::claimed();
+    rig.already_recorded = true;
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    let told = rig
+        .log
+        .iter()
+        .filter(|a| matches!(a, Action::Append(e) if matches!(e.what, Happening::Moved { .. })));
+    assert_eq!(told.count(), 0);
+    let mut rig = Rig::claimed();
+    rig.run();
+    let told = rig
+        .log
+        .iter()
+        .filter(|a| matches!(a, Action::Append(e) if matches!(e.what, Happening::Moved { .. })));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_record_that_was_refused_for_another_configuration_is_no_completed_move() {
+    let mut rig = Rig::claimed();
+    let mut other = rig.lease.clone().expect("there");
+    other.revision += 1;
+    rig.record_answer = Some(Err(WriteFailure::Refused(Some(other))));
+    assert!(matches!(rig.run().outcome, Outcome::Superseded(_)));
+}
+
+#[test]
+fn an_invocation_without_time_left_hands_on_and_a_swept_one_leaves_no_chain() {
+    for (why, wakes) in [(crate::wake::Why::Claim, 1), (crate::wake::Why::Sweep, 0)] {
+        let mut rig = Rig::new();
+        rig.hint.why = Some(why);
+        rig.lease.as_mut().expect("there").moved = Epoch(0);
+        rig.ec2_is_down = true;
+        assert_eq!(rig.run().outcome, Outcome::HandedOn);
+        assert_eq!(rig.names().iter().filter(|name| *name == "WakeSuccessor").count(), wakes, "{why:?}");
+        assert!(rig.now.boot < rig.deadline, "it ended before its deadline");
+    }
+}
+
+#[test]
+fn a_release_answers_the_request_behind_it() {
+    let mut rig = Rig::new();
+    let lease = rig.lease.as_mut().expect("there");
+    lease.intent = Some(crate::lease::Intent {
+        to: Some(arn(3)),
+        reason: "x".to_owned(),
+        epoch: Epoch(1),
+        until: crate::time::WallTime(u64::MAX),
+        request: Some(crate::ids::RequestId::new("r1").expect("valid")),
+    });
+    rig.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
+    rig.run();
+    let answered =
+        rig.log.iter().any(|a| matches!(a, Action::Answer { answer, .. } if answer.contains("node-c")));
+    assert!(answered, "{:?}", rig.names());
+    assert_eq!(rig.heartbeats[&arn(1)].incarnation, incarnation(1));
+    assert_eq!(rig.heartbeats[&arn(1)].seq, Seq(10));
+}

@@ -1,0 +1,214 @@
+//! A table and an EC2 that answer one invocation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::super::*;
+use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
+use crate::heartbeat::Claim;
+use crate::ids::Seq;
+use crate::outcome::{Write, WriteFailure};
+use crate::resource::Placement;
+use crate::testing::{allocation, arn, association, cluster, heartbeat, incarnation, lease};
+use crate::time::WallTime;
+
+/// What an invocation works with in these tests.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) now: Now,
+    pub(super) deadline: BootTime,
+    pub(super) hint: Hint,
+    pub(super) lease: Option<Lease>,
+    pub(super) heartbeats: BTreeMap<InstanceArn, Heartbeat>,
+    /// What EC2 says of the holder's instance.
+    pub(super) instance: InstanceState,
+    /// Answers to commits, before they succeed.
+    pub(super) commits: VecDeque<Result<Committed, Failure>>,
+    /// Failures of reads of the lease, before they succeed.
+    pub(super) lease_failures: Vec<Failure>,
+    /// Who beats between two reads.
+    pub(super) beats_between_reads: Vec<InstanceArn>,
+    pub(super) already_recorded: bool,
+    pub(super) record_answer: Option<Write<Option<Lease>>>,
+    pub(super) ec2_is_down: bool,
+    /// `verify_at` of each record.
+    pub(super) recorded: Vec<Option<WallTime>>,
+    pub(super) log: Vec<Action>,
+    place: Option<(crate::ids::AssociationId, Placement)>,
+    routed: crate::ids::InterfaceId,
+}
+
+impl Rig {
+    /// Node 1 holds epoch 1, everything is there, everybody beats.
+    pub(super) fn new() -> Self {
+        let lease = lease();
+        let node = lease.members[0].clone();
+        let place = (association(1), node.placements[&allocation(1)].clone());
+        Self {
+            now: Now { boot: BootTime(1_000_000_000), wall: WallTime(1_000_000) },
+            deadline: BootTime(26_000_000_000),
+            hint: Hint { cluster: cluster(), why: Some(crate::wake::Why::Claim), maybe_gone: false },
+            lease: Some(lease),
+            heartbeats: (1..=3).map(|n| (arn(n), heartbeat(&arn(n), 10))).collect(),
+            instance: InstanceState::Other("running".to_owned()),
+            commits: VecDeque::new(),
+            lease_failures: Vec::new(),
+            beats_between_reads: Vec::new(),
+            already_recorded: false,
+            record_answer: None,
+            ec2_is_down: false,
+            recorded: Vec::new(),
+            log: Vec::new(),
+            place: Some(place),
+            routed: node.interface,
+        }
+    }
+
+    /// The same, and node 2 claims that node 1 is silent.
+    pub(super) fn claimed() -> Self {
+        let mut rig = Self::new();
+        rig.heartbeats.get_mut(&arn(2)).expect("there").claim = Some(Claim {
+            epoch: Epoch(1),
+            holder: arn(1),
+            incarnation: incarnation(1),
+            seq: Seq(10),
+            silent_ms: 6_000,
+            at: rig.now.wall,
+        });
+        rig
+    }
+
+    pub(super) fn pass(&mut self, length: Duration) {
+        self.now.boot = self.now.boot + length;
+        self.now.wall = self.now.wall + length;
+    }
+
+    /// Runs an invocation to its report.
+    pub(super) fn run(&mut self) -> Report {
+        let mut invocation = Invocation::new(self.hint.clone(), "test".to_owned(), self.now, self.deadline);
+        for _ in 0..5_000 {
+            let actions: Vec<Action> = std::iter::from_fn(|| invocation.poll_action()).collect();
+            if let Some(report) = invocation.report() {
+                return report;
+            }
+            if actions.is_empty() {
+                let due = invocation.next_deadline().expect("waits for something");
+                let wait = due.since(self.now.boot);
+                self.pass(wait);
+                invocation.handle_timer(self.now);
+            }
+            self.pass(Duration::from_millis(10));
+            for action in actions {
+                self.log.push(action.clone());
+                self.answer(&mut invocation, action);
+            }
+        }
+        panic!("no end after {:?}", self.names());
+    }
+
+    pub(super) fn answer(&mut self, invocation: &mut Invocation, action: Action) {
+        let now = self.now;
+        match action {
+            Action::ReadLease => {
+                let found = self.lease_failures.pop().map_or_else(|| Ok(self.lease.clone()), Err);
+                invocation.handle_lease(now, found);
+            }
+            Action::ReadHeartbeats(_) => {
+                let found = self.heartbeats.clone();
+                for instance in &self.beats_between_reads {
+                    let heartbeat = self.heartbeats.get_mut(instance).expect("there");
+                    heartbeat.seq = Seq(heartbeat.seq.0 + 1);
+                }
+                invocation.handle_heartbeats(now, Ok(found));
+            }
+            Action::Commit(grant) => {
+                let answer = self.commits.pop_front().unwrap_or(Ok(Committed::Granted));
+                if answer == Ok(Committed::Granted) {
+                    let lease = self.lease.as_mut().expect("there");
+                    lease.epoch = grant.epoch.next();
+                    lease.holder = Some(grant.to.clone());
+                }
+                invocation.handle_committed(now, answer);
+            }
+            Action::Look(look) => {
+                let sight = self.look(&look);
+                invocation.handle_sight(now, &look, sight);
+            }
+            Action::Call(call) => {
+                let effect = self.call(&call);
+                invocation.handle_effect(now, &call, effect);
+            }
+            Action::RecordRotation { allocation, .. } => {
+                invocation.handle_rotation_recorded(now, &allocation)
+            }
+            Action::RecordMoved { epoch, verify_at, .. } => {
+                self.recorded.push(verify_at);
+                let mut found = self.lease.clone().expect("there");
+                found.moved = epoch;
+                let refused = || Err(WriteFailure::Refused(Some(found.clone())));
+                let answer = self.record_answer.take();
+                let answer = answer.unwrap_or_else(|| if self.already_recorded { refused() } else { Ok(()) });
+                invocation.handle_moved_recorded(now, answer);
+            }
+            Action::Append(_) | Action::Answer { .. } | Action::WakeSuccessor => invocation.handle_told(now),
+        }
+    }
+
+    fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
+        if self.ec2_is_down {
+            return Err(CloudFailure::Unknown("down".to_owned()));
+        }
+        Ok(match look {
+            Look::Addresses(_) => {
+                let association = self.place.clone().map(|(id, place)| (id, Some(place)));
+                let public_ip = std::net::Ipv4Addr::new(198, 51, 100, 1);
+                Sight::Addresses([(allocation(1), AddressSeen { public_ip, association })].into())
+            }
+            Look::Seats(_) => Sight::Seats(Vec::new()),
+            Look::Tables(tables) => {
+                let row = RouteSeen {
+                    destination: crate::testing::route(1).destination,
+                    target: RouteTarget::Interface(self.routed.clone()),
+                    blackhole: false,
+                };
+                Sight::Tables(tables.iter().map(|table| (table.clone(), vec![row.clone()])).collect())
+            }
+            Look::Interfaces(wanted) => {
+                let seen = InterfaceSeen { source_dest_check: false, instance: None };
+                Sight::Interfaces(wanted.iter().map(|id| (id.clone(), seen.clone())).collect())
+            }
+            Look::Instance(_) => Sight::Instance(self.instance.clone()),
+        })
+    }
+
+    fn call(&mut self, call: &Call) -> Result<Effect, CloudFailure> {
+        match call {
+            Call::Disassociate { association, .. } => match &self.place {
+                Some((current, _)) if current == association => {
+                    self.place = None;
+                    Ok(Effect::Done)
+                }
+                _ => Err(CloudFailure::AssociationGone),
+            },
+            Call::Associate { .. } if self.place.is_some() => Err(CloudFailure::AlreadyAssociated),
+            Call::Associate { placement, .. } => {
+                self.place = Some((association(2), placement.clone()));
+                Ok(Effect::Associated(association(2)))
+            }
+            Call::ReplaceRoute { interface, .. } | Call::CreateRoute { interface, .. } => {
+                self.routed = interface.clone();
+                Ok(Effect::Done)
+            }
+            Call::DisableSourceDestCheck { .. } => Ok(Effect::Done),
+        }
+    }
+
+    /// Everything that was asked for, by name.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |action: &Action| {
+            let text = format!("{action:?}");
+            text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+        };
+        self.log.iter().map(name).collect()
+    }
+}
