@@ -27,7 +27,10 @@ fn processes_that_mention(text: &str) -> Vec<String> {
 
 /// A started `baton-sandbox` and its run directory.
 fn started() -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_baton-sandbox"))
+    // A shell that runs tests in the background lets them ignore SIGINT, and what they start would inherit that.
+    let mut child = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(env!("CARGO_BIN_EXE_baton-sandbox"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -45,7 +48,12 @@ fn ended_by(end: impl Fn(&Child), signal: i32) {
     let before = processes_that_mention(&run_dir);
     assert!(before.len() >= 3, "moto, ministack and the account should run: {before:?}");
     end(&child);
-    assert_eq!(child.wait().expect("ended").signal(), Some(signal));
+    let mut status = None;
+    until("its own end", || {
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.signal()), Some(signal));
     until("the end of everything it started", || processes_that_mention(&run_dir).is_empty());
     until("the removal of its run directory", || !Path::new(&run_dir).exists());
 }
