@@ -185,7 +185,7 @@ impl World {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_vacant_cluster_is_granted_to_the_preferred_node_and_everything_goes_there() {
     let world = World::new(2, 2).await;
     world.wake().await;
@@ -195,7 +195,7 @@ async fn a_vacant_cluster_is_granted_to_the_preferred_node_and_everything_goes_t
     assert!(history.iter().any(|row| matches!(row.what, Happening::Moved { .. })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_wake_without_a_ground_asks_ec2_nothing_at_all() {
     let world = World::new(1, 1).await;
     world.wake().await;
@@ -206,7 +206,7 @@ async fn a_wake_without_a_ground_asks_ec2_nothing_at_all() {
     world.assert_whole_at(0, 1).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_claim_moves_everything_with_two_calls_in_a_row_at_most() {
     for (addresses, tables) in [(1, 0), (1, 2), (10, 10)] {
         let mut world = World::new(addresses, tables).await;
@@ -231,7 +231,7 @@ async fn a_claim_moves_everything_with_two_calls_in_a_row_at_most() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn two_invocations_of_one_wake_make_one_grant() {
     let mut world = World::new(1, 2).await;
     world.wake().await;
@@ -243,7 +243,7 @@ async fn two_invocations_of_one_wake_make_one_grant() {
     assert_eq!(grants, 2, "one at the registration, one for the claim");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_claim_that_the_holder_has_beaten_since_moves_nothing() {
     let mut world = World::new(1, 0).await;
     world.wake().await;
@@ -255,7 +255,7 @@ async fn a_claim_that_the_holder_has_beaten_since_moves_nothing() {
     assert_eq!(world.parts.cloud.log(), []);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_lost_answer_a_throttle_and_a_stale_look_cost_time_and_nothing_else() {
     for action in ["DisassociateAddress", "AssociateAddress", "ReplaceRoute"] {
         for trouble in [Trouble::Throttle, Trouble::FailUnknownBefore, Trouble::FailUnknownAfter] {
@@ -269,7 +269,7 @@ async fn a_lost_answer_a_throttle_and_a_stale_look_cost_time_and_nothing_else() 
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_cannot_be_moved_is_told_and_everything_else_moves() {
     let mut world = World::new(1, 2).await;
     world.wake().await;
@@ -293,7 +293,7 @@ async fn what_cannot_be_moved_is_told_and_everything_else_moves() {
     world.assert_whole_at(1, 2).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_foreign_address_in_the_seat_is_left_there() {
     let mut world = World::new(1, 0).await;
     world.wake().await;
@@ -305,7 +305,7 @@ async fn a_foreign_address_in_the_seat_is_left_there() {
     assert_eq!(world.lease().await.moved, Epoch(1));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_instance_event_makes_the_arbiter_ask_ec2_and_only_terminated_counts() {
     let mut world = World::new(1, 1).await;
     world.wake().await;
@@ -325,7 +325,7 @@ async fn an_instance_event_makes_the_arbiter_ask_ec2_and_only_terminated_counts(
     world.assert_whole_at(1, 2).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_unknown_event_is_acknowledged_and_moves_nothing() {
     let world = World::new(1, 1).await;
     assert_eq!(
