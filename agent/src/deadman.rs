@@ -208,6 +208,11 @@ impl DeadMan {
         self.write()
     }
 
+    /// The process group of a promote hook that an earlier run of the agent started and never saw end.
+    pub fn orphaned_hook(&self) -> Option<i32> {
+        self.validity.hook_group
+    }
+
     /// Says that there is nothing to guard. The dead-man leaves within half a second, without killing
     /// anything.
     pub fn disarm(&mut self) -> Result<(), DeadManError> {

@@ -18,11 +18,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use crate::check::{self, HealthReport};
-use crate::config::{Cluster, Shutdown as ConfiguredShutdown};
-use crate::deadman::{DeadMan, DeadManError, Paths, Target};
+use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
+use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
 use crate::identity::Metadata;
 use crate::state::{Left, StateFile};
-use crate::{clock, notify, run};
+use crate::{clock, log, notify};
 use hooks::Hooks;
 use table::{Answer, Caller};
 
@@ -109,6 +109,7 @@ impl Driver {
             }
             None => None,
         };
+        stop_what_an_orphaned_hook_began(dead_man.as_ref(), parts.cluster.service.as_ref());
         let incarnation = table::new_incarnation()?;
         let config = NodeConfig {
             cluster: parts.cluster.name.clone(),
@@ -181,7 +182,7 @@ impl Driver {
         match command {
             Command::Arm { epoch, valid_until } => {
                 let armed = match &mut self.dead_man {
-                    Some(dead_man) => dead_man.arm(epoch, valid_until).map_err(|error| run::chain(&error)),
+                    Some(dead_man) => dead_man.arm(epoch, valid_until).map_err(|error| log::chain(&error)),
                     None => Err("strict mode needs `service` in this cluster's configuration: what to stop"
                         .to_owned()),
                 };
@@ -197,7 +198,9 @@ impl Driver {
             }
             Command::Disarm => self.disarm(),
             Command::Promote { epoch, guarded } => {
-                if guarded && !self.guard_stands {
+                // Arming takes time where a dead-man has to be started; a budget that ended meanwhile has ended.
+                let in_time = self.node.valid_until().is_some_and(|until| clock::boot() < until);
+                if guarded && !(self.guard_stands && in_time) {
                     self.node.handle_promoted(clock::now(), HookOutcome::Failed);
                     return None;
                 }
@@ -212,7 +215,7 @@ impl Driver {
             Command::Persist(state) => {
                 if let Err(error) = self.state.write(&state) {
                     // The next run finds older state or none, and then starts as after a boot: an outage, never a second holder.
-                    tracing::error!(reason = run::chain(&error), "state for the next run not kept");
+                    tracing::error!(reason = log::chain(&error), "state for the next run not kept");
                 }
             }
             Command::Exit(exit) => self.exit = Some(exit),
@@ -236,7 +239,7 @@ impl Driver {
             Err(error) => Err(error),
         };
         if let Err(error) = disarmed {
-            tracing::error!(reason = run::chain(&error), "the dead-man could not be disarmed");
+            tracing::error!(reason = log::chain(&error), "the dead-man could not be disarmed");
         }
     }
 
@@ -272,7 +275,7 @@ impl Driver {
         let now = clock::now();
         if promoting {
             if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
-                tracing::warn!(reason = run::chain(&error), "the dead-man still names the promote hook");
+                tracing::warn!(reason = log::chain(&error), "the dead-man still names the promote hook");
             }
             self.node.handle_promoted(now, outcome);
             if let Some(epoch) = self.node.serving() {
@@ -308,6 +311,16 @@ impl Driver {
         let Some(lease) = self.node.lease() else { return };
         let role = if self.node.serving().is_some() { "serving" } else { "standby" };
         notify::status(&format!("{}: {role}, epoch {}", lease.cluster, lease.epoch));
+    }
+}
+
+/// A promote hook whose agent was killed has lost its timeout, and would start the service whenever it gets there. It is
+/// killed before anything else is done, while the dead-man of that time still guards.
+fn stop_what_an_orphaned_hook_began(dead_man: Option<&DeadMan>, service: Option<&Service>) {
+    let orphan = dead_man.and_then(DeadMan::orphaned_hook);
+    if let (Some(group), Some(service)) = (orphan, service) {
+        let stopped = target::stop(&Target::from(service), Some(group));
+        tracing::warn!(group, reason = %stopped, "an earlier run's promote hook was stopped");
     }
 }
 

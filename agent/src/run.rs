@@ -44,7 +44,7 @@ pub fn run(config: Config) -> ExitCode {
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(reason = %chain(&*error), "the agent ends");
+            tracing::error!(reason = %log::chain(&*error), "the agent ends");
             ExitCode::FAILURE
         }
     }
@@ -144,23 +144,11 @@ impl Signals {
     }
 }
 
-/// An error with all its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 /// Before there is a log, standard error is all there is.
 fn fail_early(error: &dyn std::error::Error) -> ExitCode {
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
-        format!("baton-agent: {}\n", chain(error)).as_bytes(),
+        format!("baton-agent: {}\n", log::chain(error)).as_bytes(),
     );
     ExitCode::FAILURE
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::node::{HookOutcome, Reason};
@@ -10,7 +11,7 @@ use baton_protocol::node::{HookOutcome, Reason};
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
 use crate::hook::{self, Circumstances, Direction};
-use crate::run;
+use crate::log;
 
 type Ending = Pin<Box<dyn Future<Output = HookOutcome> + Send>>;
 
@@ -63,9 +64,9 @@ impl Hooks {
         };
         let circumstances = self.circumstances(epoch, "granted", addresses);
         let running =
-            hook::start(Direction::Promote, hook, &circumstances).map_err(|error| run::chain(&error))?;
+            hook::start(Direction::Promote, hook, &circumstances).map_err(|error| log::chain(&error))?;
         if let Some(dead_man) = dead_man {
-            dead_man.set_hook_group(Some(running.group())).map_err(|error| run::chain(&error))?;
+            dead_man.set_hook_group(Some(running.group())).map_err(|error| log::chain(&error))?;
         }
         self.running = Some((true, Box::pin(end(running))));
         Ok(())
@@ -85,14 +86,12 @@ impl Hooks {
                 let outcome = match started {
                     Some(Ok(running)) => end(running).await,
                     Some(Err(error)) => {
-                        tracing::error!(reason = run::chain(&error), "demote failed");
+                        tracing::error!(reason = log::chain(&error), "demote failed");
                         HookOutcome::Failed
                     }
                     None => HookOutcome::Failed,
                 };
-                if outcome == HookOutcome::Failed {
-                    stop_by_force(target).await;
-                }
+                make_sure_it_is_down(target, outcome).await;
                 outcome
             }),
         ));
@@ -114,22 +113,41 @@ async fn end(running: hook::Running) -> HookOutcome {
             HookOutcome::Failed
         }
         Err(error) => {
-            tracing::error!(reason = run::chain(&error), "hook");
+            tracing::error!(reason = log::chain(&error), "hook");
             HookOutcome::Failed
         }
     }
 }
 
-/// Kills what the configuration names as the service. Blocking, for a second at most, so it runs beside the loop.
-async fn stop_by_force(target: Option<Target>) {
+/// How long to wait before another attempt to stop what does not end.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Looks for what the configuration names as the service and kills it, until nothing is left: a hook that says it is done may
+/// be wrong, and an oath must not be sworn over a service that still answers. The dead-man stays armed meanwhile. Each
+/// look blocks for a second at most, so it runs beside the loop.
+async fn make_sure_it_is_down(target: Option<Target>, outcome: HookOutcome) {
     let Some(target) = target else {
-        tracing::error!(
-            "the demote hook failed and `service` names nothing to kill: the service may still run"
-        );
+        if outcome == HookOutcome::Failed {
+            tracing::error!(
+                "the demote hook failed and `service` names nothing to kill: the service may still run"
+            );
+        }
         return;
     };
-    match tokio::task::spawn_blocking(move || target::stop(&target, None)).await {
-        Ok(stopped) => tracing::warn!(reason = %stopped, "the service was stopped by force"),
-        Err(error) => tracing::error!(reason = %error, "the service could not be stopped by force"),
+    loop {
+        let look = target.clone();
+        match tokio::task::spawn_blocking(move || target::stop(&look, None)).await {
+            Ok(stopped) if stopped.complete => {
+                if stopped.killed > 0 {
+                    tracing::warn!(reason = %stopped, "the service was stopped by force");
+                }
+                return;
+            }
+            Ok(stopped) => tracing::error!(reason = %stopped, "the service does not end; it is tried again"),
+            Err(error) => {
+                tracing::error!(reason = %error, "the service could not be stopped; it is tried again")
+            }
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
 }

@@ -150,7 +150,10 @@ impl Mover {
     pub fn handle_guard(&mut self, now: BootTime, lease: Option<&Lease>) {
         let Some(asked) = self.guard_asked.take() else { return };
         match lease {
-            Some(lease) if self.is_mine(lease) => self.guarded_until = asked + GUARD_LASTS,
+            Some(lease) if self.is_mine(lease) => {
+                self.guarded_until = asked + GUARD_LASTS;
+                self.items.iter_mut().for_each(|item| item.note_recorded(&lease.rotated));
+            }
             Some(_) => {
                 self.superseded = true;
                 self.actions.clear();

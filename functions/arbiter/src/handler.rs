@@ -8,6 +8,7 @@ use baton_protocol::decide::Stay;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::BootTime;
+use baton_protocol::wake::Why;
 use baton_store::Store;
 use futures_util::future::join_all;
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -89,7 +90,11 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
     trigger: Trigger,
 ) -> Result<Vec<Hint>, Error> {
     Ok(match trigger {
-        Trigger::Wake(wake) => vec![Hint { cluster: wake.cluster, why: Some(wake.why), maybe_gone: false }],
+        // The sweep also comes for holders that have been quiet for long, whose own event may have been lost.
+        Trigger::Wake(wake) => {
+            let maybe_gone = wake.why == Why::Sweep;
+            vec![Hint { cluster: wake.cluster, why: Some(wake.why), maybe_gone }]
+        }
         Trigger::Stream(clusters) => {
             clusters.into_iter().map(|cluster| Hint { cluster, why: None, maybe_gone: false }).collect()
         }

@@ -135,7 +135,7 @@ pub fn target_directory() -> PathBuf {
         exe.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
     });
     let configured = || std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    tagged.or_else(configured).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"))
+    tagged.or_else(configured).unwrap_or_else(|| crate::binaries::workspace().join("target"))
 }
 
 fn last_lines(output: &[u8]) -> String {

@@ -76,8 +76,8 @@ pub enum Outcome {
     Moved,
     /// Some resources cannot be moved, each with its reason; all others were.
     Stuck(Vec<(String, String)>),
-    /// Time ran out with work left. A successor was woken, unless a sweep woke this invocation: sweeps come again by
-    /// themselves, and if each of them left a chain of successors, an outage of EC2 would gather ever more of them.
+    /// Time ran out with work left. A successor was woken by whoever granted, or continues a grant's chain; the
+    /// sweep comes by itself.
     HandedOn,
     /// Nothing was to be done, or nothing could be.
     Stayed(Stay),

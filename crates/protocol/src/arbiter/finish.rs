@@ -37,7 +37,9 @@ impl Invocation {
         let Some(progress) = self.mover.as_ref().map(super::Mover::progress) else { return };
         match progress {
             Progress::Moving if now.boot >= self.hand_on_at() => {
-                if self.hint.why != Some(Why::Sweep) || self.granted.is_some() {
+                // One chain for each grant. Whoever else finds an unfinished move leaves it to that chain and to the sweep,
+                // or an outage of EC2 would gather ever more of them.
+                if self.granted.is_some() || self.hint.why == Some(Why::Continue) {
                     self.act(Action::WakeSuccessor);
                 }
                 self.finish(now, Outcome::HandedOn);

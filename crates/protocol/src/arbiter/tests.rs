@@ -179,7 +179,8 @@ fn a_record_that_was_refused_for_another_configuration_is_no_completed_move() {
 
 #[test]
 fn an_invocation_without_time_left_hands_on_and_a_swept_one_leaves_no_chain() {
-    for (why, wakes) in [(crate::wake::Why::Claim, 1), (crate::wake::Why::Sweep, 0)] {
+    use crate::wake::Why;
+    for (why, wakes) in [(Why::Continue, 1), (Why::Claim, 0), (Why::Sweep, 0)] {
         let mut rig = Rig::new();
         rig.hint.why = Some(why);
         rig.lease.as_mut().expect("there").moved = Epoch(0);

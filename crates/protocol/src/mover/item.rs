@@ -466,6 +466,19 @@ impl Item {
         }
     }
 
+    /// Takes in which associations this epoch has made, by whichever invocation: such a one is not made anew again.
+    pub(super) fn note_recorded(
+        &mut self,
+        recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
+    ) {
+        let Kind::Address { allocation, made, .. } = &mut self.kind else { return };
+        let Some(id) = recorded.get(allocation) else { return };
+        *made = Some(id.clone());
+        if matches!(&self.next, Some(Call::Disassociate { association, .. }) if association == id) {
+            self.next = None;
+        }
+    }
+
     pub(super) fn rotation_recorded(&mut self, recorded: &AllocationId) {
         if matches!(&self.kind, Kind::Address { allocation, .. } if allocation == recorded) {
             self.recording = false;
