@@ -21,8 +21,9 @@ use crate::check::{self, HealthReport};
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
 use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
 use crate::identity::Metadata;
+use crate::log::chain;
 use crate::state::{Left, StateFile};
-use crate::{clock, log, notify};
+use crate::{clock, notify};
 use hooks::Hooks;
 use table::{Answer, Caller};
 
@@ -182,7 +183,7 @@ impl Driver {
         match command {
             Command::Arm { epoch, valid_until } => {
                 let armed = match &mut self.dead_man {
-                    Some(dead_man) => dead_man.arm(epoch, valid_until).map_err(|error| log::chain(&error)),
+                    Some(dead_man) => dead_man.arm(epoch, valid_until).map_err(|error| chain(&error)),
                     None => Err("strict mode needs `service` in this cluster's configuration: what to stop"
                         .to_owned()),
                 };
@@ -215,7 +216,7 @@ impl Driver {
             Command::Persist(state) => {
                 if let Err(error) = self.state.write(&state) {
                     // The next run finds older state or none, and then starts as after a boot: an outage, never a second holder.
-                    tracing::error!(reason = log::chain(&error), "state for the next run not kept");
+                    tracing::error!(reason = chain(&error), "state for the next run not kept");
                 }
             }
             Command::Exit(exit) => self.exit = Some(exit),
@@ -239,7 +240,7 @@ impl Driver {
             Err(error) => Err(error),
         };
         if let Err(error) = disarmed {
-            tracing::error!(reason = log::chain(&error), "the dead-man could not be disarmed");
+            tracing::error!(reason = chain(&error), "the dead-man could not be disarmed");
         }
     }
 
@@ -275,7 +276,7 @@ impl Driver {
         let now = clock::now();
         if promoting {
             if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
-                tracing::warn!(reason = log::chain(&error), "the dead-man still names the promote hook");
+                tracing::warn!(reason = chain(&error), "the dead-man still names the promote hook");
             }
             self.node.handle_promoted(now, outcome);
             if let Some(epoch) = self.node.serving() {

@@ -18,7 +18,8 @@ use tracing::Instrument;
 use crate::config::Config;
 use crate::driver::{self, DriverError, Parts};
 use crate::identity::{Identity, Metadata};
-use crate::{file, log, notify};
+use crate::log::{self, chain};
+use crate::{file, notify};
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
 /// attempt timeout that comes with the lease; this only keeps the client's own limit out of their way.
@@ -44,7 +45,7 @@ pub fn run(config: Config) -> ExitCode {
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(reason = %log::chain(&*error), "the agent ends");
+            tracing::error!(reason = %chain(&*error), "the agent ends");
             ExitCode::FAILURE
         }
     }
@@ -148,7 +149,7 @@ impl Signals {
 fn fail_early(error: &dyn std::error::Error) -> ExitCode {
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
-        format!("baton-agent: {}\n", log::chain(error)).as_bytes(),
+        format!("baton-agent: {}\n", chain(error)).as_bytes(),
     );
     ExitCode::FAILURE
 }

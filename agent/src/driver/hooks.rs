@@ -11,7 +11,7 @@ use baton_protocol::node::{HookOutcome, Reason};
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
 use crate::hook::{self, Circumstances, Direction};
-use crate::log;
+use crate::log::chain;
 
 type Ending = Pin<Box<dyn Future<Output = HookOutcome> + Send>>;
 
@@ -63,10 +63,9 @@ impl Hooks {
             return Ok(());
         };
         let circumstances = self.circumstances(epoch, "granted", addresses);
-        let running =
-            hook::start(Direction::Promote, hook, &circumstances).map_err(|error| log::chain(&error))?;
+        let running = hook::start(Direction::Promote, hook, &circumstances).map_err(|error| chain(&error))?;
         if let Some(dead_man) = dead_man {
-            dead_man.set_hook_group(Some(running.group())).map_err(|error| log::chain(&error))?;
+            dead_man.set_hook_group(Some(running.group())).map_err(|error| chain(&error))?;
         }
         self.running = Some((true, Box::pin(end(running))));
         Ok(())
@@ -86,7 +85,7 @@ impl Hooks {
                 let outcome = match started {
                     Some(Ok(running)) => end(running).await,
                     Some(Err(error)) => {
-                        tracing::error!(reason = log::chain(&error), "demote failed");
+                        tracing::error!(reason = chain(&error), "demote failed");
                         HookOutcome::Failed
                     }
                     None => HookOutcome::Failed,
@@ -113,7 +112,7 @@ async fn end(running: hook::Running) -> HookOutcome {
             HookOutcome::Failed
         }
         Err(error) => {
-            tracing::error!(reason = log::chain(&error), "hook");
+            tracing::error!(reason = chain(&error), "hook");
             HookOutcome::Failed
         }
     }
