@@ -9,7 +9,9 @@
 //! first calls are under way; the association to end is known from the last verified move.
 //!
 //! No call is made but shortly after the lease was seen to be at this epoch, and a move that finds another epoch there
-//! stops at once. That alone would not be enough, since a call can land late; compare-and-swap is (see [`crate::plan`]).
+//! stops at once. That alone would not be enough, since a call can land late; compare-and-swap is (see [`crate::plan`]),
+//! as long as a move never names an association that a later epoch has made. So one that a look has shown is ended only
+//! after the lease was read once more: it was there before that read, and the read still showed this epoch.
 
 mod item;
 #[cfg(test)]
@@ -75,7 +77,8 @@ pub struct Mover {
     seats_fail: Option<String>,
     /// Whether the lease is known to be at this epoch at all: false until the grant is committed.
     granted: bool,
-    guarded_until: BootTime,
+    /// When the last read that showed the lease at this epoch was sent; none yet.
+    guard_seen: Option<BootTime>,
     guard_asked: Option<BootTime>,
     looks_open: usize,
     looks: u32,
@@ -104,7 +107,7 @@ impl Mover {
             interfaces,
             seats_fail: None,
             granted: false,
-            guarded_until: now,
+            guard_seen: None,
             guard_asked: None,
             looks_open: 0,
             looks: 0,
@@ -120,7 +123,7 @@ impl Mover {
     /// Lets calls be made: the lease was seen at this epoch, by a read or a commit that was sent at `seen`.
     pub fn allow(&mut self, seen: BootTime, now: BootTime) {
         self.granted = true;
-        self.guarded_until = self.guarded_until.max(seen + GUARD_LASTS);
+        self.guard_seen = self.guard_seen.max(Some(seen));
         self.advance(now);
     }
 
@@ -151,7 +154,7 @@ impl Mover {
         let Some(asked) = self.guard_asked.take() else { return };
         match lease {
             Some(lease) if self.is_mine(lease) => {
-                self.guarded_until = asked + GUARD_LASTS;
+                self.guard_seen = Some(asked);
                 self.items.iter_mut().for_each(|item| item.note_recorded(&lease.rotated));
             }
             Some(_) => {
@@ -243,11 +246,12 @@ impl Mover {
         for item in &mut self.items {
             item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
         }
-        let ready = self.items.iter().any(|item| item.is_ready(now));
-        if ready && now < self.guarded_until {
-            let calls: Vec<Call> = self.items.iter_mut().filter_map(|item| item.take_call(now)).collect();
+        if let Some(seen) = self.guard_seen.filter(|seen| now < *seen + GUARD_LASTS) {
+            let calls: Vec<Call> =
+                self.items.iter_mut().filter_map(|item| item.take_call(seen, now)).collect();
             self.actions.extend(calls.into_iter().map(Action::Call));
-        } else if ready && self.guard_asked.is_none() {
+        }
+        if self.guard_asked.is_none() && self.items.iter().any(|item| item.is_ready(now)) {
             self.guard_asked = Some(now);
             self.actions.push_back(Action::Guard);
         }

@@ -1,6 +1,7 @@
 //! One invocation at a time, its table and EC2 answered from a script.
 
 mod chaos;
+mod ends;
 mod rig;
 
 use super::*;

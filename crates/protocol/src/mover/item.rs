@@ -21,6 +21,8 @@ pub(super) enum Kind {
         expected: Option<AssociationId>,
         /// Whether every association of this epoch is to be recorded, since the previous move was never completed.
         record: bool,
+        /// From the last verified move as well: the one association that is known to be older than this epoch.
+        verified: Option<AssociationId>,
         /// The association that this epoch made, which is never made anew.
         made: Option<AssociationId>,
     },
@@ -57,6 +59,8 @@ pub(super) struct Item {
     not_before: BootTime,
     /// The reply to the last call that took effect; answers asked before it are older than what is known.
     effect_at: Option<BootTime>,
+    /// When a look showed what is known.
+    learnt_at: BootTime,
 }
 
 /// The items of a lease: its addresses, its routes, and the interface that routes lead to.
@@ -67,7 +71,8 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     let mut items = Vec::new();
     for address in &lease.resources.addresses {
         let allocation = address.allocation.clone();
-        let expected = lease.observed.associations.get(&allocation).filter(|_| eager).cloned();
+        let verified = lease.observed.associations.get(&allocation).cloned();
+        let expected = verified.clone().filter(|_| eager);
         let made = lease.rotated.get(&allocation).cloned();
         match member.placements.get(&allocation) {
             Some(target) => items.push(Item::new(Kind::Address {
@@ -75,6 +80,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 target: target.clone(),
                 known: None,
                 expected,
+                verified,
                 record: unfinished,
                 made,
             })),
@@ -156,6 +162,7 @@ impl Item {
             attempts: 0,
             not_before: BootTime(0),
             effect_at: None,
+            learnt_at: BootTime(0),
         }
     }
 
@@ -236,12 +243,25 @@ impl Item {
         self.next.is_some() && !self.calling && now >= self.not_before
     }
 
-    pub(super) fn take_call(&mut self, now: BootTime) -> Option<Call> {
-        if !self.is_ready(now) {
+    /// The call, if it may be made after a sight of the lease that was asked for at `seen`.
+    pub(super) fn take_call(&mut self, seen: BootTime, now: BootTime) -> Option<Call> {
+        if !self.is_ready(now) || seen < self.needs_sight_from() {
             return None;
         }
         self.calling = true;
         self.next.take()
+    }
+
+    /// An association that a look has shown may be of a later epoch, unless the lease is seen at this one afterwards.
+    fn needs_sight_from(&self) -> BootTime {
+        match (&self.kind, &self.next) {
+            (Kind::Address { verified, .. }, Some(Call::Disassociate { association, .. }))
+                if verified.as_ref() != Some(association) =>
+            {
+                self.learnt_at
+            }
+            _ => BootTime(0),
+        }
     }
 
     pub(super) fn is_about(&self, call: &Call) -> bool {
@@ -333,6 +353,9 @@ impl Item {
                 let ours = known.as_ref().is_none_or(|known| *known == seen.association);
                 if self.settled && !(at_target && ours) && is_stale(self.effect_at, now) {
                     return;
+                }
+                if known.as_ref() != Some(&seen.association) {
+                    self.learnt_at = now;
                 }
                 *known = Some(seen.association.clone());
                 at_target

@@ -1,7 +1,9 @@
 //! Moves in a small world of paper: what is called, in which order, and where everything is in the end.
 
 mod chaos;
+mod late;
 mod paper;
+mod schedules;
 
 use std::time::Duration;
 

@@ -31,11 +31,25 @@ pub(super) struct Rig {
     pub(super) already_recorded: bool,
     pub(super) record_answer: Option<Write<Option<Lease>>>,
     pub(super) ec2_is_down: bool,
+    /// Every call is throttled; looks are answered.
+    pub(super) ec2_throttles: bool,
+    /// Route tables may not be looked at.
+    pub(super) tables_denied: bool,
+    /// What is answered instead of the instance's state.
+    pub(super) instance_failure: Option<CloudFailure>,
+    /// Who is granted the lease by another invocation, when a commit of this one is lost.
+    pub(super) granted_by_another: Option<InstanceArn>,
+    /// After how many reads of the lease another invocation grants the next epoch.
+    pub(super) grant_after_reads: Option<usize>,
+    /// How long each answer takes.
+    pub(super) latency: Duration,
+    /// When EC2 was last asked to change anything.
+    pub(super) last_call: Option<BootTime>,
     /// `verify_at` of each record.
     pub(super) recorded: Vec<Option<WallTime>>,
     pub(super) log: Vec<Action>,
     place: Option<(crate::ids::AssociationId, Placement)>,
-    routed: crate::ids::InterfaceId,
+    pub(super) routed: crate::ids::InterfaceId,
 }
 
 impl Rig {
@@ -57,6 +71,13 @@ impl Rig {
             already_recorded: false,
             record_answer: None,
             ec2_is_down: false,
+            ec2_throttles: false,
+            tables_denied: false,
+            instance_failure: None,
+            granted_by_another: None,
+            grant_after_reads: None,
+            latency: Duration::from_millis(10),
+            last_call: None,
             recorded: Vec::new(),
             log: Vec::new(),
             place: Some(place),
@@ -97,7 +118,7 @@ impl Rig {
                 self.pass(wait);
                 invocation.handle_timer(self.now);
             }
-            self.pass(Duration::from_millis(10));
+            self.pass(self.latency);
             for action in actions {
                 self.log.push(action.clone());
                 self.answer(&mut invocation, action);
@@ -111,6 +132,13 @@ impl Rig {
         match action {
             Action::ReadLease => {
                 let found = self.lease_failures.pop().map_or_else(|| Ok(self.lease.clone()), Err);
+                if let Some(reads) = self.grant_after_reads.as_mut() {
+                    *reads = reads.saturating_sub(1);
+                    if *reads == 0 {
+                        self.grant_after_reads = None;
+                        self.grant_to(arn(3));
+                    }
+                }
                 invocation.handle_lease(now, found);
             }
             Action::ReadHeartbeats(_) => {
@@ -123,10 +151,10 @@ impl Rig {
             }
             Action::Commit(grant) => {
                 let answer = self.commits.pop_front().unwrap_or(Ok(Committed::Granted));
-                if answer == Ok(Committed::Granted) {
-                    let lease = self.lease.as_mut().expect("there");
-                    lease.epoch = grant.epoch.next();
-                    lease.holder = Some(grant.to.clone());
+                match (&answer, self.granted_by_another.take()) {
+                    (Ok(Committed::Granted), _) => self.grant_to(grant.to.clone()),
+                    (_, Some(another)) => self.grant_to(another),
+                    (_, None) => {}
                 }
                 invocation.handle_committed(now, answer);
             }
@@ -135,6 +163,7 @@ impl Rig {
                 invocation.handle_sight(now, &look, sight);
             }
             Action::Call(call) => {
+                self.last_call = Some(now.boot);
                 let effect = self.call(&call);
                 invocation.handle_effect(now, &call, effect);
             }
@@ -154,6 +183,12 @@ impl Rig {
         }
     }
 
+    fn grant_to(&mut self, holder: InstanceArn) {
+        let lease = self.lease.as_mut().expect("there");
+        lease.epoch = lease.epoch.next();
+        lease.holder = Some(holder);
+    }
+
     fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
         if self.ec2_is_down {
             return Err(CloudFailure::Unknown("down".to_owned()));
@@ -165,6 +200,7 @@ impl Rig {
                 Sight::Addresses([(allocation(1), AddressSeen { public_ip, association })].into())
             }
             Look::Seats(_) => Sight::Seats(Vec::new()),
+            Look::Tables(_) if self.tables_denied => return Err(CloudFailure::Denied("no".to_owned())),
             Look::Tables(tables) => {
                 let row = RouteSeen {
                     destination: crate::testing::route(1).destination,
@@ -177,11 +213,17 @@ impl Rig {
                 let seen = InterfaceSeen { source_dest_check: false, instance: None };
                 Sight::Interfaces(wanted.iter().map(|id| (id.clone(), seen.clone())).collect())
             }
-            Look::Instance(_) => Sight::Instance(self.instance.clone()),
+            Look::Instance(_) => match &self.instance_failure {
+                Some(failure) => return Err(failure.clone()),
+                None => Sight::Instance(self.instance.clone()),
+            },
         })
     }
 
     fn call(&mut self, call: &Call) -> Result<Effect, CloudFailure> {
+        if self.ec2_throttles {
+            return Err(CloudFailure::Throttled);
+        }
         match call {
             Call::Disassociate { association, .. } => match &self.place {
                 Some((current, _)) if current == association => {

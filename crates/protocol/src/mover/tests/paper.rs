@@ -187,7 +187,12 @@ impl Paper {
             Call::Associate { allocation, placement } => match self.addresses.get(allocation) {
                 None => Err(CloudFailure::NotFound("InvalidAllocationID.NotFound".to_owned())),
                 Some(Some(_)) => Err(CloudFailure::AlreadyAssociated),
-                Some(None) => Ok(Effect::Associated(self.seat(allocation.clone(), placement.clone()))),
+                Some(None) => {
+                    // EC2 would take the other address away without a word.
+                    let taken = self.addresses.values().flatten().any(|(_, place)| place == placement);
+                    assert!(!taken, "{allocation} evicts another address from {placement:?}");
+                    Ok(Effect::Associated(self.seat(allocation.clone(), placement.clone())))
+                }
             },
             Call::ReplaceRoute { route, .. } if self.denied.as_ref() == Some(route) => {
                 Err(CloudFailure::Denied("UnauthorizedOperation".to_owned()))

@@ -1,0 +1,289 @@
+//! Single schedules: places that are taken, records that are late, deadlines, and answers that come after the end.
+
+use super::super::*;
+use super::paper::{Paper, moved_to_node_2};
+use crate::ec2::RouteTarget;
+use crate::ids::Epoch;
+use crate::resource::{Address, Placement};
+use crate::testing::{allocation, arn, association, interface, placement, route};
+
+/// The second private address of node 2.
+fn second_place() -> Placement {
+    Placement { interface: interface(2), private_ip: std::net::Ipv4Addr::new(10, 0, 2, 11) }
+}
+
+/// Node 2 holds epoch 2 with two addresses: the first at its first private address, the second at its second.
+fn two_addresses() -> Lease {
+    let mut lease = moved_to_node_2();
+    let public_ip = std::net::Ipv4Addr::new(198, 51, 100, 2);
+    lease.resources.addresses.push(Address { allocation: allocation(2), public_ip });
+    lease.members[1].placements.insert(allocation(2), second_place());
+    lease
+}
+
+fn run_to_end(paper: &mut Paper, mover: &mut Mover, lease: &Lease) -> Progress {
+    for _ in 0..500 {
+        if mover.progress() != Progress::Moving {
+            break;
+        }
+        paper.round(mover, lease);
+    }
+    mover.progress()
+}
+
+#[test]
+fn two_addresses_that_sit_in_each_others_places_are_exchanged() {
+    let mut paper = Paper::at_node_1();
+    paper.seat(allocation(1), second_place());
+    paper.seat(allocation(2), placement(2));
+    let observed = paper.run(&two_addresses(), false);
+    assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
+    assert_eq!(paper.place(&allocation(2)), Some(second_place()));
+    assert_eq!(observed.associations.len(), 2);
+}
+
+#[test]
+fn an_address_waits_for_its_place_while_another_of_the_move_is_leaving_it() {
+    let mut paper = Paper::at_node_1();
+    paper.addresses.insert(allocation(1), None);
+    paper.seat(allocation(2), placement(2));
+    paper.run(&two_addresses(), false);
+    assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
+    assert_eq!(paper.place(&allocation(2)), Some(second_place()));
+}
+
+#[test]
+fn a_place_taken_by_an_address_that_has_no_other_is_told_for_both() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = two_addresses();
+    lease.members[1].placements.remove(&allocation(2));
+    paper.seat(allocation(2), placement(2));
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    let Progress::Stuck(stuck) = run_to_end(&mut paper, &mut mover, &lease) else { panic!("not stuck") };
+    let names: Vec<_> = stuck.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["eipalloc-00000001", "eipalloc-00000002"]);
+    assert_eq!(paper.place(&allocation(2)), Some(placement(2)), "it was not evicted");
+    assert_eq!(paper.routes[&route(1)], RouteTarget::Interface(interface(2)), "and the routes are there");
+}
+
+#[test]
+fn nothing_counts_as_moved_for_a_holder_that_is_no_member() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = moved_to_node_2();
+    lease.members.retain(|member| member.instance != arn(2));
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    let Progress::Stuck(stuck) = run_to_end(&mut paper, &mut mover, &lease) else { panic!("not stuck") };
+    assert_eq!((stuck.len(), paper.calls.len()), (3, 0), "{stuck:?}");
+}
+
+#[test]
+fn a_move_is_not_complete_before_a_new_association_was_recorded() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = moved_to_node_2();
+    (lease.epoch, lease.moved) = (Epoch(3), Epoch(1));
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    let mut record = None;
+    for _ in 0..400 {
+        mover.handle_timer(paper.now);
+        paper.pass(Duration::from_millis(20));
+        for action in std::iter::from_fn(|| mover.poll_action()).collect::<Vec<_>>() {
+            match action {
+                Action::RecordRotation(allocation, association) => record = Some((allocation, association)),
+                other => paper.answer(&mut mover, &lease, other),
+            }
+        }
+    }
+    let (allocation, made) = record.expect("a record");
+    assert_eq!(mover.progress(), Progress::Moving, "8 s after everything is in place");
+    mover.handle_rotation_recorded(paper.now, &allocation);
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(seen) if seen.associations[&allocation] == made));
+}
+
+#[test]
+fn one_step_behind_is_a_move_in_the_making_and_renews_nothing() {
+    let mut paper = Paper::at_node_1();
+    let lease = moved_to_node_2();
+    let there = paper.seat(allocation(1), placement(2));
+    paper.run(&lease, false);
+    assert_eq!(
+        paper.association(&allocation(1)),
+        Some(there),
+        "moved is e-1: whoever put it there was of this epoch"
+    );
+    assert_eq!(paper.recorded, []);
+}
+
+#[test]
+fn an_association_that_another_invocation_recorded_is_not_made_anew() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = moved_to_node_2();
+    (lease.epoch, lease.moved) = (Epoch(3), Epoch(1));
+    let there = paper.seat(allocation(1), placement(2));
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    // The other invocation records it before this one reads the lease again.
+    lease.rotated.insert(allocation(1), there.clone());
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.association(&allocation(1)), Some(there));
+}
+
+#[test]
+fn no_deadline_is_due_while_an_answer_is_awaited() {
+    let mut paper = Paper::at_node_1();
+    let lease = moved_to_node_2();
+    let mut mover = Mover::new(&lease, true, paper.now);
+    assert_eq!(mover.next_deadline(), None, "before the grant nothing is due at all");
+    paper.pass(GUARD_LASTS);
+    mover.allow(BootTime(0), paper.now);
+    let asked: Vec<Action> = std::iter::from_fn(|| mover.poll_action()).collect();
+    assert!(asked.contains(&Action::Guard));
+    assert_eq!(mover.next_deadline(), None, "a driver would wait for nothing, again and again");
+    for _ in 0..100 {
+        mover.handle_timer(paper.now);
+        assert_eq!(mover.poll_action(), None);
+    }
+}
+
+#[test]
+fn a_superseded_move_asks_for_nothing_whatever_is_answered_afterwards() {
+    let mut paper = Paper::at_node_1();
+    let lease = moved_to_node_2();
+    let mut newer = lease.clone();
+    newer.epoch = Epoch(3);
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    let asked: Vec<Action> = std::iter::from_fn(|| mover.poll_action()).collect();
+    paper.pass(GUARD_LASTS);
+    let first = |action: &Action| matches!(action, Action::Call(_) | Action::Look(Look::Seats(_)));
+    let (now, looks): (Vec<_>, Vec<_>) = asked.into_iter().partition(first);
+    for action in now {
+        paper.answer(&mut mover, &newer, action);
+    }
+    let guard = std::iter::from_fn(|| mover.poll_action()).find(|action| *action == Action::Guard);
+    paper.answer(&mut mover, &newer, guard.expect("the next call needs a new sight"));
+    for action in looks {
+        paper.answer(&mut mover, &newer, action);
+    }
+    mover.handle_timer(paper.now + Duration::from_secs(60));
+    assert_eq!(
+        (mover.progress(), mover.poll_action(), mover.next_deadline()),
+        (Progress::Superseded, None, None)
+    );
+}
+
+#[test]
+fn an_address_that_is_taken_while_it_is_free_is_looked_up_and_won_back() {
+    let mut paper = Paper::at_node_1();
+    let lease = moved_to_node_2();
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    paper.round(&mut mover, &lease);
+    assert_eq!(paper.place(&allocation(1)), None);
+    // A late call of an older move lands just now.
+    paper.seat(allocation(1), placement(3));
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
+}
+
+#[test]
+fn an_answer_older_than_the_last_call_is_not_believed_and_a_lasting_one_is() {
+    let mut paper = Paper::at_node_1();
+    let lease = moved_to_node_2();
+    let old = Paper::at_node_1();
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    let begun = paper.now;
+    // EC2 shows the world of before for 2 s.
+    while paper.now < begun + Duration::from_secs(2) && mover.progress() == Progress::Moving {
+        let actions: Vec<Action> = std::iter::from_fn(|| mover.poll_action()).collect();
+        paper.pass(Duration::from_millis(20));
+        for action in actions {
+            match action {
+                Action::Look(look) => mover.handle_sight(paper.now, &look, Ok(old.look(&look))),
+                other => paper.answer(&mut mover, &lease, other),
+            }
+        }
+        mover.handle_timer(paper.now);
+    }
+    assert_eq!(mover.progress(), Progress::Moving, "nothing was seen in place");
+    let calls = paper.calls.len();
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.calls.len(), calls, "nothing was done twice for it: {:?}", paper.calls);
+    // A world that goes on showing it is believed, and mended.
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    paper.seat(allocation(1), placement(1));
+    paper.routes.insert(route(1), RouteTarget::Interface(interface(1)));
+    run_to_end(&mut paper, &mut mover, &lease);
+    assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
+    assert_eq!(paper.routes[&route(1)], RouteTarget::Interface(interface(2)));
+}
+
+#[test]
+fn looks_that_are_denied_block_what_they_show_and_nothing_else() {
+    for denied in ["addresses", "seats", "tables", "interfaces"] {
+        let mut paper = Paper::at_node_1();
+        let lease = moved_to_node_2();
+        let mut mover = Mover::new(&lease, false, paper.now);
+        mover.allow(paper.now, paper.now);
+        for _ in 0..500 {
+            if mover.progress() != Progress::Moving {
+                break;
+            }
+            mover.handle_timer(paper.now);
+            let actions: Vec<Action> = std::iter::from_fn(|| mover.poll_action()).collect();
+            paper.pass(Duration::from_millis(20));
+            for action in actions {
+                match action {
+                    Action::Look(look) if kind(&look) == denied => {
+                        let answer = Err(CloudFailure::Denied("UnauthorizedOperation".to_owned()));
+                        mover.handle_sight(paper.now, &look, answer);
+                    }
+                    other => paper.answer(&mut mover, &lease, other),
+                }
+            }
+        }
+        let Progress::Stuck(stuck) = mover.progress() else { panic!("{denied}: {:?}", mover.progress()) };
+        let expected = if denied == "tables" { 2 } else { 1 };
+        assert_eq!(stuck.len(), expected, "{denied}: {stuck:?}");
+        assert!(stuck.iter().all(|(_, why)| why.contains("Describe") && why.contains("denied")), "{stuck:?}");
+    }
+}
+
+fn kind(look: &Look) -> &'static str {
+    match look {
+        Look::Addresses(_) => "addresses",
+        Look::Seats(_) => "seats",
+        Look::Tables(_) => "tables",
+        Look::Interfaces(_) => "interfaces",
+        Look::Instance(_) => "instance",
+    }
+}
+
+#[test]
+fn a_route_that_somebody_makes_in_the_meantime_is_replaced() {
+    let mut paper = Paper::at_node_1();
+    paper.routes.remove(&route(1));
+    let lease = moved_to_node_2();
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    while !paper
+        .calls
+        .iter()
+        .any(|call| matches!(call, Call::ReplaceRoute { route: made, .. } if *made == route(1)))
+    {
+        paper.round(&mut mover, &lease);
+    }
+    paper.routes.insert(route(1), RouteTarget::Other("igw-1".to_owned()));
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.routes[&route(1)], RouteTarget::Interface(interface(2)));
+    assert_ne!(paper.association(&allocation(1)), Some(association(1)));
+}
