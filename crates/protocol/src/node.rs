@@ -104,8 +104,9 @@ pub struct Node {
     peers: PeerWatch,
     claim: Option<Claim>,
     nudge: Option<Nudge>,
-    /// The oaths whose writes have not been answered yet, in the order of their sending.
-    oaths_open: VecDeque<Epoch>,
+    /// The oath whose write has not been answered yet. One at a time, or the answer to an old one, coming late, could pass
+    /// for that to a newer one.
+    oath_open: Option<Epoch>,
     shutdown: Option<Shutdown>,
     /// How another run took over this node's heartbeat item: the service is stopped, and then the agent ends.
     usurped: Option<String>,
@@ -153,7 +154,7 @@ impl Node {
             peers: PeerWatch::default(),
             claim: None,
             nudge: None,
-            oaths_open: VecDeque::new(),
+            oath_open: None,
             shutdown: None,
             usurped: None,
             exited: false,

@@ -203,10 +203,13 @@ impl Node {
         }
     }
 
-    /// Sends the oath, which was latched and kept before.
+    /// Sends the oath, which was latched and kept before, unless one is under way: what that leaves undone is done once it
+    /// was answered.
     pub(super) fn send_oath(&mut self) {
-        self.oaths_open.push_back(self.released);
-        self.commands.push_back(Command::Release { epoch: self.released });
+        if self.oath_open.is_none() {
+            self.oath_open = Some(self.released);
+            self.commands.push_back(Command::Release { epoch: self.released });
+        }
     }
 
     fn withdraw_everything(&mut self) {

@@ -83,11 +83,12 @@ impl Node {
     /// Takes in the answer to the oath.
     pub fn handle_released(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
         // The answer to an older oath says nothing of a newer one.
-        let current = self.oaths_open.pop_front().is_none_or(|sworn| sworn >= self.released);
+        let current = self.oath_open.take().is_some_and(|sworn| sworn >= self.released);
         if self.has_ended() {
             return;
         }
         match outcome {
+            Ok(()) if !current && self.oath_is_to_be_written() => self.send_oath(),
             Ok(()) if !current => {}
             Ok(()) => {
                 self.release_confirmed = true;

@@ -102,13 +102,12 @@ fn the_answer_to_an_old_oath_confirms_no_newer_one() {
     assert_eq!(rig.node.serving(), Some(Epoch(3)));
     rig.node.handle_health(rig.now, Health::Bad);
     rig.settle();
-    assert!(rig.open.iter().any(|(command, _)| *command == Command::Release { epoch: Epoch(3) }));
-    // The answer to the oath of epoch 1 comes only now, and the oath of epoch 3 is lost.
+    assert_eq!(rig.state(), "stopped");
+    // The answer to the oath of epoch 1 comes only now; the oath of epoch 3 follows it at once, and is lost.
     rig.answer(Kind::Release, Fate::Done);
+    assert!(rig.open.iter().any(|(command, _)| *command == Command::Release { epoch: Epoch(3) }));
+    rig.answer(Kind::Release, Fate::LostRequest);
     rig.held.clear();
-    rig.fate.insert(Kind::Release, Fate::LostRequest);
-    rig.settle();
-    rig.fate.clear();
     beat_to(&mut rig, 9_000);
     assert_eq!(rig.own.as_ref().expect("an item").released, Epoch(3), "nobody could serve otherwise");
 }

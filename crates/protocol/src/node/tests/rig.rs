@@ -46,8 +46,10 @@ impl Fate {
 
     fn failure(self) -> Option<Failure> {
         match self {
-            Self::Done | Self::Fails => None,
-            Self::LostAnswer | Self::LostRequest => Some(Failure::Unknown("timed out".to_owned())),
+            Self::Done => None,
+            Self::LostAnswer | Self::LostRequest | Self::Fails => {
+                Some(Failure::Unknown("timed out".to_owned()))
+            }
             Self::Throttled => Some(Failure::Throttled),
             Self::Conflict => Some(Failure::Conflict),
             Self::Denied => Some(Failure::Denied("dynamodb".to_owned())),
