@@ -117,7 +117,7 @@ impl Driver {
             instance: parts.instance.clone(),
             incarnation,
             earlier: earlier.clone(),
-            jitter_seed: getrandom::u64()?,
+            jitter_seed: Some(getrandom::u64()?),
         };
         let mut node = Node::new(config, clock::now());
         let fired = dead_man.as_ref().map(DeadMan::fired).transpose()?.flatten();
@@ -199,9 +199,7 @@ impl Driver {
             }
             Command::Disarm => self.disarm(),
             Command::Promote { epoch, guarded } => {
-                // Arming takes time where a dead-man has to be started; a budget that ended meanwhile has ended.
-                let in_time = self.node.valid_until().is_some_and(|until| clock::boot() < until);
-                if guarded && !(self.guard_stands && in_time) {
+                if !self.node.may_promote(clock::boot(), guarded, self.guard_stands) {
                     self.node.handle_promoted(clock::now(), HookOutcome::Failed);
                     return None;
                 }

@@ -5,7 +5,9 @@
 //! frees its address, routes become black holes, calls are throttled, answers are lost or stale, calls land late.
 //! Which call to make, and when, is decided in `baton_protocol`; nothing here retries.
 
+#[cfg(feature = "aws")]
 mod ec2;
+#[cfg(feature = "aws")]
 mod error;
 pub mod memory;
 pub mod permission;
@@ -18,6 +20,7 @@ use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight
 use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId};
 use baton_protocol::resource::Destination;
 
+#[cfg(feature = "aws")]
 pub use ec2::Ec2Cloud;
 pub use memory::MemoryCloud;
 

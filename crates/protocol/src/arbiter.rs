@@ -180,7 +180,7 @@ impl Invocation {
             Ok(None) => return self.finish(now, Outcome::NoSuchCluster),
             Err(failure) => return self.read_again(now, failure),
         };
-        if lease.state == LeaseState::Retired {
+        if lease.state == LeaseState::Retired && !mutant!(GrantRetired) {
             return self.finish(now, Outcome::Stayed(Stay::Retired));
         }
         let mut instances: BTreeSet<InstanceArn> = lease.members.iter().map(|m| m.instance.clone()).collect();
@@ -221,6 +221,7 @@ impl Invocation {
         match answer {
             Ok(Committed::Granted) => self.granted(now, &grant, self.unknown_since.unwrap_or(sent)),
             Ok(Committed::Superseded(lost)) => self.superseded(now, lost),
+            Err(Failure::Conflict) if mutant!(ConflictIsSuccess) => self.granted(now, &grant, sent),
             // The same request again: its token makes it one commit however often it arrives.
             Err(failure @ (Failure::Unknown(_) | Failure::Conflict | Failure::Throttled)) => {
                 if matches!(failure, Failure::Unknown(_)) {
@@ -238,7 +239,9 @@ impl Invocation {
         if let (Look::Instance(_), Phase::Instance { snapshot, sent }) = (look, &self.phase) {
             let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
             let holder = snapshot.lease.holder.clone();
-            if let (Ok(Sight::Instance(InstanceState::Terminated)), Some(holder)) = (answer, holder) {
+            if let (Ok(Sight::Instance(state)), Some(holder)) = (answer, holder)
+                && is_gone(&state)
+            {
                 self.terminated.insert(holder);
             }
             snapshot.terminated.clone_from(&self.terminated);
@@ -459,6 +462,15 @@ impl Invocation {
 
     fn hand_on_at(&self) -> BootTime {
         self.deadline - HAND_ON_BEFORE
+    }
+}
+
+/// Only `terminated` is final. Everything else may change back, or be stale.
+fn is_gone(state: &InstanceState) -> bool {
+    match state {
+        InstanceState::Terminated => true,
+        InstanceState::Other(_) => mutant!(StoppedIsGone),
+        InstanceState::NotFound => mutant!(NotFoundIsGone),
     }
 }
 

@@ -37,7 +37,9 @@ pub struct Candidate<'a> {
 
 /// Whether a node lives, by its heartbeat and by what an earlier read of the same invocation showed.
 pub(crate) fn is_alive(heartbeat: &Heartbeat, earlier: Option<Seq>, now: WallTime) -> bool {
-    heartbeat.beat_at.distance(now) <= FRESH || earlier.is_some_and(|seq| heartbeat.seq > seq)
+    mutant!(CandidateNotAlive)
+        || heartbeat.beat_at.distance(now) <= FRESH
+        || earlier.is_some_and(|seq| heartbeat.seq > seq)
 }
 
 /// The order of preference, best first: an intended node, then the operator's priority, then another zone than the

@@ -58,11 +58,12 @@ pub enum Stay {
 /// Draws the decision.
 pub fn decide(snapshot: &Snapshot) -> Decision {
     let lease = &snapshot.lease;
-    if lease.state == LeaseState::Retired {
+    if lease.state == LeaseState::Retired && !mutant!(GrantRetired) {
         return Decision::Stay(Stay::Retired);
     }
     let Some(found) = ground(snapshot) else { return Decision::Stay(Stay::NoGround) };
-    if found.ground == Ground::Silence && lease.is_paused(snapshot.at) {
+    let yields = found.ground == Ground::Silence || mutant!(PauseHoldsRelease);
+    if yields && lease.is_paused(snapshot.at) && !mutant!(PauseIgnored) {
         return Decision::Stay(Stay::Paused);
     }
     match choose(snapshot, found.ground) {
@@ -117,7 +118,7 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
 fn is_current(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
     claim.epoch == lease.epoch
         && claim.holder == holder.instance
-        && claim.incarnation == holder.incarnation
+        && (claim.incarnation == holder.incarnation || mutant!(ClaimWithoutIncarnation))
         && claim.seq == holder.seq
 }
 
@@ -142,14 +143,17 @@ fn fitness<'a>(
     instance: &InstanceArn,
 ) -> Result<&'a Heartbeat, Unfit> {
     let deposed = snapshot.lease.holder.as_ref() == Some(instance);
-    if deposed && matches!(ground, Ground::Silence | Ground::Gone) {
+    if deposed && matches!(ground, Ground::Silence | Ground::Gone) && !mutant!(SilentCandidate) {
+        return Err(Unfit::SilentHolder);
+    }
+    if deposed && mutant!(ReleaserExcluded) {
         return Err(Unfit::SilentHolder);
     }
     if snapshot.terminated.contains(instance) {
         return Err(Unfit::Gone);
     }
     let heartbeat = snapshot.heartbeats.get(instance).ok_or(Unfit::NeverSeen)?;
-    if heartbeat.health != Health::Ok {
+    if heartbeat.health != Health::Ok && !mutant!(AnyHealth) {
         return Err(Unfit::NotHealthy(heartbeat.health));
     }
     if !candidate::is_alive(heartbeat, snapshot.earlier.get(instance).copied(), snapshot.at) {

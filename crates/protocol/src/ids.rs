@@ -1,9 +1,11 @@
 //! Names and identities, each parsed once into a type that cannot hold anything else.
 //!
 //! Everything here arrives from outside: the table, events, instance metadata, configuration. A name that does not fit
-//! its pattern is refused at the door with what was expected and what was found, so no later code checks again.
+//! its pattern is refused at the door with what was expected and what was found, so no later code checks again. Every
+//! snapshot, decision and command carries names, so a clone of one shares its text.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,14 +31,14 @@ macro_rules! identity {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Parses the text; the only way in.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 let check: fn(&str) -> bool = $check;
-                if check(&text) { Ok(Self(text)) } else { Err(IdError::new($expected, &text)) }
+                if check(&text) { Ok(Self(text.into())) } else { Err(IdError::new($expected, &text)) }
             }
 
             /// The text as it was given.
@@ -61,7 +63,7 @@ macro_rules! identity {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.0.as_ref().to_owned()
             }
         }
 
@@ -193,7 +195,7 @@ impl InstanceArn {
     /// The instance id at the end of the ARN.
     pub fn instance_id(&self) -> InstanceId {
         let id = self.0.rsplit('/').next().unwrap_or_default();
-        InstanceId(id.to_owned())
+        InstanceId(id.into())
     }
 }
 

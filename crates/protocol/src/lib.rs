@@ -6,6 +6,14 @@
 //! observations are handed in, commands are handed out, and whoever drives it (an agent, a Lambda function, a simulator)
 //! does the rest.
 
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!(
+    "the feature `mutants` puts faults into the code: it is for tests, and no release build may have it"
+);
+
+#[macro_use]
+pub mod mutant;
+
 pub mod arbiter;
 pub mod candidate;
 pub mod decide;
@@ -23,6 +31,7 @@ pub mod plan;
 pub mod request;
 pub mod resource;
 pub mod silence;
+pub mod sweep;
 pub mod time;
 pub mod timing;
 pub mod wake;

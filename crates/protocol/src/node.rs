@@ -34,6 +34,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 pub use command::{Command, Exit, HookOutcome, Reason, RunState};
 
@@ -60,8 +61,8 @@ pub struct NodeConfig {
     pub incarnation: Incarnation,
     /// What an earlier run in the same boot left: its oath, and a service that may be adopted.
     pub earlier: Option<RunState>,
-    /// Seeds the jitter that keeps nodes from beating in step.
-    pub jitter_seed: u64,
+    /// Seeds the jitter that keeps nodes from beating in step; none: the node beats exactly at its interval.
+    pub jitter_seed: Option<u64>,
 }
 
 /// What an orderly end of the agent does with a service it guards.
@@ -81,9 +82,9 @@ pub struct Node {
     incarnation: Incarnation,
     phase: Phase,
     seq: Seq,
-    jitter: u64,
+    jitter: Option<u64>,
     timing: Timing,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     cycle: Cycle,
     next_beat: BootTime,
     service: Service,
@@ -112,6 +113,11 @@ pub struct Node {
     usurped: Option<String>,
     exited: bool,
     commands: VecDeque<Command>,
+    /// What a read before the write has shown.
+    #[cfg(feature = "mutants")]
+    read_before_write: Option<crate::outcome::Read<Option<Lease>>>,
+    #[cfg(feature = "mutants")]
+    in_limbo: bool,
 }
 
 /// A wake that is repeated, at growing intervals, for as long as its reason stands.
@@ -135,7 +141,7 @@ impl Node {
             incarnation: config.incarnation,
             phase: Phase::ReadingSelf,
             seq: Seq(0),
-            jitter: config.jitter_seed | 1,
+            jitter: config.jitter_seed,
             timing: Timing::DEFAULT,
             lease: None,
             cycle: Cycle::Idle,
@@ -159,6 +165,10 @@ impl Node {
             usurped: None,
             exited: false,
             commands: VecDeque::new(),
+            #[cfg(feature = "mutants")]
+            read_before_write: None,
+            #[cfg(feature = "mutants")]
+            in_limbo: false,
         };
         node.stop_what_was_not_adopted();
         node
@@ -225,7 +235,7 @@ impl Node {
 
     /// The lease as last read, for the status line.
     pub fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+        self.lease.as_deref()
     }
 
     /// The epoch at which this node serves, if it does.
@@ -234,6 +244,15 @@ impl Node {
             Service::Serving { epoch, .. } => Some(epoch),
             _ => None,
         }
+    }
+
+    /// Whether a [`Command::Promote`] may be carried out now: arming takes time where a dead-man has to be started, and a
+    /// budget that ended meanwhile has ended. If not, the promote has failed.
+    pub fn may_promote(&self, now: BootTime, guarded: bool, dead_man_stands: bool) -> bool {
+        let in_time = self.valid_until.is_some_and(|until| now < until);
+        let stands = dead_man_stands || mutant!(ServeUnguarded);
+        let in_time = in_time || mutant!(LatePromote);
+        !guarded || (stands && in_time)
     }
 
     /// When the budget ends, for the status line; `None` outside strict mode.
@@ -284,7 +303,7 @@ impl Node {
             serving_since: since,
             valid_until: self.valid_until,
             guarded: self.guarded,
-            released: self.released,
+            released: if mutant!(OathNotKept) { Epoch(0) } else { self.released },
         }
     }
 
@@ -305,9 +324,9 @@ impl Node {
 
     /// ±10 %, from a multiplicative generator: enough to keep nodes out of step, and the same for the same seed.
     fn jittered(&mut self, length: std::time::Duration) -> std::time::Duration {
-        self.jitter =
-            self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let percent = 90 + u32::try_from((self.jitter >> 33) % 21).unwrap_or_default();
+        let Some(jitter) = &mut self.jitter else { return length };
+        *jitter = jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let percent = 90 + u32::try_from((*jitter >> 33) % 21).unwrap_or_default();
         length * percent / 100
     }
 }

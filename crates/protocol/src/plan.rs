@@ -46,7 +46,7 @@ pub fn address(
     renew: bool,
 ) -> Need {
     let foreign = seats.iter().find(|seat| seat.placement == *target && seat.allocation != *allocation);
-    if let Some(seat) = foreign {
+    if let Some(seat) = foreign.filter(|_| !mutant!(Evict)) {
         // EC2 would silently take the other address off this private address (AssociateAddress, API reference).
         return Need::Person(format!(
             "{} on {} carries {}, which does not belong there; it is never evicted: move it, or give this node another \

@@ -58,23 +58,22 @@ impl SilenceWatch {
         replied: BootTime,
     ) -> Silence {
         let gap = self.last_good_read.map(|last| replied.since(last));
-        let blind = gap.is_none_or(|gap| gap > timing.longest_read_gap());
+        let blind = gap.is_none_or(|gap| gap > timing.longest_read_gap()) && !mutant!(CountBlindness);
+        let asked = self.last_good_read.filter(|_| mutant!(SilenceFromRequest)).unwrap_or(replied);
         self.last_good_read = Some(replied);
-        let sign = Sign {
-            epoch,
-            holder: found.instance.clone(),
-            incarnation: found.incarnation.clone(),
-            seq: found.seq,
-        };
+        let incarnation = self.last.as_ref().filter(|_| mutant!(ClaimWithoutIncarnation));
+        let incarnation = incarnation.map_or(&found.incarnation, |(last, _)| &last.incarnation).clone();
+        let sign = Sign { epoch, holder: found.instance.clone(), incarnation, seq: found.seq };
         let since = match &self.last {
             Some((last, since)) if *last == sign && !blind => *since,
             _ => {
-                self.last = Some((sign, replied));
-                replied
+                self.last = Some((sign, asked));
+                asked
             }
         };
         // S follows what the holder published, not what the lease says today: the holder serves by what it published.
-        let required = timing.silence_for(Duration::from_millis(found.validity_ms));
+        let published = Duration::from_millis(found.validity_ms);
+        let required = timing.silence_for(if mutant!(OwnValidity) { timing.validity() } else { published });
         Silence { lasted: replied.since(since), required }
     }
 

@@ -139,6 +139,17 @@ impl Timing {
         Ok(Self(durations))
     }
 
+    /// Durations that may break the inequality, to show what happens then.
+    #[cfg(feature = "mutants")]
+    pub fn unchecked(durations: Durations) -> Self {
+        Self(durations)
+    }
+
+    #[cfg(feature = "mutants")]
+    fn is_safe(&self) -> bool {
+        self.0.silence_ms >= required_silence_ms(&self.0, self.0.validity_ms)
+    }
+
     /// The durations as numbers.
     pub fn durations(&self) -> Durations {
         self.0
@@ -163,6 +174,13 @@ impl Timing {
     /// lowered after the holder's last heartbeat cannot make a standby too quick.
     pub fn silence_for(&self, validity: Duration) -> Duration {
         let published = u64::try_from(validity.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MS);
+        if mutant!(SilenceIsValidity) {
+            return Duration::from_millis(published);
+        }
+        #[cfg(feature = "mutants")]
+        if !self.is_safe() {
+            return Duration::from_millis(self.0.silence_ms);
+        }
         Duration::from_millis(self.0.silence_ms.max(required_silence_ms(&self.0, published)))
     }
 

@@ -12,8 +12,11 @@
 )]
 
 pub mod condition;
+#[cfg(feature = "aws")]
 mod dynamo;
+#[cfg(feature = "aws")]
 mod error;
+#[cfg(feature = "aws")]
 mod item;
 pub mod key;
 mod memory;
@@ -39,6 +42,7 @@ use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Why;
 
+#[cfg(feature = "aws")]
 pub use dynamo::DynamoStore;
 pub use memory::MemoryStore;
 

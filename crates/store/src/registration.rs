@@ -2,6 +2,7 @@
 
 use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
 use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::mutant;
 use baton_protocol::resource::Observed;
 
 use crate::{Entry, Registration};
@@ -26,7 +27,8 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
     let (epoch, holder, moved, last_grant, revision) = match found {
         None => (Epoch(0), None, Epoch(0), None, 1),
         Some(lease) if lease.state == LeaseState::Retired => {
-            (lease.epoch.next(), lease.holder.clone(), lease.epoch, lease.last_grant, lease.revision + 1)
+            let epoch = if mutant!(EpochReset) { Epoch(0) } else { lease.epoch.next() };
+            (epoch, lease.holder.clone(), lease.epoch, lease.last_grant, lease.revision + 1)
         }
         Some(lease) if lease.uid == registration.uid => return Next::Done,
         Some(_) => return Next::Refused,

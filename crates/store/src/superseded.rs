@@ -7,6 +7,7 @@
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::mutant;
 use baton_protocol::outcome::Failure;
 
 /// Refuses a grant whose conditions do not cover what it is about: one that deposes a holder without checking
@@ -35,17 +36,18 @@ pub(crate) fn lost_on_lease(grant: &Grant, found: Option<&Lease>) -> Vec<String>
     if lease.uid != grant.uid {
         lost.push(format!("lease: expected uid {}, found {}", grant.uid, lease.uid));
     }
-    if lease.state != LeaseState::Active {
+    if lease.state != LeaseState::Active && !mutant!(GrantRetired) {
         lost.push("lease: expected an active registration, found a retired one".to_owned());
     }
-    if lease.epoch != grant.epoch {
+    if lease.epoch != grant.epoch && !mutant!(CommitWithoutEpoch) {
         lost.push(format!("lease: expected epoch {}, found {}", grant.epoch, lease.epoch));
     }
-    if lease.holder != grant.holder {
+    if lease.holder != grant.holder && !mutant!(CommitWithoutEpoch) {
         let name = |holder: &Option<_>| holder.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         lost.push(format!("lease: expected holder {}, found {}", name(&grant.holder), name(&lease.holder)));
     }
     if grant.yields_to_pause()
+        && !mutant!(PauseIgnored)
         && let Some(pause) = lease.paused.as_ref().filter(|_| lease.is_paused(grant.at))
     {
         lost.push(format!("lease: paused by {} until {}", pause.by, pause.until));
@@ -62,7 +64,8 @@ pub(crate) fn lost_on_holder(check: &HolderCheck, found: Option<&Heartbeat>) -> 
         }
         (_, None) => vec!["holder: expected a heartbeat, found none".to_owned()],
         (HolderCheck::Unchanged { incarnation, seq }, Some(heartbeat)) => {
-            if heartbeat.incarnation == *incarnation && heartbeat.seq == *seq {
+            let same_run = heartbeat.incarnation == *incarnation || mutant!(ClaimWithoutIncarnation);
+            if (same_run && heartbeat.seq == *seq) || mutant!(CommitWithoutSeq) {
                 return Vec::new();
             }
             let found = format!("number {} of {}", heartbeat.seq, heartbeat.incarnation);
@@ -83,11 +86,14 @@ pub(crate) fn lost_on_candidate(grant: &Grant, found: Option<&Heartbeat>) -> Vec
         return vec!["candidate: expected a heartbeat, found none".to_owned()];
     };
     let mut lost = Vec::new();
+    if mutant!(CandidateUnchecked) {
+        return lost;
+    }
     if heartbeat.incarnation != grant.to_incarnation {
         let (expected, found) = (&grant.to_incarnation, &heartbeat.incarnation);
         lost.push(format!("candidate: expected incarnation {expected}, found {found}"));
     }
-    if heartbeat.health != Health::Ok {
+    if heartbeat.health != Health::Ok && !mutant!(AnyHealth) {
         lost.push(format!("candidate: expected health Ok, found {:?}", heartbeat.health));
     }
     lost

@@ -8,7 +8,6 @@ use baton_protocol::decide::Stay;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::BootTime;
-use baton_protocol::wake::Why;
 use baton_store::Store;
 use futures_util::future::join_all;
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -90,14 +89,8 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
     trigger: Trigger,
 ) -> Result<Vec<Hint>, Error> {
     Ok(match trigger {
-        // The sweep also comes for holders that have been quiet for long, whose own event may have been lost.
-        Trigger::Wake(wake) => {
-            let maybe_gone = wake.why == Why::Sweep;
-            vec![Hint { cluster: wake.cluster, why: Some(wake.why), maybe_gone }]
-        }
-        Trigger::Stream(clusters) => {
-            clusters.into_iter().map(|cluster| Hint { cluster, why: None, maybe_gone: false }).collect()
-        }
+        Trigger::Wake(wake) => vec![Hint::of_wake(wake)],
+        Trigger::Stream(clusters) => clusters.into_iter().map(Hint::of_stream).collect(),
         Trigger::Instance(instance) => clusters_of(parts, &instance).await?,
         Trigger::Ignored(reason) => {
             tracing::warn!(reason, "event ignored");
@@ -112,7 +105,7 @@ async fn clusters_of<S: Store, C: Cloud, W: Successor>(
 ) -> Result<Vec<Hint>, Error> {
     let entries = parts.store.clusters().await?;
     let ours = entries.into_iter().filter(|entry| entry.instances.contains(instance));
-    Ok(ours.map(|entry| Hint { cluster: entry.cluster, why: None, maybe_gone: true }).collect())
+    Ok(ours.map(|entry| Hint::of_instance(entry.cluster)).collect())
 }
 
 /// One line for each invocation, with fixed field names.

@@ -10,14 +10,13 @@ use baton_client::{Bus, BusFailure};
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::Failure;
+use baton_protocol::sweep::{Reason, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake, Why};
 use baton_store::Store;
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
-
-use crate::attention::{Reason, needs_wake};
 
 /// How many clusters are looked at side by side: enough for a thousand within a minute at 100 ms a read, too few to use up
 /// the table's rate.

@@ -8,6 +8,7 @@ use baton_protocol::ec2::{
     Seat, Sight,
 };
 use baton_protocol::ids::{AllocationId, AssociationId, InstanceArn, InstanceId, InterfaceId, RouteTableId};
+use baton_protocol::mutant;
 use baton_protocol::resource::{Destination, Placement, Route};
 
 use crate::{InstanceSeen, InterfaceOnInstance};
@@ -172,6 +173,13 @@ impl World {
     pub(super) fn apply(&mut self, call: &Call) -> Result<Effect, CloudFailure> {
         match call {
             // EC2 is told the association only, so the allocation beside it decides nothing here either.
+            #[cfg(feature = "mutants")]
+            Call::Disassociate { allocation, .. } if mutant!(EndWhatever) => {
+                if let Some(address) = self.addresses.get_mut(allocation) {
+                    address.association = None;
+                }
+                Ok(Effect::Done)
+            }
             Call::Disassociate { association, .. } => self.disassociate(association),
             Call::Associate { allocation, placement } => self.associate(allocation, placement),
             Call::ReplaceRoute { route, interface } => self.set_route(route, interface, true),
@@ -216,6 +224,7 @@ impl World {
             (Some((_, taken)), SamePlace::Rotate) if taken == placement => {
                 Ok(Effect::Associated(self.seat(allocation, placement)))
             }
+            (Some(_), _) if mutant!(Reassociate) => Ok(Effect::Associated(self.seat(allocation, placement))),
             (Some(_), _) => Err(CloudFailure::AlreadyAssociated),
             (None, _) => Ok(Effect::Associated(self.seat(allocation, placement))),
         }

@@ -7,7 +7,7 @@ use crate::history::Event;
 use crate::ids::{AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, RequestId};
 use crate::resource::Observed;
 use crate::time::WallTime;
-use crate::wake::Why;
+use crate::wake::{Wake, Why};
 
 /// What a wake told: where to look. It decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,23 @@ pub struct Hint {
     pub why: Option<Why>,
     /// Whether an event spoke of a member's instance, so that EC2 is worth asking about the holder.
     pub maybe_gone: bool,
+}
+
+impl Hint {
+    /// From a wake. The sweep also comes for holders that have been quiet for long, whose own event may have been lost.
+    pub fn of_wake(wake: Wake) -> Self {
+        Self { cluster: wake.cluster, why: Some(wake.why), maybe_gone: wake.why == Why::Sweep }
+    }
+
+    /// From an item of the table's stream that asks for attention.
+    pub fn of_stream(cluster: ClusterName) -> Self {
+        Self { cluster, why: None, maybe_gone: false }
+    }
+
+    /// From an event about an instance of this cluster.
+    pub fn of_instance(cluster: ClusterName) -> Self {
+        Self { cluster, why: None, maybe_gone: true }
+    }
 }
 
 /// What to do. Each is answered through the `handle_*` method named with it.

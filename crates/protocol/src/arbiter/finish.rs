@@ -60,7 +60,7 @@ impl Invocation {
         let first = before < epoch;
         // The second look, if it found everything in place, is the last; if it had to mend something, another follows.
         let quiet = !first && !self.called && lease.observed == observed;
-        let verify_at = (!quiet).then_some(now.wall + LATE_CALLS);
+        let verify_at = (!quiet && !mutant!(SecondLookSkipped)).then_some(now.wall + LATE_CALLS);
         self.tries = 0;
         self.record(Record { epoch, revision, before, observed, verify_at });
     }

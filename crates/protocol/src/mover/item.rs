@@ -67,7 +67,7 @@ pub(super) struct Item {
 pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     let Some(holder) = &lease.holder else { return Vec::new() };
     let Some(member) = lease.member(holder) else { return without_member(lease, holder) };
-    let unfinished = lease.moved.0 + 1 < lease.epoch.0;
+    let unfinished = lease.moved.0 + 1 < lease.epoch.0 || mutant!(RotateAlways);
     let mut items = Vec::new();
     for address in &lease.resources.addresses {
         let allocation = address.allocation.clone();
@@ -81,7 +81,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 known: None,
                 expected,
                 verified,
-                record: unfinished,
+                record: unfinished && !mutant!(NoRotation),
                 made,
             })),
             None => {
@@ -256,7 +256,7 @@ impl Item {
     fn needs_sight_from(&self) -> BootTime {
         match (&self.kind, &self.next) {
             (Kind::Address { verified, .. }, Some(Call::Disassociate { association, .. }))
-                if verified.as_ref() != Some(association) =>
+                if verified.as_ref() != Some(association) && !mutant!(EndUnseen) =>
             {
                 self.learnt_at
             }
@@ -293,7 +293,8 @@ impl Item {
                 })
             }
             Kind::Address { allocation, target, known: Some(known), record, made, .. } => {
-                let renew = *record && known.as_ref().is_some_and(|(id, _)| made.as_ref() != Some(id));
+                let made = made.as_ref().filter(|_| !mutant!(RotateAlways));
+                let renew = *record && known.as_ref().is_some_and(|(id, _)| made != Some(id));
                 let lets_go = known.is_some();
                 let taken = |seat: &Seat| seat.placement == *target && seat.allocation != *allocation;
                 match (seats, seats_fail) {
@@ -339,7 +340,8 @@ impl Item {
 
     /// Takes in what EC2 showed to a look that was asked at `asked`.
     pub(super) fn learn(&mut self, sight: &Sight, asked: BootTime, now: BootTime) {
-        if self.calling || self.blocked.is_some() || self.effect_at.is_some_and(|effect| asked < effect) {
+        let older = self.effect_at.is_some_and(|effect| asked < effect) && !mutant!(BelieveStaleLook);
+        if self.calling || self.blocked.is_some() || older {
             return;
         }
         let in_place = match (&mut self.kind, sight) {
@@ -511,5 +513,5 @@ impl Item {
 
 /// Whether an answer that does not show the last effect may simply be older than it.
 fn is_stale(effect_at: Option<BootTime>, now: BootTime) -> bool {
-    effect_at.is_some_and(|effect| now.since(effect) < SETTLES_WITHIN)
+    !mutant!(BelieveStaleLook) && effect_at.is_some_and(|effect| now.since(effect) < SETTLES_WITHIN)
 }

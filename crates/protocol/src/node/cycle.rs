@@ -5,6 +5,7 @@
 //! either mode; but it extends nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Service;
@@ -13,7 +14,7 @@ use super::{Command, Node, Reason};
 use crate::heartbeat::{Beat, Claim, Health, Heartbeat};
 use crate::ids::{InstanceArn, Seq};
 use crate::lease::{Lease, LeaseState, Mode, SCHEMA};
-use crate::outcome::{Read, Write, WriteFailure};
+use crate::outcome::{Failure, Read, Write, WriteFailure};
 use crate::time::{BootTime, Now};
 use crate::wake::Why;
 
@@ -60,6 +61,9 @@ impl Node {
             seen: self.seen.clone(),
             beat_at: now.wall,
         };
+        if mutant!(ReadBeforeWrite) {
+            self.commands.push_back(Command::ReadLease);
+        }
         self.commands.push_back(Command::Beat(Box::new(beat)));
         if self.oath_is_to_be_written() {
             self.send_oath();
@@ -70,7 +74,8 @@ impl Node {
     /// runs: this write may be applied while its answer is lost, and then standbys time silence by it, while this node
     /// still serves on what an earlier one earned.
     pub(super) fn validity_to_publish(&self, now: BootTime) -> Duration {
-        let left = self.valid_until.map_or(Duration::ZERO, |until| until.since(now));
+        let left = self.valid_until.filter(|_| !mutant!(ShrinkingValidity));
+        let left = left.map_or(Duration::ZERO, |until| until.since(now));
         // In whole milliseconds, rounded up, so that what is published is never less than what is meant.
         let left = Duration::from_millis(milliseconds(left + Duration::from_nanos(999_999)));
         self.timing.validity().max(left)
@@ -87,6 +92,14 @@ impl Node {
                 if self.claim.is_some() {
                     self.nudge(now, Why::Claim);
                 }
+                let from = if mutant!(ValidityFromReply) { now.boot } else { sent };
+                Some(from + validity)
+            }
+            Err(WriteFailure::Failed(Failure::Conflict)) if mutant!(ConflictIsRefusal) => {
+                self.handle_refused_beat(None);
+                None
+            }
+            Err(WriteFailure::Failed(Failure::Unknown(_))) if mutant!(ExtendOnUnknown) => {
                 Some(sent + validity)
             }
             Err(WriteFailure::Refused(found)) => {
@@ -97,12 +110,21 @@ impl Node {
         };
         if !self.has_ended() {
             self.cycle = Cycle::Reading { earned };
+            #[cfg(feature = "mutants")]
+            if let Some(found) = self.read_before_write.take() {
+                return self.handle_lease(now, found);
+            }
             self.commands.push_back(Command::ReadLease);
         }
     }
 
     /// Takes in the answer to R.
     pub fn handle_lease(&mut self, now: Now, found: Read<Option<Lease>>) {
+        #[cfg(feature = "mutants")]
+        if mutant!(ReadBeforeWrite) && matches!(self.cycle, Cycle::Beating { .. }) {
+            self.read_before_write = Some(found);
+            return;
+        }
         let Cycle::Reading { earned } = self.cycle else { return };
         if self.has_ended() {
             return;
@@ -112,21 +134,33 @@ impl Node {
             found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
         let Some(lease) = lease else { return self.end_cycle(now) };
         // An answer that shows less than an earlier one is none: strong reads cannot go back.
-        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) {
+        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) && !mutant!(EpochGoesBack) {
             return self.end_cycle(now);
         }
         self.timing = lease.timing;
+        let earned = earned
+            .map(|until| if mutant!(ValidityFromLease) { now.boot + self.timing.validity() } else { until });
         // A budget that ended meanwhile has ended, though a new one may be earned: the dead-man has stopped the service.
-        self.fence_if_expired(now);
+        if !mutant!(FenceUnnoticed) {
+            self.fence_if_expired(now);
+        }
         let was_guarded = self.guarded;
         self.guarded = lease.mode == Mode::Strict && lease.state == LeaseState::Active;
-        let before = self.lease.replace(lease.clone());
+        if mutant!(AvailableFences) {
+            self.guarded = lease.state == LeaseState::Active;
+        }
+        if mutant!(StrictServesOn) {
+            self.guarded = false;
+        }
+        let lease = Arc::new(lease);
+        let before = self.lease.replace(Arc::clone(&lease));
         self.drop_stale_claim(&lease);
         if lease.holder.as_ref() == Some(&self.me) {
-            self.guard_again(before.as_ref(), lease.epoch);
+            self.guard_again(before.as_deref(), lease.epoch);
         }
         match lease.state {
-            LeaseState::Retired => self.unguard(before.as_ref()),
+            LeaseState::Retired if mutant!(RetiredFences) => self.stop(Reason::Deposed),
+            LeaseState::Retired => self.unguard(before.as_deref()),
             LeaseState::Active if lease.holder.as_ref() == Some(&self.me) => {
                 if was_guarded && !self.guarded {
                     // Said at once, for the dead-man would stop what the lease lets serve on.
@@ -214,7 +248,9 @@ impl Node {
         if lease.epoch <= self.released {
             return;
         }
-        let Some(until) = earned else { return };
+        let resumed = (mutant!(ResumeOnRead) && self.service == Service::Stopped)
+            .then(|| now.boot + self.timing.validity());
+        let Some(until) = earned.or(resumed) else { return };
         self.valid_until = Some(until);
         if self.service == Service::Stopped && self.would_obey(now, lease) {
             // Not started only to be handed over: the others are read next.
@@ -226,7 +262,7 @@ impl Node {
     /// R named another node, or nobody.
     fn stand_by(&mut self, now: Now, lease: &Lease) {
         self.valid_until = None;
-        if self.service.is_up() {
+        if self.service.is_up() && !mutant!(DeposedServesOn) {
             self.stop(Reason::Deposed);
         }
         self.promote_failed = false;

@@ -44,7 +44,9 @@ impl Service {
 /// The end of its budget is kept in any case: half a service may run until then, and what is published has to say so.
 pub(super) fn at_start(earlier: Option<&RunState>, now: Now) -> (Service, Option<BootTime>, Epoch) {
     let Some(earlier) = earlier else { return (Service::Stopped, None, Epoch(0)) };
-    let in_time = !earlier.guarded || earlier.valid_until.is_some_and(|until| now.boot < until);
+    let in_time = !earlier.guarded
+        || earlier.valid_until.is_some_and(|until| now.boot < until)
+        || (mutant!(AdoptExpired) && earlier.valid_until.is_some());
     // Without a moment since when it serves, its promote hook never ended: what it left is half a service.
     let adopted = earlier.serving.zip(earlier.serving_since);
     let service = adopted
@@ -73,7 +75,7 @@ impl Node {
     pub(super) fn serve(&mut self, now: Now, epoch: Epoch, until: BootTime, guarded: bool) {
         match self.service {
             Service::Stopped if self.may_start(now, until, guarded) => {
-                if guarded {
+                if guarded && !mutant!(NoDeadMan) {
                     self.commands.push_back(Command::Arm { epoch, valid_until: until });
                 }
                 self.service = Service::Starting { epoch };
@@ -81,14 +83,16 @@ impl Node {
                 self.commands.push_back(Command::Promote { epoch, guarded });
             }
             Service::Serving { epoch: served, .. } | Service::Starting { epoch: served }
-                if served != epoch =>
+                if served != epoch && !mutant!(PromoteOnce) =>
             {
                 // Deposed and granted anew between two reads: whatever happened meanwhile, the service starts afresh.
                 self.stop(Reason::Deposed);
             }
             Service::Serving { .. } | Service::Starting { .. } => {
                 let arm = Command::Arm { epoch, valid_until: until };
-                self.commands.push_back(if guarded { arm } else { Command::Disarm });
+                if !mutant!(NoDeadMan) {
+                    self.commands.push_back(if guarded { arm } else { Command::Disarm });
+                }
                 self.persist();
             }
             // What is being stopped is not guarded for longer: it is to be down by the end it had.
@@ -97,8 +101,12 @@ impl Node {
     }
 
     fn may_start(&self, now: Now, until: BootTime, guarded: bool) -> bool {
-        let in_time = !guarded || now.boot < until;
+        let in_time = !guarded || now.boot < until || mutant!(LatePromote);
         let cannot = self.promote_failed && now.boot < self.promote_not_before;
+        #[cfg(feature = "mutants")]
+        if self.in_limbo {
+            return false;
+        }
         in_time && !cannot && self.shutdown.is_none()
     }
 
@@ -164,6 +172,10 @@ impl Node {
     pub(super) fn fence_if_expired(&mut self, now: Now) {
         let expired = self.valid_until.is_none_or(|until| now.boot >= until);
         if self.service.is_up() && self.guarded && expired {
+            #[cfg(feature = "mutants")]
+            {
+                self.in_limbo = mutant!(Limbo);
+            }
             self.stop(Reason::SelfFence);
         }
     }
@@ -230,6 +242,12 @@ impl Node {
         };
         self.service = Service::Stopping { epoch, then };
         self.persist();
+        if mutant!(DisarmEarly) {
+            self.disarm();
+        }
+        if mutant!(ReleaseBeforeDemote) && then == Then::Release {
+            self.send_oath();
+        }
         self.commands.push_back(Command::Demote { epoch, reason });
     }
 
@@ -251,7 +269,7 @@ impl Node {
             // The cluster was registered without this node: whoever is a member must be able to take over.
             return Some(Reason::Deposed);
         }
-        if lease.is_paused(now.wall) {
+        if lease.is_paused(now.wall) && !mutant!(PauseReleases) {
             return None;
         }
         if others_read && self.would_obey(now, lease) {
@@ -265,6 +283,9 @@ impl Node {
     /// Whether a wish stands that this node hand over, and its target could take over as far as is known. The wish of an
     /// hour ago must not hand the lease to a node that has died since.
     pub(super) fn would_obey(&self, now: Now, lease: &Lease) -> bool {
+        if mutant!(ObeyBlindly) && lease.intent.is_some() {
+            return true;
+        }
         lease.live_intent(now.wall).filter(|_| !lease.is_paused(now.wall)).is_some_and(|intent| match &intent
             .to
         {
@@ -312,7 +333,7 @@ impl Node {
             .as_ref()
             .filter(|lease| lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(lease));
         let Some(epoch) = held.map(|lease| lease.epoch) else {
-            if self.service.is_up() && self.lease.as_ref().is_some_and(super::lease_is_retired) {
+            if self.service.is_up() && self.lease.as_deref().is_some_and(super::lease_is_retired) {
                 // Retired: the service is not ours to stop.
                 return self.exit(Exit::Orderly);
             }

@@ -8,7 +8,7 @@ use super::cycle::Cycle;
 use super::service::Service;
 use super::{Command, Exit, Node, Reason};
 use crate::heartbeat::Heartbeat;
-use crate::ids::Seq;
+use crate::ids::{Epoch, Seq};
 use crate::outcome::{Read, Write, WriteFailure};
 use crate::time::Now;
 
@@ -45,7 +45,7 @@ impl Node {
 
     fn begin_to_run(&mut self, now: Now, own: &Heartbeat) {
         self.seq = own.seq.max(self.seq);
-        if own.released > self.released {
+        if own.released > self.released && !mutant!(OathUnread) {
             self.released = own.released;
             // First the service that it covers, then what is kept: no file may say that a released epoch is served.
             self.stop_what_was_released();
@@ -83,7 +83,8 @@ impl Node {
     /// Takes in the answer to the oath.
     pub fn handle_released(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
         // The answer to an older oath says nothing of a newer one.
-        let current = self.oath_open.take().is_some_and(|sworn| sworn >= self.released);
+        let current =
+            self.oath_open.take().is_some_and(|sworn| sworn >= self.released || mutant!(OathAnswerMixed));
         if self.has_ended() {
             return;
         }
@@ -97,6 +98,7 @@ impl Node {
             }
             Err(WriteFailure::Refused(found)) => self.handle_refused_beat(found),
             // The oath stands in memory and is written again with the next cycle.
+            Err(WriteFailure::Failed(_)) if mutant!(OathForgotten) => self.released = Epoch(0),
             Err(WriteFailure::Failed(_)) => {}
         }
     }
@@ -105,6 +107,9 @@ impl Node {
         // Another agent answers for this node from here on. Nothing of this run may go on serving, and it ends only once
         // nothing does.
         self.cycle = Cycle::Idle;
+        if mutant!(UsurpedServesOn) {
+            return self.exit(Exit::Usurped(how));
+        }
         self.stop(Reason::Usurped);
         if self.service == Service::Stopped {
             return self.exit(Exit::Usurped(how));

@@ -13,6 +13,7 @@ use baton_protocol::ids::{
     Seq,
 };
 use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::request::Request;
 
@@ -33,6 +34,9 @@ pub(super) struct Table {
     pub(super) directory: BTreeMap<ClusterName, Entry>,
     /// The clusters that the table's stream would have woken the arbiter for.
     pub(super) woken: BTreeSet<ClusterName>,
+    /// What a token that is used again stands for.
+    #[cfg(feature = "mutants")]
+    pub(super) granted_to: BTreeSet<(ClusterName, InstanceArn)>,
 }
 
 impl Table {
@@ -44,14 +48,16 @@ impl Table {
     ) -> Write<Option<Heartbeat>> {
         let place = (cluster.clone(), instance.clone());
         let found = self.heartbeats.get(&place);
-        if found.map(|heartbeat| &heartbeat.incarnation) != start.expected.as_ref() {
+        if found.map(|heartbeat| &heartbeat.incarnation) != start.expected.as_ref()
+            && !mutant!(StartWithoutCompare)
+        {
             return Err(WriteFailure::Refused(found.cloned()));
         }
         let next = Heartbeat {
             cluster: cluster.clone(),
             instance: instance.clone(),
             incarnation: start.incarnation.clone(),
-            seq: Seq(found.map_or(0, |heartbeat| heartbeat.seq.0) + 1),
+            seq: Seq(found.filter(|_| !mutant!(SeqReset)).map_or(0, |heartbeat| heartbeat.seq.0) + 1),
             boot_id: start.boot_id.clone(),
             health: Health::Unknown,
             released: found.map_or(Epoch(0), |heartbeat| heartbeat.released),
@@ -74,8 +80,11 @@ impl Table {
         instance: &InstanceArn,
         beat: &Beat,
     ) -> Write<Option<Heartbeat>> {
+        let mine =
+            |found: &Heartbeat| found.incarnation == beat.incarnation || mutant!(BeatWithoutIncarnation);
+        let older = |found: &Heartbeat| found.seq < beat.seq || mutant!(BeatWithoutOrder);
         match self.heartbeats.get_mut(&(cluster.clone(), instance.clone())) {
-            Some(heartbeat) if heartbeat.incarnation == beat.incarnation && heartbeat.seq < beat.seq => {
+            Some(heartbeat) if mine(heartbeat) && older(heartbeat) => {
                 heartbeat.seq = beat.seq;
                 heartbeat.health = beat.health;
                 heartbeat.claim.clone_from(&beat.claim);
@@ -98,7 +107,9 @@ impl Table {
         epoch: Epoch,
     ) -> Write<Option<Heartbeat>> {
         match self.heartbeats.get_mut(&(cluster.clone(), instance.clone())) {
-            Some(heartbeat) if heartbeat.incarnation == *incarnation => {
+            Some(heartbeat)
+                if heartbeat.incarnation == *incarnation || mutant!(ReleaseWithoutIncarnation) =>
+            {
                 heartbeat.released = heartbeat.released.max(epoch);
                 Ok(())
             }
@@ -110,7 +121,11 @@ impl Table {
         refuse_unsafe(grant)?;
         let row = Key::event(&grant.event)?.sk;
         let history = self.history.entry(grant.cluster.clone()).or_default();
-        if history.contains_key(&row) {
+        if history.contains_key(&row) && !mutant!(TokenAbsent) {
+            return Ok(Committed::Granted);
+        }
+        #[cfg(feature = "mutants")]
+        if mutant!(TokenReused) && self.granted_to.contains(&(grant.cluster.clone(), grant.to.clone())) {
             return Ok(Committed::Granted);
         }
         let heartbeat = |of: &InstanceArn| self.heartbeats.get(&(grant.cluster.clone(), of.clone()));
@@ -127,6 +142,8 @@ impl Table {
                 lease.intent = None;
                 lease.verify_at = None;
                 history.insert(row, grant.event.clone());
+                #[cfg(feature = "mutants")]
+                self.granted_to.insert((grant.cluster.clone(), grant.to.clone()));
                 Ok(Committed::Granted)
             }
             _ => Ok(Committed::Superseded(lost)),
@@ -146,8 +163,11 @@ impl Table {
     }
 
     pub(super) fn record_moved(&mut self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {
-        let lease = self.lease_at(cluster, moved.epoch)?;
-        if lease.revision != moved.revision || lease.moved != moved.before {
+        let current = self.leases.get(cluster).map_or(moved.epoch, |lease| lease.epoch);
+        let epoch = if mutant!(MovedOfOlderEpoch) { current } else { moved.epoch };
+        let lease = self.lease_at(cluster, epoch)?;
+        let other = lease.revision != moved.revision && !mutant!(MovedOfOtherRevision);
+        if other || (lease.moved != moved.before && !mutant!(MovedOfOlderEpoch)) {
             return Err(WriteFailure::Refused(Some(lease.clone())));
         }
         lease.moved = moved.epoch;

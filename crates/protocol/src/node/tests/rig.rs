@@ -119,7 +119,7 @@ impl Rig {
             instance: arn(1),
             incarnation: Incarnation::new("this-run").expect("valid"),
             earlier: earlier.clone(),
-            jitter_seed: 7,
+            jitter_seed: Some(7),
         };
         let node = Node::new(config, at(ms));
         let up = node.service.is_up();

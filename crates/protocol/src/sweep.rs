@@ -1,13 +1,14 @@
-//! Whether the arbiter ought to look at a cluster now. Pure: what was read goes in, the first reason found comes out.
+//! The sweep's decision: whether the arbiter ought to look at a cluster now. What was read goes in, the first reason found
+//! comes out. A wake too many costs the arbiter two reads; one too few, and unfinished business waits for the next event.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use baton_protocol::heartbeat::Heartbeat;
-use baton_protocol::ids::InstanceArn;
-use baton_protocol::lease::{Lease, LeaseState};
-use baton_protocol::time::WallTime;
+use crate::heartbeat::Heartbeat;
+use crate::ids::InstanceArn;
+use crate::lease::{Lease, LeaseState};
+use crate::time::WallTime;
 
 /// A holder whose last heartbeat is so old may have lost its instance together with every event that said so. Only the
 /// arbiter asks EC2, and only `terminated` counts there, so a clock that is off costs a wake and nothing else.

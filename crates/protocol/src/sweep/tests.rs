@@ -1,8 +1,8 @@
-use baton_protocol::heartbeat::{Claim, Health};
-use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InterfaceId, NodeName, RegistrationUid, Seq};
-use baton_protocol::lease::{Member, Mode, SCHEMA};
-use baton_protocol::resource::{Observed, Resources};
-use baton_protocol::timing::Timing;
+use crate::heartbeat::{Claim, Health};
+use crate::ids::{ClusterName, Epoch, Incarnation, InterfaceId, NodeName, RegistrationUid, Seq};
+use crate::lease::{Member, Mode, SCHEMA};
+use crate::resource::{Observed, Resources};
+use crate::timing::Timing;
 
 use super::*;
 
