@@ -61,7 +61,7 @@ pub fn assert_none(findings: &[Finding]) {
     assert!(findings.is_empty(), "{} findings:\n{}", list.len(), list.join("\n"));
 }
 
-/// Directories that hold nothing anybody wrote.
+/// What holds nothing anybody wrote: directories, and the file `.git` that a worktree has in place of one.
 const NOT_OURS: [&str; 5] = [".git", "target", "__pycache__", ".venv", ".pytest_cache"];
 
 /// Every text file of the repository, in the order of their paths; the lock file of the dependencies and the licence,
@@ -95,7 +95,10 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         let name = entry.file_name();
         let kind = entry.file_type().expect("an entry of the repository has a type");
-        if kind.is_dir() && !NOT_OURS.iter().any(|skipped| name == *skipped) {
+        if NOT_OURS.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
+        if kind.is_dir() {
             walk(&path, found);
         } else if kind.is_file() {
             found.push(path);
