@@ -37,6 +37,7 @@ hold!(
     no_machine_of_ours,
     no_other_registry,
     nothing_is_left_for_later,
+    promises_are_shown,
     protocol_repeats_the_roots_bans,
     readme_names_both_commands,
     references_to_adrs_hold,

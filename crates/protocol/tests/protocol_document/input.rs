@@ -1,0 +1,308 @@
+//! Every kind of input to a node that holds the lease, with the rule it shows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_protocol::heartbeat::{Health, Heartbeat};
+use baton_protocol::ids::{Epoch, Seq};
+use baton_protocol::lease::{Lease, LeaseState, Mode, SCHEMA};
+use baton_protocol::node::{HookOutcome, Shutdown};
+use baton_protocol::outcome::{Failure, WriteFailure};
+
+use crate::agent::{Agent, EARLIER, lost};
+use crate::world::{arn, cluster, heartbeat, intent, pause, run};
+
+/// One way in which an input comes about.
+pub(crate) type Way = Box<dyn Fn(&mut Agent)>;
+
+/// What is fed to a node, once for each way in which it may come about; all of them must lead to the same.
+pub(crate) struct Input {
+    pub(crate) name: &'static str,
+    pub(crate) rule: &'static str,
+    pub(crate) ways: Vec<Way>,
+}
+
+fn input(name: &'static str, rule: &'static str, ways: Vec<Way>) -> Input {
+    Input { name, rule, ways }
+}
+
+fn way(feed: impl Fn(&mut Agent) + 'static) -> Way {
+    Box::new(feed)
+}
+
+/// W is confirmed, and R shows the lease as `edit` leaves it.
+fn shown(edit: impl Fn(&mut Lease) + 'static) -> Way {
+    way(move |agent| {
+        edit(&mut agent.lease);
+        agent.cycle(Ok(()));
+    })
+}
+
+/// The same, and then the others' heartbeats are read.
+fn shown_with_others(edit: impl Fn(&mut Lease) + 'static) -> Way {
+    way(move |agent| {
+        edit(&mut agent.lease);
+        agent.cycle(Ok(()));
+        agent.read_others();
+    })
+}
+
+/// W is not confirmed, and R shows the lease as `edit` leaves it.
+fn shown_alone(edit: impl Fn(&mut Lease) + 'static) -> Way {
+    way(move |agent| {
+        edit(&mut agent.lease);
+        agent.cycle(Err(lost().into()));
+    })
+}
+
+/// Before the input, a whole cycle shows the lease as `edit` leaves it and these others. Its W is not confirmed, so it
+/// changes nothing else.
+fn after(edit: impl Fn(&mut Lease) + 'static, others_seen: bool, feed: impl Fn(&mut Agent) + 'static) -> Way {
+    way(move |agent| {
+        edit(&mut agent.lease);
+        agent.cycle(Err(lost().into()));
+        if others_seen {
+            agent.read_others();
+        } else {
+            agent.node.handle_heartbeats(agent.now, Ok(BTreeMap::new()));
+        }
+        agent.begin_cycle();
+        agent.forget();
+        feed(agent);
+    })
+}
+
+fn health(agent: &mut Agent, health: Health) {
+    agent.node.handle_health(agent.now, health);
+}
+
+fn refused(found: Option<Heartbeat>) -> Way {
+    way(move |agent| agent.node.handle_beat(agent.now, Err(WriteFailure::Refused(found.clone()))))
+}
+
+fn long() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// What W and R say.
+pub(crate) fn of_the_table() -> Vec<Input> {
+    let unconfirmed = [lost(), Failure::Throttled, Failure::Conflict, Failure::Denied(String::new())];
+    let mut ways: Vec<_> = unconfirmed
+        .map(|failure| way(move |agent: &mut Agent| agent.cycle(Err(failure.clone().into()))))
+        .into();
+    ways.push(way(|agent| {
+        let later = Heartbeat { seq: Seq(900), ..heartbeat('a', 1) };
+        agent.cycle(Err(WriteFailure::Refused(Some(later))));
+    }));
+    let to_b = |lease: &mut Lease| {
+        lease.epoch = Epoch(8);
+        lease.holder = Some(arn('b'));
+        lease.intent = None;
+    };
+    vec![
+        input(
+            "W confirmed, R names it",
+            "both together extend the budget, and nothing less does",
+            vec![shown(|_| {})],
+        ),
+        input(
+            "W confirmed, R names it at a later epoch",
+            "an epoch is served only by a service that was promoted at it",
+            vec![shown(|lease| lease.epoch = Epoch(9))],
+        ),
+        input("W not confirmed, R names it", "what is not confirmed earns nothing and ends nothing", ways),
+        input("W confirmed, R shows no lease", "what cannot be read is unknown, and never a loss", unread()),
+        input(
+            "R names another",
+            "a positive read of another holder stops the service, in either mode",
+            vec![
+                shown(to_b),
+                shown_alone(to_b),
+                shown(move |lease| {
+                    to_b(lease);
+                    lease.mode = Mode::Available;
+                }),
+            ],
+        ),
+        input(
+            "R names nobody",
+            "a lease that nobody may serve is for the arbiter",
+            vec![shown(|lease| {
+                lease.epoch = Epoch(8);
+                lease.holder = None;
+            })],
+        ),
+        input(
+            "R says retired",
+            "nobody guards a retired cluster, and its service is left as it is",
+            vec![shown(|lease| lease.state = LeaseState::Retired)],
+        ),
+        input(
+            "R names it, and it is no member",
+            "who was taken out of the cluster hands over",
+            vec![shown(|lease| lease.members.retain(|member| member.instance != arn('a')))],
+        ),
+        input(
+            "W not confirmed, R shows available mode",
+            "outside strict mode no budget ends anything",
+            vec![shown_alone(|lease| lease.mode = Mode::Available)],
+        ),
+    ]
+}
+
+/// Ways in which R can fail to show a lease.
+fn unread() -> Vec<Way> {
+    let edits: [fn(&mut Lease); 3] = [
+        |lease| lease.cluster = cluster("other"),
+        |lease| lease.schema = SCHEMA + 1,
+        |lease| {
+            lease.epoch = Epoch(6);
+            lease.holder = Some(arn('b'));
+        },
+    ];
+    let mut ways: Vec<_> = edits.map(shown).into();
+    ways.push(way(|agent| agent.cycle_with(Ok(()), Ok(None))));
+    ways.push(way(|agent| agent.cycle_with(Ok(()), Err(lost()))));
+    ways.push(way(|agent| agent.cycle_with(Ok(()), Err(Failure::Malformed(String::new())))));
+    ways
+}
+
+/// Reasons to hand over.
+pub(crate) fn of_wishes() -> Vec<Input> {
+    let edits: [fn(&mut Lease); 4] = [
+        |lease| lease.intent = Some(intent('c')),
+        |lease| lease.intent.iter_mut().for_each(|intent| intent.until = EARLIER),
+        |lease| lease.intent.iter_mut().for_each(|intent| intent.epoch = Epoch(6)),
+        |lease| lease.paused = Some(pause()),
+    ];
+    let void = edits.map(|edit| {
+        shown_with_others(move |lease| {
+            lease.intent = Some(intent('b'));
+            edit(lease);
+        })
+    });
+    vec![
+        input(
+            "W confirmed, R shows an intent",
+            "nothing is started only to be handed over; the others are read first",
+            vec![shown(|lease| lease.intent = Some(intent('b')))],
+        ),
+        input(
+            "W confirmed, R shows an intent, and its target is seen beating",
+            "a wish is obeyed if its target is known to be well at that moment",
+            vec![shown_with_others(|lease| lease.intent = Some(intent('b')))],
+        ),
+        input(
+            "W confirmed, R shows an intent that is void",
+            "a target that is not seen beating, an end that has passed, another epoch or a pause make it void",
+            void.into(),
+        ),
+        input(
+            "health turns bad, node b was seen beating",
+            "who cannot serve hands over to somebody who can",
+            vec![way(|agent| health(agent, Health::Bad))],
+        ),
+        input(
+            "health turns bad and nobody was seen beating, or a pause stands; or health turns unknown or draining",
+            "a service that runs badly is better than none",
+            vec![
+                after(|_| {}, false, |agent| health(agent, Health::Bad)),
+                after(|lease| lease.paused = Some(pause()), true, |agent| health(agent, Health::Bad)),
+                way(|agent| health(agent, Health::Unknown)),
+                way(|agent| health(agent, Health::Draining)),
+            ],
+        ),
+    ]
+}
+
+/// Time, the dead-man and hooks.
+pub(crate) fn of_the_service() -> Vec<Input> {
+    let hook = |outcome, late: bool| {
+        way(move |agent: &mut Agent| {
+            agent.pass(if late { long() } else { Duration::ZERO });
+            agent.promoted(outcome);
+        })
+    };
+    let ends = |agent: &mut Agent| {
+        agent.pass(long());
+        agent.node.handle_timer(agent.now);
+    };
+    vec![
+        input("validity ends", "in strict mode the end of the budget ends the service", vec![way(ends)]),
+        input(
+            "validity ends in available mode",
+            "only a read of another holder stops the service",
+            vec![after(|lease| lease.mode = Mode::Available, true, ends)],
+        ),
+        input(
+            "the dead-man fired, or cannot be armed",
+            "nothing is taken for running that may not be",
+            vec![way(|agent| agent.node.handle_fenced(agent.now))],
+        ),
+        input("promote hook done", "the epoch is served from here on", vec![hook(HookOutcome::Done, false)]),
+        input(
+            "promote hook done, after validity ended",
+            "a hook may outlast the budget it began with",
+            vec![hook(HookOutcome::Done, true)],
+        ),
+        input(
+            "promote hook failed",
+            "half a service is stopped, and counts as bad health",
+            vec![hook(HookOutcome::Failed, false)],
+        ),
+        input(
+            "demote hook ended",
+            "a failed hook is followed by force, so the service is down either way",
+            vec![
+                way(|agent| agent.demoted(HookOutcome::Done)),
+                way(|agent| agent.demoted(HookOutcome::Failed)),
+            ],
+        ),
+    ]
+}
+
+/// The oath, and the agent's own end.
+pub(crate) fn of_the_end() -> Vec<Input> {
+    let shutdown = |agent: &mut Agent, how| agent.node.handle_shutdown(agent.now, how);
+    let oath = |agent: &mut Agent, outcome| agent.node.handle_released(agent.now, outcome);
+    vec![
+        input(
+            "oath confirmed",
+            "the arbiter may know, and is told",
+            vec![way(move |agent| oath(agent, Ok(())))],
+        ),
+        input(
+            "oath not confirmed",
+            "it stands in memory, and is written again with the next cycle",
+            vec![
+                way(move |agent| oath(agent, Err(lost().into()))),
+                way(move |agent| oath(agent, Err(Failure::Throttled.into()))),
+            ],
+        ),
+        input(
+            "the agent shall end and hand over",
+            "demote, swear, leave, in this order and each completed",
+            vec![way(move |agent| shutdown(agent, Shutdown::Handover))],
+        ),
+        input(
+            "the agent shall end and leave the service, or shall end under a pause",
+            "the dead-man stays armed for the next run to adopt",
+            vec![
+                way(move |agent| shutdown(agent, Shutdown::Stay)),
+                after(
+                    |lease| lease.paused = Some(pause()),
+                    true,
+                    move |agent| shutdown(agent, Shutdown::Handover),
+                ),
+            ],
+        ),
+        input(
+            "W refused: the item is another run's, or gone",
+            "another agent answers for this node",
+            vec![
+                refused(Some(Heartbeat { incarnation: run("other-run"), ..heartbeat('a', 9) })),
+                refused(None),
+            ],
+        ),
+    ]
+}

@@ -1,0 +1,105 @@
+//! The next call of each resource, and whom the sweep wakes the arbiter for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_protocol::ec2::{RouteTarget, Seat};
+use baton_protocol::heartbeat::{Claim, Heartbeat};
+use baton_protocol::ids::{Epoch, InstanceArn, Seq};
+use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::plan::{self, AddressKnown, Need, RouteKnown};
+use baton_protocol::sweep::needs_wake;
+use baton_protocol::time::WallTime;
+
+use crate::render::{head, row};
+use crate::world::{
+    EPOCH, WALL, allocation, arn, association, heartbeat, interface, lease, placement, route, run,
+};
+
+fn word(need: Need) -> String {
+    match need {
+        Need::Nothing => "in place".to_owned(),
+        Need::Call(call) => format!("`{}`", call.action()),
+        Need::Person(_) => "blocked: a person is told".to_owned(),
+    }
+}
+
+pub(crate) fn table() -> String {
+    let address = |known: &AddressKnown, seats: &[Seat], renew| {
+        word(plan::address(&allocation(1), &placement('b'), known, seats, renew))
+    };
+    let foreign = [Seat { allocation: allocation(9), placement: placement('b') }];
+    let mut table =
+        head(["an Elastic IP is seen", "next call", "after an unfinished move", "with another in its seat"]);
+    for (name, known) in [
+        ("free", None),
+        ("at the holder's seat", Some((association(1), Some(placement('b'))))),
+        ("elsewhere", Some((association(1), Some(placement('a'))))),
+        ("associated with what has no seat", Some((association(1), None))),
+    ] {
+        let cells =
+            [address(&known, &[], false), address(&known, &[], true), address(&known, &foreign, false)];
+        table.push_str(&row([name.to_owned()].into_iter().chain(cells)));
+    }
+    let mut routes = head(["a declared route is seen", "next call"]);
+    for (name, known) in [
+        ("at the holder's interface", RouteKnown::To(RouteTarget::Interface(interface('b')))),
+        ("at another interface", RouteKnown::To(RouteTarget::Interface(interface('a')))),
+        ("at a gateway or another target", RouteKnown::To(RouteTarget::Other("igw-1".to_owned()))),
+        ("nowhere: the table does not hold it", RouteKnown::Missing),
+        ("nowhere: there is no such table", RouteKnown::NoTable),
+    ] {
+        routes.push_str(&row([name, &word(plan::route(&route(), &interface('b'), &known))]));
+    }
+    format!("{table}\n{routes}")
+}
+
+type Heartbeats = BTreeMap<InstanceArn, Heartbeat>;
+
+type Edit = fn(&mut Lease, &mut Heartbeats);
+
+/// Each kind of unfinished business, in the order in which they are looked for.
+const SEEN: [(&str, Edit); 10] = [
+    ("everything in order", |_, _| {}),
+    ("the cluster is retired, whatever else", |lease, _| {
+        lease.state = LeaseState::Retired;
+        lease.moved = Epoch(6);
+    }),
+    ("no holder", |lease, _| lease.holder = None),
+    ("the holder has sworn the current epoch", |_, heartbeats| edit(heartbeats, 'a', |a| a.released = EPOCH)),
+    ("a claim that names the holder's last heartbeat", |_, heartbeats| {
+        edit(heartbeats, 'b', |b| b.claim = Some(claim(10)));
+    }),
+    ("a claim that names an earlier one", |_, heartbeats| {
+        edit(heartbeats, 'b', |b| b.claim = Some(claim(9)))
+    }),
+    ("resources of the current epoch not all seen in place", |lease, _| lease.moved = Epoch(6)),
+    ("a second look is due", |lease, _| lease.verify_at = Some(WALL)),
+    ("no heartbeat of the holder for a minute", |_, heartbeats| {
+        edit(heartbeats, 'a', |a| a.beat_at = WallTime(WALL.0 - 60_000));
+    }),
+    ("the holder has never written one", |_, heartbeats| {
+        heartbeats.remove(&arn('a'));
+    }),
+];
+
+fn edit(heartbeats: &mut Heartbeats, node: char, edit: fn(&mut Heartbeat)) {
+    edit(heartbeats.get_mut(&arn(node)).expect("a member"));
+}
+
+fn claim(seq: u64) -> Claim {
+    let silent_ms = u64::try_from(Duration::from_secs(6).as_millis()).expect("short");
+    Claim { epoch: EPOCH, holder: arn('a'), incarnation: run("this-run"), seq: Seq(seq), silent_ms, at: WALL }
+}
+
+pub(crate) fn sweep() -> String {
+    let mut table = head(["what the sweep sees", "wakes the arbiter as"]);
+    for (name, edit) in SEEN {
+        let mut lease = lease();
+        let mut heartbeats = ['a', 'b', 'c'].map(|node| (arn(node), heartbeat(node, 10))).into();
+        edit(&mut lease, &mut heartbeats);
+        let why = needs_wake(&lease, &heartbeats, WALL);
+        table.push_str(&row([name, &why.map_or_else(|| "no".to_owned(), |why| format!("`{why}`"))]));
+    }
+    table
+}
