@@ -1,16 +1,14 @@
-//! Every kind of input to a node that holds the lease, with the rule it shows.
+//! Inputs that come from the table, and reasons to hand over, each with the rule it shows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Lease, LeaseState, Mode, SCHEMA};
-use baton_protocol::node::{HookOutcome, Shutdown};
 use baton_protocol::outcome::{Failure, WriteFailure};
 
 use crate::agent::{Agent, EARLIER, lost};
-use crate::world::{arn, cluster, heartbeat, intent, pause, run};
+use crate::world::{arn, cluster, heartbeat, intent, pause};
 
 /// One way in which an input comes about.
 pub(crate) type Way = Box<dyn Fn(&mut Agent)>;
@@ -22,11 +20,11 @@ pub(crate) struct Input {
     pub(crate) ways: Vec<Way>,
 }
 
-fn input(name: &'static str, rule: &'static str, ways: Vec<Way>) -> Input {
+pub(crate) fn input(name: &'static str, rule: &'static str, ways: Vec<Way>) -> Input {
     Input { name, rule, ways }
 }
 
-fn way(feed: impl Fn(&mut Agent) + 'static) -> Way {
+pub(crate) fn way(feed: impl Fn(&mut Agent) + 'static) -> Way {
     Box::new(feed)
 }
 
@@ -57,7 +55,11 @@ fn shown_alone(edit: impl Fn(&mut Lease) + 'static) -> Way {
 
 /// Before the input, a whole cycle shows the lease as `edit` leaves it and these others. Its W is not confirmed, so it
 /// changes nothing else.
-fn after(edit: impl Fn(&mut Lease) + 'static, others_seen: bool, feed: impl Fn(&mut Agent) + 'static) -> Way {
+pub(crate) fn after(
+    edit: impl Fn(&mut Lease) + 'static,
+    others_seen: bool,
+    feed: impl Fn(&mut Agent) + 'static,
+) -> Way {
     way(move |agent| {
         edit(&mut agent.lease);
         agent.cycle(Err(lost().into()));
@@ -74,14 +76,6 @@ fn after(edit: impl Fn(&mut Lease) + 'static, others_seen: bool, feed: impl Fn(&
 
 fn health(agent: &mut Agent, health: Health) {
     agent.node.handle_health(agent.now, health);
-}
-
-fn refused(found: Option<Heartbeat>) -> Way {
-    way(move |agent| agent.node.handle_beat(agent.now, Err(WriteFailure::Refused(found.clone()))))
-}
-
-fn long() -> Duration {
-    Duration::from_secs(30)
 }
 
 /// What W and R say.
@@ -210,98 +204,6 @@ pub(crate) fn of_wishes() -> Vec<Input> {
                 after(|lease| lease.paused = Some(pause()), true, |agent| health(agent, Health::Bad)),
                 way(|agent| health(agent, Health::Unknown)),
                 way(|agent| health(agent, Health::Draining)),
-            ],
-        ),
-    ]
-}
-
-/// Time, the dead-man and hooks.
-pub(crate) fn of_the_service() -> Vec<Input> {
-    let hook = |outcome, late: bool| {
-        way(move |agent: &mut Agent| {
-            agent.pass(if late { long() } else { Duration::ZERO });
-            agent.promoted(outcome);
-        })
-    };
-    let ends = |agent: &mut Agent| {
-        agent.pass(long());
-        agent.node.handle_timer(agent.now);
-    };
-    vec![
-        input("validity ends", "in strict mode the end of the budget ends the service", vec![way(ends)]),
-        input(
-            "validity ends in available mode",
-            "only a read of another holder stops the service",
-            vec![after(|lease| lease.mode = Mode::Available, true, ends)],
-        ),
-        input(
-            "the dead-man fired, or cannot be armed",
-            "nothing is taken for running that may not be",
-            vec![way(|agent| agent.node.handle_fenced(agent.now))],
-        ),
-        input("promote hook done", "the epoch is served from here on", vec![hook(HookOutcome::Done, false)]),
-        input(
-            "promote hook done, after validity ended",
-            "a hook may outlast the budget it began with",
-            vec![hook(HookOutcome::Done, true)],
-        ),
-        input(
-            "promote hook failed",
-            "half a service is stopped, and counts as bad health",
-            vec![hook(HookOutcome::Failed, false)],
-        ),
-        input(
-            "demote hook ended",
-            "a failed hook is followed by force, so the service is down either way",
-            vec![
-                way(|agent| agent.demoted(HookOutcome::Done)),
-                way(|agent| agent.demoted(HookOutcome::Failed)),
-            ],
-        ),
-    ]
-}
-
-/// The oath, and the agent's own end.
-pub(crate) fn of_the_end() -> Vec<Input> {
-    let shutdown = |agent: &mut Agent, how| agent.node.handle_shutdown(agent.now, how);
-    let oath = |agent: &mut Agent, outcome| agent.node.handle_released(agent.now, outcome);
-    vec![
-        input(
-            "oath confirmed",
-            "the arbiter may know, and is told",
-            vec![way(move |agent| oath(agent, Ok(())))],
-        ),
-        input(
-            "oath not confirmed",
-            "it stands in memory, and is written again with the next cycle",
-            vec![
-                way(move |agent| oath(agent, Err(lost().into()))),
-                way(move |agent| oath(agent, Err(Failure::Throttled.into()))),
-            ],
-        ),
-        input(
-            "the agent shall end and hand over",
-            "demote, swear, leave, in this order and each completed",
-            vec![way(move |agent| shutdown(agent, Shutdown::Handover))],
-        ),
-        input(
-            "the agent shall end and leave the service, or shall end under a pause",
-            "the dead-man stays armed for the next run to adopt",
-            vec![
-                way(move |agent| shutdown(agent, Shutdown::Stay)),
-                after(
-                    |lease| lease.paused = Some(pause()),
-                    true,
-                    move |agent| shutdown(agent, Shutdown::Handover),
-                ),
-            ],
-        ),
-        input(
-            "W refused: the item is another run's, or gone",
-            "another agent answers for this node",
-            vec![
-                refused(Some(Heartbeat { incarnation: run("other-run"), ..heartbeat('a', 9) })),
-                refused(None),
             ],
         ),
     ]

@@ -12,6 +12,7 @@ mod document;
 mod input;
 mod mover;
 mod node;
+mod own;
 mod render;
 mod standby;
 mod world;

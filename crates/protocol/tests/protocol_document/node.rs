@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, in_state};
 use crate::input::{self, Input};
+use crate::own;
 use crate::render::{commands, head, reason, row};
 
 const STATES: [&str; 6] = ["stopped", "starting", "serving", "stopping", "releasing", "sworn"];
@@ -36,7 +37,7 @@ fn of(state: &str, input: &Input) -> Answer {
 
 pub(crate) fn table() -> String {
     let inputs: Vec<Input> =
-        [input::of_the_table(), input::of_wishes(), input::of_the_service(), input::of_the_end()]
+        [input::of_the_table(), input::of_wishes(), own::of_the_service(), own::of_the_end()]
             .into_iter()
             .flatten()
             .collect();
