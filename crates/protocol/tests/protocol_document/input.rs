@@ -1,11 +1,13 @@
 //! Inputs that come from the table, and reasons to hand over, each with the rule it shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Lease, LeaseState, Mode, SCHEMA};
 use baton_protocol::outcome::{Failure, WriteFailure};
+use baton_protocol::timing::{Durations, Timing};
 
 use crate::agent::{Agent, EARLIER, lost};
 use crate::world::{arn, cluster, heartbeat, intent, pause};
@@ -78,7 +80,7 @@ fn health(agent: &mut Agent, health: Health) {
     agent.node.handle_health(agent.now, health);
 }
 
-/// What W and R say.
+/// What W and R say while the lease names the node.
 pub(crate) fn of_the_table() -> Vec<Input> {
     let unconfirmed = [lost(), Failure::Throttled, Failure::Conflict, Failure::Denied(String::new())];
     let mut ways: Vec<_> = unconfirmed
@@ -88,11 +90,6 @@ pub(crate) fn of_the_table() -> Vec<Input> {
         let later = Heartbeat { seq: Seq(900), ..heartbeat('a', 1) };
         agent.cycle(Err(WriteFailure::Refused(Some(later))));
     }));
-    let to_b = |lease: &mut Lease| {
-        lease.epoch = Epoch(8);
-        lease.holder = Some(arn('b'));
-        lease.intent = None;
-    };
     vec![
         input(
             "W confirmed, R names it",
@@ -104,8 +101,32 @@ pub(crate) fn of_the_table() -> Vec<Input> {
             "an epoch is served only by a service that was promoted at it",
             vec![shown(|lease| lease.epoch = Epoch(9))],
         ),
+        input(
+            "W confirmed, R names it and shows a longer validity",
+            "what W published is what it earns",
+            vec![shown(|lease| lease.timing = Timing::new(longer()).expect("a timing"))],
+        ),
+        input(
+            "W confirmed, R names it, answered after validity ended",
+            "an answer that comes too late starts nothing, and what has ended has ended",
+            vec![way(|agent| {
+                agent.pass(Duration::from_secs(5));
+                agent.cycle(Ok(()));
+            })],
+        ),
         input("W not confirmed, R names it", "what is not confirmed earns nothing and ends nothing", ways),
         input("W confirmed, R shows no lease", "what cannot be read is unknown, and never a loss", unread()),
+    ]
+}
+
+/// What R says of others, of nobody, and of the cluster.
+pub(crate) fn of_another() -> Vec<Input> {
+    let to_b = |lease: &mut Lease| {
+        lease.epoch = Epoch(8);
+        lease.holder = Some(arn('b'));
+        lease.intent = None;
+    };
+    vec![
         input(
             "R names another",
             "a positive read of another holder stops the service, in either mode",
@@ -142,6 +163,10 @@ pub(crate) fn of_the_table() -> Vec<Input> {
             vec![shown_alone(|lease| lease.mode = Mode::Available)],
         ),
     ]
+}
+
+fn longer() -> Durations {
+    Durations { validity_ms: 10_000, silence_ms: 20_000, ..Timing::DEFAULT.durations() }
 }
 
 /// Ways in which R can fail to show a lease.

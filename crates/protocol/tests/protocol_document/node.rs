@@ -36,11 +36,16 @@ fn of(state: &str, input: &Input) -> Answer {
 }
 
 pub(crate) fn table() -> String {
-    let inputs: Vec<Input> =
-        [input::of_the_table(), input::of_wishes(), own::of_the_service(), own::of_the_end()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let inputs: Vec<Input> = [
+        input::of_the_table(),
+        input::of_another(),
+        input::of_wishes(),
+        own::of_the_service(),
+        own::of_the_end(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let mut overview =
         head(["input", "stopped", "starting", "serving", "stopping", "releasing", "sworn", "rule"]);
     let mut details: Vec<String> = STATES.iter().map(|state| format!("\n**While {state}**\n\n")).collect();

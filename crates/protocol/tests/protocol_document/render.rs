@@ -24,7 +24,7 @@ pub(crate) fn commands(said: &[Command], sent: BootTime) -> String {
                 continue;
             }
             Command::Arm { epoch, valid_until } => {
-                format!("arm {epoch} until W + {} s", valid_until.since(sent).as_secs())
+                format!("arm {epoch} until W + {} ms", valid_until.since(sent).as_millis())
             }
             Command::Disarm => "disarm".to_owned(),
             Command::Promote { epoch, guarded: true } => format!("promote {epoch}"),
