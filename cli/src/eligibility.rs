@@ -13,7 +13,7 @@ use crate::command::Snapshot;
 use crate::exit::Exit;
 use crate::text::{ago, moment};
 use crate::trouble::{Trouble, join};
-use crate::view::{has_released, looks_silent};
+use crate::view::{has_released, is_unguarded, looks_silent};
 
 /// A hand-over that may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +112,14 @@ fn examine_holder(
         return Ok(());
     }
     let since = ago(heartbeat.beat_at, snapshot.at);
+    let help = if is_unguarded(&snapshot.lease, heartbeat) {
+        "nothing guards its service, so its silence deposes nobody: start its agent, or terminate its instance"
+    } else {
+        failover
+    };
     let trouble =
         Trouble::refused(format!("the holder {holder} is silent: its last heartbeat was sent {since}"));
-    Err(Refusal { trouble: trouble.help(failover), doubtful: BTreeSet::from([from.clone()]) })
+    Err(Refusal { trouble: trouble.help(help), doubtful: BTreeSet::from([from.clone()]) })
 }
 
 fn examine_target(

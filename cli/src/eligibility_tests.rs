@@ -1,5 +1,6 @@
+use baton_protocol::heartbeat::UNGUARDED_MS;
 use baton_protocol::ids::Epoch;
-use baton_protocol::lease::Pause;
+use baton_protocol::lease::{Mode, Pause};
 use baton_protocol::time::WallTime;
 
 use super::*;
@@ -63,6 +64,20 @@ fn a_silent_holder_is_refused_with_the_other_command_unless_its_heartbeat_grows(
     assert!(refusal.trouble.render().contains("`baton failover`"));
     assert_eq!(refusal.doubtful, BTreeSet::from([arn('a')]));
     assert!(examine(&looked, Some("db-b"), &refusal.doubtful).is_ok());
+}
+
+#[test]
+fn a_silent_holder_that_nothing_guards_is_refused_too_and_nobody_is_promised_to_take_over() {
+    let mut looked = snapshot();
+    looked.beat('a').validity_ms = UNGUARDED_MS;
+    assert!(examine(&looked, Some("db-b"), &BTreeSet::new()).is_ok(), "it beats, so it hands over by itself");
+    looked.beat('a').beat_at = before(12_000);
+    let told = refusal(&looked, Some("db-b")).trouble.render();
+    assert!(told.contains("the holder db-a is silent: its last heartbeat was sent 12s ago"), "{told}");
+    assert!(told.contains("start its agent, or terminate its instance"), "{told}");
+    looked.lease.mode = Mode::Available;
+    let told = refusal(&looked, Some("db-b")).trouble.render();
+    assert!(told.contains("`baton failover`"), "there silence is enough: {told}");
 }
 
 #[test]

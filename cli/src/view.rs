@@ -160,6 +160,9 @@ pub enum State {
     Bad,
     /// A standby that leaves in good order.
     Draining,
+    /// In strict mode, a holder, or a node that said that it serves, and nothing would stop its service if its agent died.
+    /// No silence of such a holder is long enough for a takeover.
+    Unguarded,
     /// No heartbeat for longer than S.
     Silent,
     /// Never heard of, or a standby whose checks have not spoken yet.
@@ -280,10 +283,20 @@ pub fn instances(lease: &Lease) -> Vec<InstanceArn> {
     lease.members.iter().map(|member| &member.instance).chain(stray).cloned().collect()
 }
 
-/// Whether a heartbeat is older than S, by its node's clock against this machine's.
+/// Whether a heartbeat is older than S, by its node's clock against this machine's. Of a node that nothing guards, silence
+/// may be without consequence, and is silence all the same: it is held against the cluster's own timing.
 pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
-    let validity = std::time::Duration::from_millis(heartbeat.validity_ms);
-    now.since(heartbeat.beat_at) > lease.timing.silence_for(validity)
+    let silence = if heartbeat.is_unguarded() {
+        lease.timing.silence_for(lease.timing.validity())
+    } else {
+        lease.silence_for(heartbeat)
+    };
+    now.since(heartbeat.beat_at) > silence
+}
+
+/// Whether the node may serve for ever, whatever becomes of its agent, in a cluster that is to be guarded.
+pub fn is_unguarded(lease: &Lease, heartbeat: &Heartbeat) -> bool {
+    lease.state == LeaseState::Active && lease.mode == Mode::Strict && heartbeat.is_unguarded()
 }
 
 /// Whether the holder swore never to serve the current epoch again.
@@ -331,6 +344,8 @@ fn state(lease: &Lease, role: Role, heartbeat: &Heartbeat, now: WallTime) -> Sta
     match (role, heartbeat.serving_epoch) {
         // What a holder swore stays true however long it has been silent since.
         (Role::Holder, _) if heartbeat.released >= lease.epoch => State::Released,
+        // And so does that nothing stops its service.
+        (Role::Holder, _) | (Role::Standby, Some(_)) if is_unguarded(lease, heartbeat) => State::Unguarded,
         _ if silent => State::Silent,
         (Role::Holder, Some(epoch)) if epoch == lease.epoch => State::Serving,
         (Role::Holder, _) => State::Promoting,
@@ -351,8 +366,18 @@ fn problems(lease: &Lease, nodes: &[NodeView], now: WallTime) -> Vec<String> {
     let mut problems = Vec::new();
     match nodes.iter().find(|node| node.role == Role::Holder) {
         None => problems.push("there is no holder".to_owned()),
-        Some(holder) => problems.extend(trouble_of_holder(holder)),
+        Some(holder) => problems.extend(trouble_of_holder(lease, holder)),
     }
+    problems.extend(
+        nodes.iter().filter(|node| (node.role, node.state) == (Role::Standby, State::Unguarded)).map(
+            |node| {
+                format!(
+                    "{} said that it serves, and nothing guards its service: it may run to this day",
+                    node.node
+                )
+            },
+        ),
+    );
     if lease.holder.is_some() && lease.moved < lease.epoch {
         let since = lease.last_grant.map(|at| format!(", {} after the grant", length(now.since(at))));
         let since = since.unwrap_or_default();
@@ -372,21 +397,23 @@ fn problems(lease: &Lease, nodes: &[NodeView], now: WallTime) -> Vec<String> {
     problems
 }
 
-fn trouble_of_holder(holder: &NodeView) -> Option<String> {
+fn trouble_of_holder(lease: &Lease, holder: &NodeView) -> Option<String> {
     let node = &holder.node;
+    let age = holder.heartbeat_age_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default();
+    let age = std::time::Duration::from_millis(age);
     match holder.state {
         State::Serving if holder.health == Some(Health::Bad) => {
             Some(format!("the holder {node} serves, and its checks fail"))
         }
         State::Serving => None,
         State::Released => Some(format!("the holder {node} has released the lease and nobody has it yet")),
-        State::Silent => {
-            let age = holder.heartbeat_age_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default();
-            Some(format!(
-                "the holder {node} has been silent for {}",
-                length(std::time::Duration::from_millis(age))
-            ))
-        }
+        State::Silent => Some(format!("the holder {node} has been silent for {}", length(age))),
+        State::Unguarded if age > lease.timing.silence_for(lease.timing.validity()) => Some(format!(
+            "the holder {node} has been silent for {}, and nothing guards its service: nobody takes over before its \
+             agent runs again or EC2 calls its instance terminated",
+            length(age)
+        )),
+        State::Unguarded => Some(format!("nothing guards the service of the holder {node}")),
         State::Unknown => Some(format!("the holder {node} has never been heard")),
         _ => Some(format!("the holder {node} does not serve yet")),
     }
@@ -443,6 +470,7 @@ impl State {
             Self::Bad => "bad",
             Self::Draining => "draining",
             Self::Silent => "silent",
+            Self::Unguarded => "unguarded",
             Self::Unknown => "unknown",
         }
     }

@@ -1,4 +1,4 @@
-use baton_protocol::heartbeat::Claim;
+use baton_protocol::heartbeat::{Claim, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Intent, Pause};
 
@@ -44,6 +44,65 @@ fn a_longer_published_validity_asks_for_a_longer_silence() {
     looked.beat('a').validity_ms = 8_000;
     looked.beat('a').beat_at = before(7_000);
     assert_eq!(state_of(&looked, 'a'), State::Serving);
+}
+
+#[test]
+fn in_available_mode_a_node_is_silent_after_the_cluster_s_own_silence() {
+    let mut looked = snapshot();
+    looked.lease.mode = Mode::Available;
+    for letter in ['a', 'b', 'c'] {
+        looked.beat(letter).validity_ms = UNGUARDED_MS;
+    }
+    assert_eq!((looked.view().condition, looked.view().problems), (Condition::Healthy, Vec::new()));
+    for letter in ['a', 'b'] {
+        looked.beat(letter).beat_at = before(6_000);
+        assert_ne!(state_of(&looked, letter), State::Silent);
+        looked.beat(letter).beat_at = before(6_001);
+        assert_eq!(state_of(&looked, letter), State::Silent);
+    }
+    assert_eq!(looked.view().problems, ["the holder db-a has been silent for 6.0s"]);
+}
+
+#[test]
+fn a_holder_that_nothing_guards_in_strict_mode_is_told_from_one_that_is_only_silent() {
+    let mut looked = snapshot();
+    looked.beat('a').validity_ms = UNGUARDED_MS;
+    assert_eq!(state_of(&looked, 'a'), State::Unguarded);
+    assert_eq!(looked.view().condition, Condition::Degraded);
+    assert_eq!(looked.view().problems, ["nothing guards the service of the holder db-a"]);
+    looked.beat('a').beat_at = before(40_000);
+    assert_eq!(state_of(&looked, 'a'), State::Unguarded, "whatever it serves, nothing has ended it");
+    assert_eq!(
+        looked.view().problems,
+        [
+            "the holder db-a has been silent for 40s, and nothing guards its service: nobody takes over before its \
+          agent runs again or EC2 calls its instance terminated"
+        ]
+    );
+    looked.beat('a').serving_epoch = None;
+    assert_eq!(state_of(&looked, 'a'), State::Unguarded, "it may have started after its last heartbeat");
+    looked.beat('a').released = Epoch(7);
+    assert_eq!(state_of(&looked, 'a'), State::Released, "an oath needs no guard");
+    looked.lease.state = LeaseState::Retired;
+    looked.beat('a').released = Epoch(0);
+    assert_ne!(state_of(&looked, 'a'), State::Unguarded, "nobody is to guard a retired cluster");
+}
+
+#[test]
+fn a_standby_that_nothing_guards_is_told_of_where_it_said_that_it_serves() {
+    let mut looked = snapshot();
+    looked.beat('b').validity_ms = UNGUARDED_MS;
+    assert_eq!(state_of(&looked, 'b'), State::Ready, "it serves nothing");
+    looked.beat('b').beat_at = before(40_000);
+    assert_eq!(state_of(&looked, 'b'), State::Silent);
+    looked.beat('b').serving_epoch = Some(Epoch(6));
+    assert_eq!(state_of(&looked, 'b'), State::Unguarded);
+    let view = looked.view();
+    assert_eq!((view.condition, view.protected), (Condition::Degraded, true));
+    assert_eq!(
+        view.problems,
+        ["db-b said that it serves, and nothing guards its service: it may run to this day"]
+    );
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn color(state: State) -> Color {
     match state {
         State::Serving | State::Ready => Color::Green,
         State::Promoting | State::Released | State::Stopping | State::Draining => Color::Yellow,
-        State::Bad | State::Silent => Color::Red,
+        State::Bad | State::Silent | State::Unguarded => Color::Red,
         State::Unknown => Color::Grey,
     }
 }

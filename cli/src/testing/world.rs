@@ -249,6 +249,7 @@ pub(crate) fn grant(store: &MemoryStore, to: char, ground: Ground, request: Opti
         cluster: name("orders"),
         uid: lease.uid,
         epoch: lease.epoch,
+        revision: lease.revision,
         holder: lease.holder,
         holder_check,
         to: arn(to),

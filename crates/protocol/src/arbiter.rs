@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub use action::{Action, Hint, Outcome, Report};
 
+use crate::candidate::FRESH;
 use crate::decide::{Decision, Snapshot, Stay, decide};
 use crate::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
 use crate::grant::{Committed, Grant};
@@ -75,6 +76,10 @@ pub struct Invocation {
     phase: Phase,
     lease: Option<Lease>,
     earlier: BTreeMap<InstanceArn, crate::ids::Seq>,
+    /// When those numbers were read.
+    earlier_at: BootTime,
+    /// The epoch whose holder was seen to have released it.
+    oath_seen: Option<Epoch>,
     asked_ec2: bool,
     /// What EC2 called terminated. That is final, so it stands through every further read.
     terminated: BTreeSet<InstanceArn>,
@@ -105,6 +110,8 @@ impl Invocation {
             phase: Phase::Lease { sent: now.boot },
             lease: None,
             earlier: BTreeMap::new(),
+            earlier_at: now.boot,
+            oath_seen: None,
             asked_ec2: false,
             terminated: BTreeSet::new(),
             looks_again: 0,
@@ -199,14 +206,23 @@ impl Invocation {
             Err(failure) => return self.read_again(now, failure),
         };
         self.tries = 0;
+        // Two reads far apart prove no life: the change may have come as early as the first was asked for.
+        if now.boot.since(self.earlier_at) > FRESH {
+            self.earlier.clear();
+        }
+        if self.earlier.is_empty() {
+            self.earlier_at = sent;
+        }
         for (instance, heartbeat) in &heartbeats {
             self.earlier.entry(instance.clone()).or_insert(heartbeat.seq);
         }
+        self.note_oath(&lease, &heartbeats);
         let snapshot = Snapshot {
             lease,
             heartbeats,
             earlier: self.earlier.clone(),
             terminated: self.terminated.clone(),
+            looked_enough: self.looks_again >= LOOKS_AGAIN,
             at: now.wall,
             by: self.by.clone(),
         };
@@ -274,11 +290,11 @@ impl Invocation {
         self.drive_move(now);
     }
 
-    /// Takes in that the record of a rotation was answered, in whatever way: an unrecorded one is at worst repeated.
-    pub fn handle_rotation_recorded(&mut self, now: Now, allocation: &AllocationId) {
+    /// Takes in whether an address was recorded as freed.
+    pub fn handle_rotation_recorded(&mut self, now: Now, allocation: &AllocationId, recorded: bool) {
         self.answered();
         if let Some(mover) = &mut self.mover {
-            mover.handle_rotation_recorded(now.boot, allocation);
+            mover.handle_rotation_recorded(now.boot, allocation, recorded);
         }
         self.drive_move(now);
     }
@@ -287,6 +303,16 @@ impl Invocation {
     pub fn handle_told(&mut self, now: Now) {
         self.answered();
         self.settle(now);
+    }
+
+    /// Whether a holder that has released still lives, only what it writes after its oath can tell.
+    fn note_oath(&mut self, lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) {
+        let holder = lease.holder.as_ref().and_then(|holder| heartbeats.get(holder));
+        let Some(sworn) = holder.filter(|holder| holder.released >= lease.epoch) else { return };
+        if self.oath_seen < Some(lease.epoch) {
+            self.oath_seen = Some(lease.epoch);
+            self.earlier.insert(sworn.instance.clone(), sworn.seq);
+        }
     }
 
     fn decide(&mut self, now: Now, snapshot: Snapshot, sent: BootTime) {
@@ -320,7 +346,10 @@ impl Invocation {
     /// The move that follows a grant starts to look at EC2 while the grant is being committed. Looks change nothing, so a
     /// grant that is lost has cost nothing.
     fn moved_to_be(&self, lease: &Lease, grant: &Grant, now: Now) -> Mover {
-        let eager = lease.moved == lease.epoch;
+        // Where the lease goes back to the node that had it, all may be in place, and to end what is there would be an
+        // interruption for nothing.
+        let back = lease.holder.as_ref() == Some(&grant.to) && !mutant!(EagerBack);
+        let eager = lease.moved == lease.epoch && !back;
         Mover::new(&granted_lease(lease, grant), eager, now.boot)
     }
 
@@ -389,6 +418,9 @@ impl Invocation {
             return self.finish(now, Outcome::Stayed(stay));
         }
         let mut mover = Mover::new(&lease, false, now.boot);
+        if lease.last_grant.is_some_and(|at| now.wall >= at + 2 * finish::LATE_CALLS) {
+            mover.trust_what_is_there();
+        }
         mover.allow(sent, now.boot);
         self.mover = Some(mover);
         self.lease = Some(lease);

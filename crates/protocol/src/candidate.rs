@@ -39,7 +39,12 @@ pub struct Candidate<'a> {
 pub(crate) fn is_alive(heartbeat: &Heartbeat, earlier: Option<Seq>, now: WallTime) -> bool {
     mutant!(CandidateNotAlive)
         || heartbeat.beat_at.distance(now) <= FRESH
-        || earlier.is_some_and(|seq| heartbeat.seq > seq)
+        || is_seen_beating(heartbeat, earlier)
+}
+
+/// Whether a node has beaten between two reads of the same invocation. No clock is believed.
+pub(crate) fn is_seen_beating(heartbeat: &Heartbeat, earlier: Option<Seq>) -> bool {
+    earlier.is_some_and(|seq| heartbeat.seq > seq)
 }
 
 /// The order of preference, best first: an intended node, then the operator's priority, then another zone than the
@@ -67,4 +72,16 @@ fn stable_hash(parts: &[&str]) -> u64 {
     parts.iter().flat_map(|part| part.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_that_spreads_clusters_is_fnv_1a_with_a_zero_after_each_part() {
+        assert_eq!(stable_hash(&[]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(stable_hash(&["ab", "c"]), 0xad22_872f_536e_4705);
+        assert_eq!(stable_hash(&["a", "bc"]), 0x4018_01fc_84f3_ca79);
+    }
 }

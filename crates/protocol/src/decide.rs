@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub earlier: BTreeMap<InstanceArn, Seq>,
     /// Instances that EC2 called terminated in this invocation.
     pub terminated: BTreeSet<InstanceArn>,
+    /// Whether this invocation has looked as often as it may, so that what it sees has to do.
+    pub looked_enough: bool,
     /// When it was read.
     pub at: WallTime,
     /// The invocation, for the history.
@@ -67,7 +69,12 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
         return Decision::Stay(Stay::Paused);
     }
     match choose(snapshot, found.ground) {
-        Ok(candidate) => Decision::Grant(Box::new(grant(snapshot, found, candidate))),
+        Ok((candidate, passed)) => {
+            if is_worth_another_look(snapshot, candidate, &passed) {
+                return Decision::LookAgain;
+            }
+            Decision::Grant(Box::new(grant(snapshot, found, candidate)))
+        }
         Err(refusals) => {
             // Only a second read can tell a node that stands still from one whose clock is off.
             if refusals.iter().any(|(_, unfit)| *unfit == Unfit::NotSeenBeating) {
@@ -108,9 +115,16 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
         let standby = snapshot.heartbeats.get(&member.instance)?;
         let claim = standby.claim.as_ref()?;
         let eligible = standby.health == Health::Ok && member.instance != *holder;
-        (eligible && is_current(claim, lease, heartbeat)).then(|| (member.instance.clone(), claim.clone()))
+        let current = is_current(claim, lease, heartbeat) && is_long_enough(claim, lease, heartbeat);
+        (eligible && current).then(|| (member.instance.clone(), claim.clone()))
     })?;
     Some(Found { ground: Ground::Silence, check: unchanged, claim: Some(claimant) })
+}
+
+/// Whether the silence is long enough by the lease of now. The claim may have been made under another mode or timing, and what
+/// serves with no dead-man behind it may serve for ever, however silent its agent is.
+fn is_long_enough(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
+    u128::from(claim.silent_ms) >= lease.silence_for(holder).as_millis() || mutant!(AnyClaim)
 }
 
 /// A claim counts only while nothing of what it names has changed. Then the silence has lasted at least as long as when
@@ -122,7 +136,30 @@ fn is_current(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
         && claim.seq == holder.seq
 }
 
-fn choose(snapshot: &Snapshot, ground: Ground) -> Result<Candidate<'_>, Vec<(InstanceArn, Unfit)>> {
+/// A better one was passed over only because it has not been seen beating yet. Mostly that costs less than to wait. But to
+/// give the lease back to the node that has just released it, or to another than the one an operator named, for a clock
+/// that is off, would be an interruption for nothing.
+fn is_worth_another_look(
+    snapshot: &Snapshot,
+    candidate: Candidate<'_>,
+    passed: &[(InstanceArn, Unfit)],
+) -> bool {
+    if snapshot.looked_enough || mutant!(BounceBack) {
+        return false;
+    }
+    let lease = &snapshot.lease;
+    let back = lease.holder.as_ref() == Some(&candidate.member.instance);
+    let intended = lease.live_intent(snapshot.at).and_then(|intent| intent.to.as_ref());
+    let unseen = |instance: &InstanceArn, unfit: &Unfit| {
+        *unfit == Unfit::NotSeenBeating && (back || intended == Some(instance))
+    };
+    passed.iter().any(|(instance, unfit)| unseen(instance, unfit))
+}
+
+type Passed = Vec<(InstanceArn, Unfit)>;
+
+/// The best candidate, with those that were passed over; or everybody's reason.
+fn choose(snapshot: &Snapshot, ground: Ground) -> Result<(Candidate<'_>, Passed), Passed> {
     let lease = &snapshot.lease;
     let intended = lease.live_intent(snapshot.at).and_then(|intent| intent.to.as_ref());
     let mut members: Vec<_> = lease.members.iter().collect();
@@ -130,7 +167,7 @@ fn choose(snapshot: &Snapshot, ground: Ground) -> Result<Candidate<'_>, Vec<(Ins
     let mut refusals = Vec::new();
     for member in members {
         match fitness(snapshot, ground, &member.instance) {
-            Ok(heartbeat) => return Ok(Candidate { member, heartbeat }),
+            Ok(heartbeat) => return Ok((Candidate { member, heartbeat }, refusals)),
             Err(unfit) => refusals.push((member.instance.clone(), unfit)),
         }
     }
@@ -143,7 +180,7 @@ fn fitness<'a>(
     instance: &InstanceArn,
 ) -> Result<&'a Heartbeat, Unfit> {
     let deposed = snapshot.lease.holder.as_ref() == Some(instance);
-    if deposed && matches!(ground, Ground::Silence | Ground::Gone) && !mutant!(SilentCandidate) {
+    if deposed && matches!(ground, Ground::Silence | Ground::Gone) {
         return Err(Unfit::SilentHolder);
     }
     if deposed && mutant!(ReleaserExcluded) {
@@ -156,7 +193,14 @@ fn fitness<'a>(
     if heartbeat.health != Health::Ok && !mutant!(AnyHealth) {
         return Err(Unfit::NotHealthy(heartbeat.health));
     }
-    if !candidate::is_alive(heartbeat, snapshot.earlier.get(instance).copied(), snapshot.at) {
+    let earlier = snapshot.earlier.get(instance).copied();
+    // Whoever has just released may have left: a heartbeat from before its oath shows no life after it.
+    let alive = if deposed && !mutant!(LeaverIsAlive) {
+        candidate::is_seen_beating(heartbeat, earlier)
+    } else {
+        candidate::is_alive(heartbeat, earlier, snapshot.at)
+    };
+    if !alive {
         return Err(Unfit::NotSeenBeating);
     }
     Ok(heartbeat)
@@ -185,6 +229,7 @@ fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
         cluster: lease.cluster.clone(),
         uid: lease.uid.clone(),
         epoch: lease.epoch,
+        revision: lease.revision,
         holder: lease.holder.clone(),
         holder_check: found.check,
         to: candidate.member.instance.clone(),

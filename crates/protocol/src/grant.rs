@@ -38,6 +38,8 @@ pub struct Grant {
     pub uid: RegistrationUid,
     /// The epoch it ends.
     pub epoch: Epoch,
+    /// The configuration it was decided under: its members, its mode. A commit under another one is refused.
+    pub revision: u64,
     /// The holder it deposes.
     pub holder: Option<InstanceArn>,
     /// What must still be true of that holder.

@@ -72,7 +72,8 @@ pub struct Heartbeat {
     /// Since when it serves; for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_since: Option<WallTime>,
-    /// TTL: for how long after its sending this heartbeat, once confirmed, lets the node serve.
+    /// TTL: for how long after its sending this heartbeat, once confirmed, lets the node serve; [`UNGUARDED_MS`] where
+    /// nothing would stop it then.
     pub validity_ms: u64,
     /// Elastic IPs that the instance metadata shows on this node.
     #[serde(default)]
@@ -84,6 +85,16 @@ pub struct Heartbeat {
     pub agent_version: String,
     /// The schema of the item.
     pub schema: u32,
+}
+
+/// The validity that a node publishes while no dead-man stands behind what it serves, or may come to serve: none that ends.
+pub const UNGUARDED_MS: u64 = u64::MAX;
+
+impl Heartbeat {
+    /// Whether the node may serve for ever, whatever becomes of its agent.
+    pub fn is_unguarded(&self) -> bool {
+        self.validity_ms == UNGUARDED_MS
+    }
 }
 
 /// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
@@ -108,4 +119,18 @@ pub struct Beat {
     pub seen: Vec<Ipv4Addr>,
     /// When the heartbeat is sent.
     pub beat_at: WallTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{arn, heartbeat};
+
+    #[test]
+    fn only_a_validity_that_never_ends_says_that_nothing_guards_the_service() {
+        let published = |validity_ms| Heartbeat { validity_ms, ..heartbeat(&arn(1), 1) };
+        assert!(published(UNGUARDED_MS).is_unguarded());
+        assert!(!published(UNGUARDED_MS - 1).is_unguarded());
+        assert!(!published(4_000).is_unguarded());
+    }
 }

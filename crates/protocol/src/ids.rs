@@ -186,6 +186,13 @@ fn arn(text: &str) -> bool {
         && parts[5].strip_prefix("instance/").is_some_and(|id| ec2_id(id, "i-"))
 }
 
+impl AssociationId {
+    /// Stands for an association where an address was found free and none of it is known. EC2 gives no such id.
+    pub fn none() -> Self {
+        Self("eipassoc-00000000".into())
+    }
+}
+
 impl InstanceArn {
     /// The ARN of an instance in a partition, region and account.
     pub fn of(partition: &str, region: &str, account: &str, id: &InstanceId) -> Result<Self, IdError> {
@@ -268,5 +275,25 @@ mod tests {
             refusal.to_string(),
             "expected an allocation id: `eipalloc-` and 8 or 17 hexadecimal digits, found `eip-1`"
         );
+    }
+
+    #[test]
+    fn an_incarnation_is_1_to_64_letters_digits_and_hyphens() {
+        for good in ["a", "run-1", &"x".repeat(64)] {
+            assert!(Incarnation::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "run 1", "run_1", &"x".repeat(65)] {
+            assert!(Incarnation::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_8_or_17_digits_and_all_of_them_are_hexadecimal() {
+        for good in ["i-01234567", "i-0123456789abcdef0"] {
+            assert!(InstanceId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["i-0123456", "i-0123456x", "i-0123456789abcdefx", "i-012345678", "01234567"] {
+            assert!(InstanceId::new(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -9,9 +9,11 @@
 //! instant, which a single read gives for nothing (ADR 0004).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::heartbeat::Heartbeat;
 use crate::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid,
     RequestId,
@@ -121,7 +123,9 @@ pub struct Lease {
     /// When to look once more, since a late call of an earlier epoch may have landed by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_at: Option<WallTime>,
-    /// The addresses that were given a new association in this epoch although they were in place already.
+    /// The addresses that this epoch has freed after a move that was never completed, each with the association that it has
+    /// made since ([`AssociationId::none`] until then). That one is left as it is, and so is what else is in place, which
+    /// does not count as moved before no late call can name it.
     #[serde(default)]
     pub rotated: BTreeMap<AllocationId, AssociationId>,
     /// What the last verified move left at EC2.
@@ -157,6 +161,17 @@ impl Lease {
         self.paused.as_ref().is_some_and(|pause| now < pause.until)
     }
 
+    /// How long a holder that has published this must have been silent before it may be deposed for it. In available mode
+    /// nothing ends with validity, and the one who loses the lease need not have stopped.
+    pub fn silence_for(&self, holder: &Heartbeat) -> Duration {
+        let own = self.mode == Mode::Available || mutant!(OwnValidity);
+        self.timing.silence_for(if own {
+            self.timing.validity()
+        } else {
+            Duration::from_millis(holder.validity_ms)
+        })
+    }
+
     /// The intent, if it is about the current epoch and has not ended.
     pub fn live_intent(&self, now: WallTime) -> Option<&Intent> {
         self.intent.as_ref().filter(|intent| intent.epoch == self.epoch && now < intent.until)
@@ -180,5 +195,50 @@ mod holder_text {
         } else {
             InstanceArn::new(text).map(Some).map_err(serde::de::Error::custom)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::UNGUARDED_MS;
+    use crate::testing::{arn, heartbeat, lease};
+
+    const S: Duration = Duration::from_millis(6_000);
+
+    #[test]
+    fn s_follows_the_validity_that_the_holder_published() {
+        let mut holder = heartbeat(&arn(1), 7);
+        assert_eq!(lease().silence_for(&holder), S);
+        holder.validity_ms = 10_000;
+        assert!(lease().silence_for(&holder) > Duration::from_millis(11_900));
+    }
+
+    #[test]
+    fn no_silence_is_long_enough_for_a_holder_that_nothing_stops() {
+        let mut holder = heartbeat(&arn(1), 7);
+        holder.validity_ms = UNGUARDED_MS;
+        assert_eq!(lease().silence_for(&holder), Duration::MAX);
+        let available = Lease { mode: Mode::Available, ..lease() };
+        assert_eq!(available.silence_for(&holder), S);
+    }
+
+    #[test]
+    fn a_lease_is_read_as_it_was_written_with_a_holder_and_without() {
+        for holder in [Some(arn(2)), None] {
+            let written = Lease { holder, ..lease() };
+            let text = serde_json::to_string(&written).expect("can be written");
+            assert_eq!(serde_json::from_str::<Lease>(&text).expect("can be read"), written);
+        }
+        let text = serde_json::to_string(&lease()).expect("can be written");
+        let nonsense = text.replace(lease().holder.expect("held").as_str(), "nobody");
+        assert!(serde_json::from_str::<Lease>(&nonsense).is_err());
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_name() {
+        let lease = lease();
+        let found = ["node-a", "node-c", "node-d"].map(|name| lease.member_named(name).map(|m| &m.instance));
+        assert_eq!(found, [Some(&arn(1)), Some(&arn(3)), None]);
     }
 }

@@ -37,7 +37,8 @@ pub enum Action {
     Look(Look),
     /// Answer: [`Mover::handle_effect`].
     Call(Call),
-    /// Record that this address has a new association. Answer: [`Mover::handle_rotation_recorded`].
+    /// Record that this address was freed in this epoch ([`AssociationId::none`]), or the association that was made since.
+    /// Answer: [`Mover::handle_rotation_recorded`].
     RecordRotation(AllocationId, AssociationId),
 }
 
@@ -127,6 +128,11 @@ impl Mover {
         self.advance(now);
     }
 
+    /// The lease was granted so long ago that no call can land which names what was there before.
+    pub(crate) fn trust_what_is_there(&mut self) {
+        self.items.iter_mut().for_each(Item::trust_what_is_there);
+    }
+
     /// What to do next. Call until it returns `None`, after every `handle_*`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -140,7 +146,7 @@ impl Mover {
         // While the lease is being read, no time makes an item ready; its answer does.
         let items =
             self.items.iter().filter_map(Item::waits_until).min().filter(|_| self.guard_asked.is_none());
-        let look = (self.looks_open == 0 && self.wants_look()).then_some(self.look_not_before);
+        let look = (self.looks_open == 0 && self.wants_look()).then(|| self.next_look());
         [items, look].into_iter().flatten().min()
     }
 
@@ -155,7 +161,8 @@ impl Mover {
         match lease {
             Some(lease) if self.is_mine(lease) => {
                 self.guard_seen = Some(asked);
-                self.items.iter_mut().for_each(|item| item.note_recorded(&lease.rotated));
+                let completed = lease.moved.0 + 1 >= lease.epoch.0 && !mutant!(RotateMoved);
+                self.items.iter_mut().for_each(|item| item.note_recorded(&lease.rotated, completed));
             }
             Some(_) => {
                 self.superseded = true;
@@ -194,20 +201,22 @@ impl Mover {
 
     /// Takes in EC2's answer to a call.
     pub fn handle_effect(&mut self, now: BootTime, call: &Call, answer: Result<Effect, CloudFailure>) {
-        let epoch_made = match self.items.iter_mut().find(|item| item.is_about(call)) {
-            Some(item) => item.conclude(call, answer, now),
-            None => None,
-        };
-        if let Some((allocation, association)) = epoch_made {
-            self.actions.push_back(Action::RecordRotation(allocation, association));
+        if let Some(item) = self.items.iter_mut().find(|item| item.is_about(call)) {
+            item.conclude(call, answer, now);
         }
         self.advance(now);
     }
 
-    /// Takes in whether a new association was recorded; if not, the next invocation may make it anew once more.
-    pub fn handle_rotation_recorded(&mut self, now: BootTime, allocation: &AllocationId) {
+    /// Takes in whether an address was recorded as freed. Until it was, it is not associated.
+    pub fn handle_rotation_recorded(&mut self, now: BootTime, allocation: &AllocationId, recorded: bool) {
+        let recorded = recorded || mutant!(MarkUnconfirmed);
         for item in &mut self.items {
-            item.rotation_recorded(allocation);
+            item.rotation_recorded(allocation, recorded, now);
+        }
+        if !recorded && self.guard_asked.is_none() {
+            // It may have been refused because the lease is at another epoch by now.
+            self.guard_asked = Some(now);
+            self.actions.push_back(Action::Guard);
         }
         self.advance(now);
     }
@@ -247,6 +256,8 @@ impl Mover {
         for item in &mut self.items {
             item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
         }
+        let marks: Vec<_> = self.items.iter_mut().filter_map(|item| item.take_mark(now)).collect();
+        self.actions.extend(marks.into_iter().map(|(at, ended)| Action::RecordRotation(at, ended)));
         if let Some(seen) = self.guard_seen.filter(|seen| now < *seen + GUARD_LASTS || mutant!(NoGuard)) {
             let calls: Vec<Call> =
                 self.items.iter_mut().filter_map(|item| item.take_call(seen, now)).collect();
@@ -256,7 +267,7 @@ impl Mover {
             self.guard_asked = Some(now);
             self.actions.push_back(Action::Guard);
         }
-        if self.looks_open == 0 && now >= self.look_not_before && self.wants_look() {
+        if self.looks_open == 0 && self.wants_look() && now >= self.next_look() {
             self.look(now);
         }
     }
@@ -274,6 +285,15 @@ impl Mover {
             self.items.iter().any(Item::is_blind) || (self.seats.is_none() && self.seats_fail.is_none());
         let settled = self.items.iter().all(|item| item.is_settled() || item.blocked().is_some());
         blind || (settled && self.items.iter().any(|item| !item.is_confirmed() && item.blocked().is_none()))
+    }
+
+    /// When the next look is worth while.
+    fn next_look(&self) -> BootTime {
+        let open: Vec<_> =
+            self.items.iter().filter(|item| !item.is_confirmed() && item.blocked().is_none()).collect();
+        let doubts: Option<Vec<_>> = open.iter().map(|item| item.doubts_until()).collect();
+        let trusted = doubts.and_then(|until| until.into_iter().min());
+        trusted.map_or(self.look_not_before, |from| from.max(self.look_not_before))
     }
 
     fn look(&mut self, now: BootTime) {

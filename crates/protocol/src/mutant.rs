@@ -108,26 +108,33 @@ mod registry {
         OathUnread "d14" "a new run does not read the oath back";
         RetiredFences "d15" "a retired cluster's holder stops its service";
         PauseReleases "d16" "a holder in bad health releases during a pause";
+        UnguardedUntold "d18" "a node does not say that nothing guards its service";
+        CommitAnyRevision "d19" "the commit does not compare the configuration";
         ShrinkingValidity "d17" "a heartbeat publishes less than its node may still serve";
         AdoptExpired "s01" "a service is adopted whose validity has ended";
         DeposedServesOn "s02" "a holder that reads another holder serves on";
-        EpochGoesBack "s03" "an older lease is believed after a newer one";
         DisarmEarly "s04" "the dead-man is disarmed before the demote is done";
         UsurpedServesOn "s05" "a run whose item belongs to another serves on";
         PauseIgnored "s06" "silence is granted during a pause";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";
-        BelieveStaleLook "s08" "a look that was asked before a call's effect is believed";
         MovedOfOtherRevision "s09" "a move of another configuration is recorded";
         GrantRetired "s10" "a retired lease is granted";
         NotFoundIsGone "s11" "an instance that EC2 does not find counts as gone";
         OathNotKept "s12" "the oath is not kept for the next run of the same boot";
         PromoteOnce "s13" "a new epoch is served without a new promote";
-        OathAnswerMixed "s14" "the answer to an old oath confirms a newer one";
         ServeUnguarded "s15" "a strict service starts though no dead-man stands";
-        FenceUnnoticed "s16" "a service that was stopped at the end of validity is taken for running";
         AnyHealth "s17" "a candidate need not be healthy";
-        SilentCandidate "s18" "the silent holder is itself a candidate";
         SecondLookSkipped "s19" "nobody looks again after the last possible late call";
+        BounceBack "s20" "the lease goes back to its releaser though another needed only a second look";
+        LeaverIsAlive "s21" "a node that has released counts as alive by a heartbeat from before";
+        EagerBack "s22" "a lease that goes back ends the associations that are in place";
+        CountAbsence "s24" "a change seen after a gap in the reads counts as a sign of life";
+        TrustOneLook "s25" "a move is recorded on one look of an invocation that has changed nothing";
+        FreedUnrecorded "s26" "an address is associated without having been recorded as freed";
+        AnyClaim "s32" "a claim counts though it was made for a shorter silence";
+        MovedByRetirement "s27" "a registration takes the move before the retirement for completed";
+        MarkUnconfirmed "s28" "an address is associated though it could not be recorded as freed";
+        RotateMoved "s23" "a slow invocation rotates what another has moved";
     }
 
     /// The position in [`Mutant::ALL`] of the one that is switched on, plus one; zero: none.

@@ -25,6 +25,7 @@
 //! The methods come in three kinds. `handle_*` takes in what happened; [`Node::poll_command`] hands out what to do, to be
 //! called until it returns `None` after every `handle_*`; [`Node::next_deadline`] says when [`Node::handle_timer`] is due.
 
+mod canonical;
 mod command;
 mod cycle;
 mod service;
@@ -36,6 +37,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+pub use canonical::{Form, canonical_claim, health};
 pub use command::{Command, Exit, HookOutcome, Reason, RunState};
 
 use crate::heartbeat::{Claim, Health};
@@ -75,7 +77,7 @@ pub enum Shutdown {
 }
 
 /// The state machine of one node in one cluster. See the module's introduction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     cluster: ClusterName,
     me: InstanceArn,
@@ -90,6 +92,8 @@ pub struct Node {
     service: Service,
     /// Whether the end of the budget stops the service: in strict mode, while the cluster is protected.
     guarded: bool,
+    /// Whether a dead-man stands behind whatever runs. It may take a moment to follow `guarded`.
+    armed: bool,
     /// The end of the budget, an earlier run's included.
     valid_until: Option<BootTime>,
     /// The largest epoch this node swears never to serve again; in memory before it is sent anywhere, and never undone.
@@ -115,7 +119,7 @@ pub struct Node {
     commands: VecDeque<Command>,
     /// What a read before the write has shown.
     #[cfg(feature = "mutants")]
-    read_before_write: Option<crate::outcome::Read<Option<Lease>>>,
+    read_before_write: Option<crate::outcome::Read<Option<Arc<Lease>>>>,
     #[cfg(feature = "mutants")]
     in_limbo: bool,
 }
@@ -149,6 +153,8 @@ impl Node {
             service,
             // Until a lease was read its mode is unknown: an earlier run knew it, and else the strict rule holds.
             guarded: config.earlier.as_ref().is_none_or(|earlier| earlier.guarded),
+            // After a boot nothing runs, and an earlier run knew whether it was guarded.
+            armed: config.earlier.as_ref().is_none_or(|earlier| earlier.guarded),
             valid_until,
             released,
             release_confirmed: false,
@@ -249,10 +255,23 @@ impl Node {
     /// Whether a [`Command::Promote`] may be carried out now: arming takes time where a dead-man has to be started, and a
     /// budget that ended meanwhile has ended. If not, the promote has failed.
     pub fn may_promote(&self, now: BootTime, guarded: bool, dead_man_stands: bool) -> bool {
-        let in_time = self.valid_until.is_some_and(|until| now < until);
-        let stands = dead_man_stands || mutant!(ServeUnguarded);
-        let in_time = in_time || mutant!(LatePromote);
+        let mut in_time = self.valid_until.is_some_and(|until| now < until);
+        let mut stands = dead_man_stands;
+        if mutant!(NoDeadMan) {
+            stands = true;
+        }
+        if mutant!(ServeUnguarded) {
+            stands = true;
+        }
+        if mutant!(LatePromote) {
+            in_time = true;
+        }
         !guarded || (stands && in_time)
+    }
+
+    /// Whether the agent was told to end.
+    pub fn is_leaving(&self) -> bool {
+        self.shutdown.is_some() || self.has_ended()
     }
 
     /// When the budget ends, for the status line; `None` outside strict mode.
@@ -302,7 +321,8 @@ impl Node {
             serving,
             serving_since: since,
             valid_until: self.valid_until,
-            guarded: self.guarded,
+            // What was never armed nothing would stop.
+            guarded: self.guarded && self.armed,
             released: if mutant!(OathNotKept) { Epoch(0) } else { self.released },
         }
     }

@@ -12,23 +12,36 @@ use crate::time::BootTime;
 use crate::timing::Timing;
 
 #[derive(Debug, Clone)]
-struct Peer {
-    incarnation: Incarnation,
-    seq: Seq,
-    health: Health,
+pub(crate) struct Peer {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) seq: Seq,
+    pub(crate) health: Health,
     /// The last reply that showed a change; none until a second read has shown one.
-    beaten: Option<BootTime>,
+    pub(crate) beaten: Option<BootTime>,
 }
 
 /// The holder's view of the other members.
 #[derive(Debug, Clone, Default)]
 pub struct PeerWatch {
-    peers: BTreeMap<InstanceArn, Peer>,
+    pub(crate) peers: BTreeMap<InstanceArn, Peer>,
+    /// When the last good read was asked for: what it shows may be as old as that.
+    pub(crate) last_read: Option<BootTime>,
+    /// When the read was asked for that is awaited.
+    pub(crate) asked: Option<BootTime>,
 }
 
 impl PeerWatch {
-    /// Takes in a good read of the members' heartbeats. Members that were not found are forgotten.
-    pub fn observe(&mut self, found: &BTreeMap<InstanceArn, Heartbeat>, replied: BootTime) {
+    /// A read of the members' heartbeats is asked for.
+    pub fn ask(&mut self, now: BootTime) {
+        self.asked = Some(now);
+    }
+
+    /// Takes in a good read of the members' heartbeats. Members that were not found are forgotten. After a gap between the
+    /// asking for one read and the answer to the next a change proves no life: it may have come at the gap's beginning.
+    pub fn observe(&mut self, found: &BTreeMap<InstanceArn, Heartbeat>, timing: &Timing, replied: BootTime) {
+        let gap = self.last_read.map(|last| replied.since(last));
+        let blind = gap.is_none_or(|gap| gap > timing.longest_read_gap()) && !mutant!(CountAbsence);
+        self.last_read = Some(self.asked.take().unwrap_or(replied));
         self.peers.retain(|instance, _| found.contains_key(instance));
         for (instance, heartbeat) in found {
             let before = self.peers.get(instance);
@@ -37,6 +50,7 @@ impl PeerWatch {
                 Some(peer) if (&peer.incarnation, peer.seq) == (&heartbeat.incarnation, heartbeat.seq) => {
                     peer.beaten
                 }
+                Some(peer) if blind => peer.beaten,
                 Some(_) => Some(replied),
             };
             let peer = Peer {
@@ -70,7 +84,7 @@ mod tests {
 
     fn seen(watch: &mut PeerWatch, heartbeat: &Heartbeat, at_ms: u64) {
         let found = BTreeMap::from([(heartbeat.instance.clone(), heartbeat.clone())]);
-        watch.observe(&found, BootTime(at_ms * 1_000_000));
+        watch.observe(&found, &Timing::DEFAULT, BootTime(at_ms * 1_000_000));
     }
 
     #[test]
@@ -91,6 +105,29 @@ mod tests {
     }
 
     #[test]
+    fn a_change_seen_after_a_gap_in_the_reads_proves_no_life() {
+        let mut watch = PeerWatch::default();
+        seen(&mut watch, &heartbeat(&arn(2), 5), 0);
+        seen(&mut watch, &heartbeat(&arn(2), 6), 9_000);
+        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(9_000_000_000)));
+        seen(&mut watch, &heartbeat(&arn(2), 7), 10_000);
+        assert!(watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(10_000_000_000)));
+    }
+
+    #[test]
+    fn an_answer_that_came_late_shows_what_was_long_ago() {
+        let mut watch = PeerWatch::default();
+        watch.ask(BootTime(0));
+        seen(&mut watch, &heartbeat(&arn(2), 5), 9_000);
+        watch.ask(BootTime(9_000_000_000));
+        seen(&mut watch, &heartbeat(&arn(2), 6), 9_100);
+        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(9_100_000_000)));
+        watch.ask(BootTime(10_000_000_000));
+        seen(&mut watch, &heartbeat(&arn(2), 7), 10_100);
+        assert!(watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(10_100_000_000)));
+    }
+
+    #[test]
     fn a_member_in_bad_health_could_not() {
         let mut watch = PeerWatch::default();
         let mut peer = heartbeat(&arn(2), 5);
@@ -99,5 +136,17 @@ mod tests {
         peer.health = Health::Bad;
         seen(&mut watch, &peer, 1_000);
         assert!(!watch.could_take_over(&arn(2), &Timing::DEFAULT, BootTime(1_000_000_000)));
+    }
+
+    #[test]
+    fn a_change_over_the_longest_gap_proves_life_and_counts_until_a_beat_longer() {
+        let gap = u64::try_from(Timing::DEFAULT.longest_read_gap().as_millis()).expect("short");
+        let mut watch = PeerWatch::default();
+        seen(&mut watch, &heartbeat(&arn(2), 5), 0);
+        seen(&mut watch, &heartbeat(&arn(2), 6), gap);
+        let lately = gap + gap + Timing::DEFAULT.durations().heartbeat_ms;
+        let could = |ms: u64| watch.could_take_over(&arn(2), &Timing::DEFAULT, BootTime(ms * 1_000_000));
+        assert!(could(lately));
+        assert!(!could(lately + 1));
     }
 }

@@ -146,4 +146,29 @@ mod tests {
         assert!(!net("10.0.0.0/16").overlaps(&net("10.1.0.0/16")));
         assert!(!net("0.0.0.0/0").overlaps(&net("::/0")));
     }
+
+    #[test]
+    fn networks_that_differ_within_the_shorter_prefix_share_no_address() {
+        let net = |text| Destination::new(text).expect("valid");
+        assert!(net("2001:db8::/32").overlaps(&net("2001:db8:1::/48")));
+        assert!(!net("2001:db8::/32").overlaps(&net("2001:db9::/32")));
+        assert!(!net("2001:db8:1::/48").overlaps(&net("2001:db8:2::/48")));
+        assert!(net("::1/128").overlaps(&net("::1/128")));
+        assert!(!net("::1/128").overlaps(&net("::/128")));
+    }
+
+    #[test]
+    fn a_destination_tells_its_family_and_whether_it_is_the_default() {
+        let told = |text| Destination::new(text).map(|found| (found.is_ipv4(), found.is_default()));
+        assert_eq!(told("0.0.0.0/0").expect("valid"), (true, true));
+        assert_eq!(told("10.0.0.0/8").expect("valid"), (true, false));
+        assert_eq!(told("::/0").expect("valid"), (false, true));
+        assert_eq!(told("2001:db8::/32").expect("valid"), (false, false));
+    }
+
+    #[test]
+    fn a_destination_is_written_as_it_is_read() {
+        let route = Destination::new("10.9.0.1/32").expect("valid");
+        assert_eq!(serde_json::to_string(&route).expect("can be written"), "\"10.9.0.1/32\"");
+    }
 }

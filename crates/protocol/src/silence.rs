@@ -18,18 +18,18 @@ use crate::timing::Timing;
 
 /// What must stand still for silence to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sign {
-    epoch: Epoch,
-    holder: InstanceArn,
-    incarnation: Incarnation,
-    seq: Seq,
+pub(crate) struct Sign {
+    pub(crate) epoch: Epoch,
+    pub(crate) holder: InstanceArn,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) seq: Seq,
 }
 
 /// The clock of one standby's view of the holder.
 #[derive(Debug, Clone, Default)]
 pub struct SilenceWatch {
-    last: Option<(Sign, BootTime)>,
-    last_good_read: Option<BootTime>,
+    pub(crate) last: Option<(Sign, BootTime)>,
+    pub(crate) last_good_read: Option<BootTime>,
 }
 
 /// What a good read of the holder's heartbeat tells.
@@ -55,6 +55,7 @@ impl SilenceWatch {
         epoch: Epoch,
         found: &Heartbeat,
         timing: &Timing,
+        required: Duration,
         replied: BootTime,
     ) -> Silence {
         let gap = self.last_good_read.map(|last| replied.since(last));
@@ -71,9 +72,6 @@ impl SilenceWatch {
                 asked
             }
         };
-        // S follows what the holder published, not what the lease says today: the holder serves by what it published.
-        let published = Duration::from_millis(found.validity_ms);
-        let required = timing.silence_for(if mutant!(OwnValidity) { timing.validity() } else { published });
         Silence { lasted: replied.since(since), required }
     }
 
@@ -98,7 +96,7 @@ mod tests {
     fn poll(watch: &mut SilenceWatch, found: &Heartbeat, from: u64, to: u64) -> Silence {
         let mut view = None;
         for ms in (from..=to).step_by(1_000) {
-            view = Some(watch.observe(Epoch(1), found, &Timing::DEFAULT, at(ms)));
+            view = Some(watch.observe(Epoch(1), found, &Timing::DEFAULT, S, at(ms)));
         }
         view.expect("at least one read")
     }
@@ -127,7 +125,7 @@ mod tests {
         }
         let mut watch = SilenceWatch::default();
         poll(&mut watch, &first, 0, 5_000);
-        let regranted = watch.observe(Epoch(2), &first, &Timing::DEFAULT, at(6_000));
+        let regranted = watch.observe(Epoch(2), &first, &Timing::DEFAULT, S, at(6_000));
         assert_eq!(regranted.lasted, Duration::ZERO);
     }
 
@@ -136,7 +134,7 @@ mod tests {
         let mut watch = SilenceWatch::default();
         let holder = heartbeat(&arn(1), 7);
         poll(&mut watch, &holder, 0, 3_000);
-        let after = watch.observe(Epoch(1), &holder, &Timing::DEFAULT, at(5_401));
+        let after = watch.observe(Epoch(1), &holder, &Timing::DEFAULT, S, at(5_401));
         assert_eq!(
             after.lasted,
             Duration::ZERO,
@@ -145,11 +143,27 @@ mod tests {
     }
 
     #[test]
-    fn s_follows_the_validity_that_the_holder_published() {
+    fn silence_goes_on_over_the_longest_gap_that_two_attempts_and_a_beat_explain() {
         let mut watch = SilenceWatch::default();
-        let mut holder = heartbeat(&arn(1), 7);
-        holder.validity_ms = 10_000;
-        let view = watch.observe(Epoch(1), &holder, &Timing::DEFAULT, at(0));
-        assert!(view.required > Duration::from_millis(11_900), "{view:?}");
+        let holder = heartbeat(&arn(1), 7);
+        poll(&mut watch, &holder, 0, 3_000);
+        let after = watch.observe(Epoch(1), &holder, &Timing::DEFAULT, S, at(5_400));
+        assert_eq!(after.lasted, Duration::from_millis(5_400));
+    }
+
+    #[test]
+    fn silence_is_enough_from_s_on_and_not_a_moment_before() {
+        let lasted = |lasted| Silence { lasted, required: S }.is_enough();
+        assert!(lasted(S));
+        assert!(!lasted(S - Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn what_was_seen_before_there_was_no_holder_counts_for_nothing() {
+        let mut watch = SilenceWatch::default();
+        let holder = heartbeat(&arn(1), 7);
+        poll(&mut watch, &holder, 0, 3_000);
+        watch.clear();
+        assert_eq!(poll(&mut watch, &holder, 4_000, 4_000).lasted, Duration::ZERO);
     }
 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::heartbeat::UNGUARDED_MS;
+
 /// The durations of a cluster, all in milliseconds; ρ in parts per million. See the module's introduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,8 +173,12 @@ impl Timing {
     }
 
     /// S for a holder that published `validity`. It never falls below what that validity requires, so a timing that was
-    /// lowered after the holder's last heartbeat cannot make a standby too quick.
+    /// lowered after the holder's last heartbeat cannot make a standby too quick; and of a holder that nothing would stop,
+    /// no silence is long enough.
     pub fn silence_for(&self, validity: Duration) -> Duration {
+        if validity >= Duration::from_millis(UNGUARDED_MS) {
+            return Duration::MAX;
+        }
         let published = u64::try_from(validity.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MS);
         if mutant!(SilenceIsValidity) {
             return Duration::from_millis(published);

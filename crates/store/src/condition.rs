@@ -24,8 +24,10 @@ pub const RELEASE: &str =
     "#incarnation = :mine AND (attribute_not_exists(#released) OR #released < :released)";
 
 /// The lease is the one the decision was made on. The uid keeps a decision from reaching a registration that
-/// came later, and the epoch keeps every earlier decision out.
-pub const LEASE_AS_READ: &str = "#uid = :uid AND #epoch = :epoch AND #holder = :holder AND #state = :active";
+/// came later, the epoch keeps every earlier decision out, and the revision a decision that knew other members or
+/// another mode.
+pub const LEASE_AS_READ: &str =
+    "#uid = :uid AND #epoch = :epoch AND #holder = :holder AND #state = :active AND #revision = :revision";
 
 /// No pause holds at the moment of the decision. Only for grants that yield to a pause.
 pub const NOT_PAUSED: &str = "(attribute_not_exists(#paused) OR #paused.#until <= :at)";
@@ -46,14 +48,15 @@ pub const EPOCH_CURRENT: &str = "#epoch = :epoch";
 /// The move that was completed is still the one to complete: of this epoch, of this configuration, and recorded by nobody.
 pub const MOVE_CURRENT: &str = "#epoch = :epoch AND #revision = :revision AND #moved = :before";
 
-/// The retired lease is the one that was read, so its epoch continues exactly once.
-pub const RETIRED_AS_READ: &str =
-    "#uid = :was_uid AND #state = :retired AND #epoch = :was_epoch AND #revision = :was_revision";
+/// The retired lease is the one that was read, so its epoch continues exactly once, and a move that was recorded meanwhile
+/// is not taken back.
+pub const RETIRED_AS_READ: &str = "#uid = :was_uid AND #state = :retired AND #epoch = :was_epoch AND #revision = :was_revision \
+     AND #moved = :was_moved";
 
 /// The registration, its holder and its epoch are the ones that the change was checked against: a holder that
-/// came in between must not be taken out of the members.
+/// came in between must not be taken out of the members, nor a move that was recorded in between be taken back.
 pub const REGISTERED_AS_READ: &str = "#uid = :uid AND #state = :active AND #holder = :holder \
-     AND #epoch = :epoch AND #revision = :was_revision";
+     AND #epoch = :epoch AND #revision = :was_revision AND #moved = :was_moved";
 
 /// A deletion reaches only the registration it was asked for: after a replacement the older stack's request
 /// to delete must find nothing to do.

@@ -33,6 +33,12 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// A record of its own that holds the same, for whoever has to try what else could be written. Clones are handles of one
+    /// record.
+    pub fn fork(&self) -> Self {
+        Self { table: Arc::new(Mutex::new(self.table().clone())) }
+    }
+
     /// The clusters the table's stream would have woken the arbiter for since this was last asked: those with
     /// a new wake item or request.
     pub fn take_woken(&self) -> BTreeSet<ClusterName> {
@@ -64,12 +70,17 @@ impl Store for MemoryStore {
         cluster: &ClusterName,
         instances: &[InstanceArn],
     ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
-        let once: BTreeSet<_> = instances.iter().collect();
-        crate::refuse_too_many(once.len())?;
         let table = self.table();
-        let found =
-            |instance: &InstanceArn| table.heartbeats.get(&(cluster.clone(), instance.clone())).cloned();
-        Ok(once.into_iter().filter_map(|instance| Some((instance.clone(), found(instance)?))).collect())
+        let mut found = BTreeMap::new();
+        let mut asked = BTreeSet::new();
+        for instance in instances {
+            asked.insert(instance);
+            if let Some(heartbeat) = table.heartbeats.get(&(cluster.clone(), instance.clone())) {
+                found.insert(instance.clone(), heartbeat.clone());
+            }
+        }
+        crate::refuse_too_many(asked.len())?;
+        Ok(found)
     }
 
     async fn history(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Event>> {

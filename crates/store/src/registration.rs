@@ -1,9 +1,8 @@
 //! What a registration makes of the lease that stands in its place. Pure; shared by the table and its twin.
 
-use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
+use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid};
 use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
 use baton_protocol::mutant;
-use baton_protocol::resource::Observed;
 
 use crate::{Entry, Registration};
 
@@ -20,15 +19,21 @@ pub(crate) enum Next {
 
 /// Makes a lease, or takes up a retired one.
 ///
-/// A retired lease keeps its holder: that node may still serve, unguarded, and only its own release or its
-/// silence can end that. The epoch grows, so nothing that was decided before the retirement has any effect
-/// after it, and `moved` stays behind, so the arbiter looks at every address although the holder is the same.
+/// A retired lease keeps its holder: that node may still serve, unguarded, and as long as its heartbeat says so, only its
+/// own release or EC2's word can end that in strict mode. The epoch grows, so nothing that was decided before the retirement has any effect
+/// after it. `moved` stays what it was: so the arbiter looks at every address although the holder is the same, and if the
+/// last move before the retirement was never completed, the next one knows it.
 pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Next {
+    // What is known of addresses that are the same is still true: these associations are older than what follows.
+    let mut observed = found.map(|lease| lease.observed.clone()).unwrap_or_default();
+    let same = |id: &AllocationId| registration.resources.addresses.iter().any(|a| a.allocation == *id);
+    observed.associations.retain(|id, _| same(id));
     let (epoch, holder, moved, last_grant, revision) = match found {
         None => (Epoch(0), None, Epoch(0), None, 1),
         Some(lease) if lease.state == LeaseState::Retired => {
             let epoch = if mutant!(EpochReset) { Epoch(0) } else { lease.epoch.next() };
-            (epoch, lease.holder.clone(), lease.epoch, lease.last_grant, lease.revision + 1)
+            let moved = if mutant!(MovedByRetirement) { lease.epoch } else { lease.moved };
+            (epoch, lease.holder.clone(), moved, lease.last_grant, lease.revision + 1)
         }
         Some(lease) if lease.uid == registration.uid => return Next::Done,
         Some(_) => return Next::Refused,
@@ -48,7 +53,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         moved,
         verify_at: None,
         rotated: Default::default(),
-        observed: Observed::default(),
+        observed,
         last_grant,
         revision,
         schema: SCHEMA,
@@ -99,4 +104,52 @@ pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
 pub(crate) fn entry(registration: &Registration) -> Entry {
     let instances = registration.members.iter().map(|member| member.instance.instance_id()).collect();
     Entry { cluster: registration.cluster.clone(), instances }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_protocol::history::{Event, Happening};
+    use baton_protocol::ids::ClusterName;
+    use baton_protocol::lease::Mode;
+    use baton_protocol::resource::Resources;
+    use baton_protocol::time::WallTime;
+    use baton_protocol::timing::Timing;
+
+    use super::*;
+
+    fn registration(uid: &str) -> Registration {
+        let cluster = ClusterName::new("orders").expect("valid");
+        let what = Happening::Registered { revision: 1, summary: uid.to_owned() };
+        let event =
+            Event { cluster: cluster.clone(), epoch: Epoch(0), at: WallTime(1), by: "t".to_owned(), what };
+        Registration {
+            cluster,
+            uid: RegistrationUid::new(uid).expect("valid"),
+            mode: Mode::Strict,
+            timing: Timing::DEFAULT,
+            members: Vec::new(),
+            resources: Resources::default(),
+            at: WallTime(1),
+            event,
+        }
+    }
+
+    fn written(next: Next) -> Lease {
+        match next {
+            Next::Write(lease) => *lease,
+            other => panic!("expected a lease, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_registration_after_a_retirement_neither_completes_a_move_nor_reopens_one() {
+        let mut lease = written(register(None, &registration("first")));
+        lease.epoch = Epoch(7);
+        for moved in [7, 6, 3] {
+            lease.moved = Epoch(moved);
+            let retired = written(retire(Some(&lease), &lease.uid));
+            let again = written(register(Some(&retired), &registration("second")));
+            assert_eq!((again.epoch, again.moved), (Epoch(8), Epoch(moved)));
+        }
+    }
 }

@@ -42,6 +42,9 @@ pub(crate) fn lost_on_lease(grant: &Grant, found: Option<&Lease>) -> Vec<String>
     if lease.epoch != grant.epoch && !mutant!(CommitWithoutEpoch) {
         lost.push(format!("lease: expected epoch {}, found {}", grant.epoch, lease.epoch));
     }
+    if lease.revision != grant.revision && !mutant!(CommitAnyRevision) {
+        lost.push(format!("lease: expected configuration {}, found {}", grant.revision, lease.revision));
+    }
     if lease.holder != grant.holder && !mutant!(CommitWithoutEpoch) {
         let name = |holder: &Option<_>| holder.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         lost.push(format!("lease: expected holder {}, found {}", name(&grant.holder), name(&lease.holder)));
@@ -97,4 +100,75 @@ pub(crate) fn lost_on_candidate(grant: &Grant, found: Option<&Heartbeat>) -> Vec
         lost.push(format!("candidate: expected health Ok, found {:?}", heartbeat.health));
     }
     lost
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_protocol::history::{Event, Evidence, Ground, Happening};
+    use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid};
+    use baton_protocol::lease::{Mode, SCHEMA};
+    use baton_protocol::resource::{Observed, Resources};
+    use baton_protocol::time::WallTime;
+    use baton_protocol::timing::Timing;
+
+    use super::*;
+
+    fn lease() -> Lease {
+        Lease {
+            cluster: ClusterName::new("orders").expect("valid"),
+            uid: RegistrationUid::new("uid-1").expect("valid"),
+            state: LeaseState::Active,
+            epoch: Epoch(7),
+            holder: None,
+            mode: Mode::Strict,
+            timing: Timing::DEFAULT,
+            members: Vec::new(),
+            resources: Resources::default(),
+            intent: None,
+            paused: None,
+            moved: Epoch(7),
+            verify_at: None,
+            rotated: Default::default(),
+            observed: Observed::default(),
+            last_grant: None,
+            revision: 3,
+            schema: SCHEMA,
+        }
+    }
+
+    fn grant(lease: &Lease) -> Grant {
+        let to = InstanceArn::new("arn:aws:ec2:eu-west-1:123456789012:instance/i-00000002").expect("valid");
+        let what = Happening::Granted {
+            from: None,
+            to: to.clone(),
+            ground: Ground::Vacancy,
+            reason: String::new(),
+            evidence: Evidence::default(),
+        };
+        let (cluster, at) = (lease.cluster.clone(), WallTime(1));
+        Grant {
+            cluster: cluster.clone(),
+            uid: lease.uid.clone(),
+            epoch: lease.epoch,
+            revision: lease.revision,
+            holder: None,
+            holder_check: HolderCheck::Nobody,
+            to,
+            to_incarnation: Incarnation::new("run-1").expect("valid"),
+            ground: Ground::Vacancy,
+            at,
+            event: Event { cluster, epoch: lease.epoch.next(), at, by: "t".to_owned(), what },
+        }
+    }
+
+    #[test]
+    fn a_grant_that_was_decided_under_another_configuration_is_refused() {
+        let mut lease = lease();
+        let grant = grant(&lease);
+        assert_eq!(lost_on_lease(&grant, Some(&lease)), [""; 0]);
+        lease.mode = Mode::Available;
+        lease.revision += 1;
+        let lost = lost_on_lease(&grant, Some(&lease));
+        assert_eq!(lost, ["lease: expected configuration 3, found 4"]);
+    }
 }

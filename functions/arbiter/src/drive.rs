@@ -50,7 +50,7 @@ enum Answer {
     Committed(Result<Committed, Failure>),
     Sight(Look, Result<Sight, CloudFailure>),
     Effect(Call, Result<Effect, CloudFailure>),
-    Rotation(AllocationId),
+    Rotation(AllocationId, bool),
     Moved(Write<Option<Lease>>),
     Told,
 }
@@ -111,10 +111,10 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             }
             Action::RecordRotation { epoch, allocation, association } => {
                 let recorded = self.store.record_rotation(cluster, epoch, &allocation, &association).await;
-                if let Err(failure) = recorded {
-                    tracing::warn!(%cluster, %epoch, %allocation, ?failure, "rotation not recorded");
+                if let Err(failure) = &recorded {
+                    tracing::warn!(%cluster, %epoch, %allocation, ?failure, "not recorded as freed");
                 }
-                Answer::Rotation(allocation)
+                Answer::Rotation(allocation, recorded.is_ok())
             }
             Action::RecordMoved { epoch, revision, before, observed, verify_at } => {
                 let moved = Moved { epoch, revision, before, observed, verify_at };
@@ -161,7 +161,9 @@ fn give(invocation: &mut Invocation, now: Now, answer: Answer) {
             );
             invocation.handle_effect(now, &call, answer);
         }
-        Answer::Rotation(allocation) => invocation.handle_rotation_recorded(now, &allocation),
+        Answer::Rotation(allocation, recorded) => {
+            invocation.handle_rotation_recorded(now, &allocation, recorded);
+        }
         Answer::Moved(outcome) => invocation.handle_moved_recorded(now, outcome),
         Answer::Told => invocation.handle_told(now),
     }

@@ -11,7 +11,7 @@ use baton_protocol::ids::{AllocationId, AssociationId, InstanceArn, InstanceId, 
 use baton_protocol::resource::{Address, Destination, Placement};
 
 use super::MemoryCloud;
-use super::world::{self, Attachment, Instance, Interface, SamePlace, Table};
+use super::world::{self, Attachment, EndedAlready, Instance, Interface, SamePlace, Table};
 
 /// The account, partition and region of every world in memory.
 const PLACE: (&str, &str, &str) = ("aws", "eu-west-1", "123456789012");
@@ -214,6 +214,11 @@ impl MemoryCloud {
     /// Chooses what becomes of an association to where the address sits already.
     pub fn set_same_place(&self, same_place: SamePlace) {
         self.state().world.same_place = same_place;
+    }
+
+    /// Chooses what becomes of ending an association that has ended.
+    pub fn set_ended_already(&self, ended_already: EndedAlready) {
+        self.state().world.ended_already = ended_already;
     }
 
     /// Makes EC2 forget an instance, as it does an hour or so after it was terminated.

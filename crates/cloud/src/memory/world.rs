@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) private_ips_made: u32,
     pub(super) public_ips_made: u32,
     pub(super) same_place: SamePlace,
+    pub(super) ended_already: EndedAlready,
 }
 
 /// What EC2 makes of associating an address, without permission to reassociate, where it sits already. Its
@@ -39,6 +40,17 @@ pub enum SamePlace {
     Keep,
     /// Done, with a new association.
     Rotate,
+}
+
+/// What EC2 makes of ending an association that has ended. Its documentation calls the action idempotent, and practice shows
+/// a refusal, so callers have to bear either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EndedAlready {
+    /// Refused as not found.
+    #[default]
+    Refuse,
+    /// Done, without any effect.
+    Done,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,9 +207,12 @@ impl World {
         let current = self
             .addresses
             .values_mut()
-            .find(|address| address.association.as_ref().is_some_and(|(id, _)| id == association))
-            .ok_or(CloudFailure::AssociationGone)?;
-        current.association = None;
+            .find(|address| address.association.as_ref().is_some_and(|(id, _)| id == association));
+        match (current, self.ended_already) {
+            (Some(current), _) => current.association = None,
+            (None, EndedAlready::Done) => {}
+            (None, EndedAlready::Refuse) => return Err(CloudFailure::AssociationGone),
+        }
         Ok(Effect::Done)
     }
 

@@ -56,7 +56,7 @@ pub enum Action {
         epoch: Epoch,
         /// The address.
         allocation: AllocationId,
-        /// Its new association.
+        /// An association of it that has ended.
         association: AssociationId,
     },
     /// Answer: [`super::Invocation::handle_moved_recorded`].

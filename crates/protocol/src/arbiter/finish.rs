@@ -14,7 +14,7 @@ use crate::wake::Why;
 
 /// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
 /// call it may have left behind. One more look is taken then.
-const LATE_CALLS: Duration = Duration::from_secs(60);
+pub(super) const LATE_CALLS: Duration = Duration::from_secs(60);
 
 /// What is recorded of a completed move.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 mod chaos;
 mod ends;
 mod rig;
+mod steps;
 
 use super::*;
 use crate::ids::Seq;
@@ -121,6 +122,18 @@ fn a_pause_holds_back_silence_and_not_an_instance_that_is_gone() {
 }
 
 #[test]
+fn two_reads_far_apart_prove_no_life() {
+    // The function stands still between its two reads. The candidate has beaten once, right after the first, and died.
+    let mut rig = Rig::claimed();
+    for heartbeat in rig.heartbeats.values_mut() {
+        heartbeat.beat_at = crate::time::WallTime(0);
+    }
+    rig.beats_between_reads = vec![arn(2)];
+    rig.latency = crate::candidate::FRESH + std::time::Duration::from_secs(1);
+    assert_eq!(rig.run().granted, None);
+}
+
+#[test]
 fn a_candidate_with_an_old_heartbeat_is_granted_once_it_is_seen_beating() {
     let mut rig = Rig::claimed();
     for n in [2, 3] {
@@ -135,6 +148,37 @@ fn a_candidate_with_an_old_heartbeat_is_granted_once_it_is_seen_beating() {
         rig.heartbeats.get_mut(&arn(n)).expect("there").beat_at = crate::time::WallTime(0);
     }
     assert_eq!(rig.run().granted, None, "nobody is seen beating");
+}
+
+/// Node 1 has released and beats on; the others' clocks are off.
+fn released_among_clocks_that_are_off() -> Rig {
+    let mut rig = Rig::new();
+    rig.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
+    for n in [2, 3] {
+        rig.heartbeats.get_mut(&arn(n)).expect("there").beat_at = crate::time::WallTime(0);
+    }
+    rig.beats_between_reads = vec![arn(1)];
+    rig
+}
+
+#[test]
+fn a_lease_goes_back_to_its_releaser_only_after_the_others_were_looked_at_in_vain() {
+    let mut rig = released_among_clocks_that_are_off();
+    assert_eq!(rig.run().granted, Some(Epoch(2)));
+    assert_eq!(rig.lease.as_ref().and_then(|lease| lease.holder.clone()), Some(arn(1)));
+    let reads = rig.names().iter().filter(|name| *name == "ReadHeartbeats").count();
+    assert_eq!(reads, 1 + LOOKS_AGAIN as usize);
+    let mut rig = released_among_clocks_that_are_off();
+    rig.beats_between_reads.push(arn(2));
+    rig.run();
+    assert_eq!(rig.lease.as_ref().and_then(|lease| lease.holder.clone()), Some(arn(2)));
+}
+
+#[test]
+fn a_lease_that_goes_back_ends_no_association_that_is_in_place() {
+    let mut rig = released_among_clocks_that_are_off();
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert!(!rig.names().iter().any(|name| name == "Call"), "{:?}", rig.names());
 }
 
 #[test]
@@ -174,7 +218,7 @@ fn a_record_that_was_refused_for_another_configuration_is_no_completed_move() {
     let mut rig = Rig::claimed();
     let mut other = rig.lease.clone().expect("there");
     other.revision += 1;
-    rig.record_answer = Some(Err(WriteFailure::Refused(Some(other))));
+    rig.record_answers = [Err(WriteFailure::Refused(Some(other)))].into();
     assert!(matches!(rig.run().outcome, Outcome::Superseded(_)));
 }
 

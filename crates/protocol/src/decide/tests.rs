@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::ids::{Epoch, Incarnation};
+use crate::lease::Mode;
 use crate::lease::Pause;
 use crate::testing::{arn, heartbeat, incarnation, lease};
 
@@ -17,6 +18,7 @@ fn snapshot() -> Snapshot {
         heartbeats,
         earlier: BTreeMap::new(),
         terminated: BTreeSet::new(),
+        looked_enough: false,
         at: NOW,
         by: "test".to_owned(),
     }
@@ -105,10 +107,89 @@ fn an_oath_for_the_current_epoch_is_ground_release_and_an_older_one_is_not() {
 fn after_a_release_the_releasing_node_is_chosen_only_when_nobody_else_can() {
     let mut world = snapshot();
     edit(&mut world, 1).released = Epoch(1);
+    world.earlier.insert(arn(1), Seq(9));
     assert_ne!(granted(&world).to, arn(1));
     edit(&mut world, 2).health = Health::Bad;
     edit(&mut world, 3).health = Health::Bad;
     assert_eq!(granted(&world).to, arn(1));
+}
+
+#[test]
+fn a_node_that_has_released_is_alive_only_if_it_was_seen_beating_since() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    for n in [2, 3] {
+        edit(&mut world, n).health = Health::Bad;
+    }
+    assert_eq!(decide(&world), Decision::LookAgain, "its last heartbeat may be from before it left");
+    world.earlier.insert(arn(1), Seq(10));
+    assert_eq!(decide(&world), Decision::LookAgain);
+    world.earlier.insert(arn(1), Seq(9));
+    assert_eq!(granted(&world).to, arn(1));
+}
+
+#[test]
+fn the_lease_does_not_go_back_for_a_clock_that_is_off() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    world.earlier = [(arn(1), Seq(9)), (arn(2), Seq(10))].into();
+    edit(&mut world, 2).beat_at = WallTime(0);
+    edit(&mut world, 3).health = Health::Bad;
+    assert_eq!(decide(&world), Decision::LookAgain);
+    let mut seen = world.clone();
+    edit(&mut seen, 2).seq = Seq(11);
+    assert_eq!(granted(&seen).to, arn(2));
+    world.looked_enough = true;
+    assert_eq!(granted(&world).to, arn(1), "and it is not left without a holder either");
+}
+
+#[test]
+fn the_node_an_intent_names_is_not_passed_over_for_a_clock_that_is_off() {
+    let mut world = snapshot();
+    edit(&mut world, 1).released = Epoch(1);
+    edit(&mut world, 2).beat_at = WallTime(0);
+    assert_eq!(
+        granted(&world).to,
+        arn(3),
+        "without an intent another one is as good, and nothing is waited for"
+    );
+    world.lease.intent = Some(Intent {
+        to: Some(arn(2)),
+        reason: "switchover".to_owned(),
+        epoch: Epoch(1),
+        until: WallTime(NOW.0 + 1),
+        request: None,
+    });
+    assert_eq!(decide(&world), Decision::LookAgain);
+    let mut ill = world.clone();
+    edit(&mut ill, 2).health = Health::Bad;
+    assert_eq!(granted(&ill).to, arn(3), "another look would not make it well");
+    world.looked_enough = true;
+    assert_eq!(granted(&world).to, arn(3));
+}
+
+#[test]
+fn no_claim_deposes_a_holder_in_strict_mode_that_nothing_guards() {
+    let mut world = snapshot();
+    edit(&mut world, 1).validity_ms = crate::heartbeat::UNGUARDED_MS;
+    claim(&mut world, 2, 1, 10);
+    assert_eq!(decide(&world), Decision::Stay(Stay::NoGround));
+    let mut available = world.clone();
+    available.lease.mode = Mode::Available;
+    assert_eq!(granted(&available).ground, Ground::Silence);
+    let mut released = world.clone();
+    edit(&mut released, 1).released = Epoch(1);
+    assert_eq!(granted(&released).ground, Ground::Release);
+    world.terminated.insert(arn(1));
+    assert_eq!(granted(&world).ground, Ground::Gone);
+}
+
+#[test]
+fn a_grant_names_the_configuration_it_was_decided_under() {
+    let mut world = snapshot();
+    claim(&mut world, 2, 1, 10);
+    world.lease.revision = 41;
+    assert_eq!(granted(&world).revision, 41);
 }
 
 #[test]

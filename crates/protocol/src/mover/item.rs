@@ -1,9 +1,11 @@
 //! One resource on its way to the holder.
 
-use std::collections::BTreeSet;
+mod learn;
 
-use super::{BootTime, SETTLES_WITHIN, backoff};
-use crate::ec2::{Call, CloudFailure, Effect, Look, Seat, Sight};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{BootTime, SETTLES_WITHIN};
+use crate::ec2::{Call, Look, Seat};
 use crate::ids::{AllocationId, AssociationId, InstanceArn, InterfaceId, RouteTableId};
 use crate::lease::Lease;
 use crate::plan::{self, AddressKnown, Need, RouteKnown};
@@ -23,8 +25,16 @@ pub(super) enum Kind {
         record: bool,
         /// From the last verified move as well: the one association that is known to be older than this epoch.
         verified: Option<AssociationId>,
-        /// The association that this epoch made, which is never made anew.
-        made: Option<AssociationId>,
+        /// Whether this epoch is known to have freed the address: whatever is in place since then was made since then, and is
+        /// never made anew.
+        freed: bool,
+        /// The association that this epoch is known to have made since then: no call can name it. What else is in place may
+        /// have been there before the address was taken for free.
+        sound: Option<AssociationId>,
+        /// Whether that one, made by this move, is yet to be recorded, for others to know it as well.
+        unrecorded: bool,
+        /// Associations that are known to have ended, whatever a late answer shows.
+        gone: BTreeSet<AssociationId>,
     },
     /// A route.
     Route { route: Route, interface: InterfaceId, known: Option<RouteKnown>, eager: bool },
@@ -52,6 +62,8 @@ pub(super) struct Item {
     recording: bool,
     /// Whether its place is still taken by an address that is on its way from there.
     waits_for_seat: bool,
+    /// Whether what is in place is waited for to be recorded by whoever has made it.
+    waits_for_word: bool,
     settled: bool,
     confirmed: bool,
     blocked: Option<String>,
@@ -61,6 +73,11 @@ pub(super) struct Item {
     effect_at: Option<BootTime>,
     /// When a look showed what is known.
     learnt_at: BootTime,
+    /// Whether this move was never recorded as complete, so that what a look shows in place may be an earlier holding of the
+    /// same node, answered late.
+    first: bool,
+    /// From when on a look is believed that shows in place what this move has not put there.
+    trust_from: Option<BootTime>,
 }
 
 /// The items of a lease: its addresses, its routes, and the interface that routes lead to.
@@ -73,7 +90,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
         let allocation = address.allocation.clone();
         let verified = lease.observed.associations.get(&allocation).cloned();
         let expected = verified.clone().filter(|_| eager);
-        let made = lease.rotated.get(&allocation).cloned();
+        let (freed, sound) = marked(&lease.rotated, &allocation);
         match member.placements.get(&allocation) {
             Some(target) => items.push(Item::new(Kind::Address {
                 allocation,
@@ -82,7 +99,10 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 expected,
                 verified,
                 record: unfinished && !mutant!(NoRotation),
-                made,
+                freed,
+                sound,
+                unrecorded: false,
+                gone: BTreeSet::new(),
             })),
             None => {
                 let why = format!(
@@ -100,7 +120,18 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     if !lease.resources.routes.is_empty() {
         items.push(Item::new(Kind::Forwarding { interface: member.interface.clone(), known: None }));
     }
+    let first = lease.moved < lease.epoch;
+    items.iter_mut().for_each(|item| item.first = first && !matches!(item.kind, Kind::Forwarding { .. }));
     items
+}
+
+/// Whether an address is recorded as freed in this epoch, and the association that has been made since.
+fn marked(
+    recorded: &BTreeMap<AllocationId, AssociationId>,
+    allocation: &AllocationId,
+) -> (bool, Option<AssociationId>) {
+    let mark = recorded.get(allocation);
+    (mark.is_some(), mark.filter(|id| **id != AssociationId::none()).cloned())
 }
 
 /// Nothing says where the resources of a holder belong that is no longer a member, so none of them may count as moved.
@@ -156,6 +187,7 @@ impl Item {
             calling: false,
             recording: false,
             waits_for_seat: false,
+            waits_for_word: false,
             settled: false,
             confirmed: false,
             blocked: None,
@@ -163,6 +195,8 @@ impl Item {
             not_before: BootTime(0),
             effect_at: None,
             learnt_at: BootTime(0),
+            first: false,
+            trust_from: None,
         }
     }
 
@@ -185,11 +219,20 @@ impl Item {
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed && !self.recording
+        self.confirmed && !self.is_recording()
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.settled && !self.recording
+        self.settled && !self.is_recording()
+    }
+
+    fn is_recording(&self) -> bool {
+        self.recording || matches!(&self.kind, Kind::Address { unrecorded: true, .. })
+    }
+
+    /// Whether something is yet to be recorded that no call waits for.
+    pub(super) fn has_to_record(&self) -> bool {
+        self.is_recording() && !self.recording
     }
 
     /// The interface that must have no foreign seat, for an address that can be moved.
@@ -216,7 +259,7 @@ impl Item {
         }
         match &self.kind {
             Kind::Address { known, expected, .. } => {
-                self.waits_for_seat || (known.is_none() && expected.is_none())
+                self.waits_for_seat || self.waits_for_word || (known.is_none() && expected.is_none())
             }
             Kind::Route { known, eager, .. } => known.is_none() && !eager,
             Kind::Forwarding { known, .. } => known.is_none(),
@@ -232,7 +275,8 @@ impl Item {
     }
 
     pub(super) fn waits_until(&self) -> Option<BootTime> {
-        (self.next.is_some() && !self.calling).then_some(self.not_before)
+        let waits = self.next.is_some() && !self.calling && !self.recording;
+        (waits || self.has_to_record()).then_some(self.not_before)
     }
 
     pub(super) fn wait_at_least_until(&mut self, moment: BootTime) {
@@ -240,7 +284,7 @@ impl Item {
     }
 
     pub(super) fn is_ready(&self, now: BootTime) -> bool {
-        self.next.is_some() && !self.calling && now >= self.not_before
+        self.next.is_some() && !self.calling && !self.recording && now >= self.not_before
     }
 
     /// The call, if it may be made after a sight of the lease that was asked for at `seen`.
@@ -281,7 +325,7 @@ impl Item {
 
     /// Draws the next call from what is known.
     pub(super) fn plan(&mut self, seats: Option<&Seats>, seats_fail: Option<&str>, now: BootTime) {
-        self.waits_for_seat = false;
+        (self.waits_for_seat, self.waits_for_word) = (false, false);
         if self.calling || self.recording || self.next.is_some() || self.blocked.is_some() || self.settled {
             return;
         }
@@ -292,9 +336,19 @@ impl Item {
                     Need::Call(Call::Disassociate { allocation: allocation.clone(), association })
                 })
             }
-            Kind::Address { allocation, target, known: Some(known), record, made, .. } => {
-                let made = made.as_ref().filter(|_| !mutant!(RotateAlways));
-                let renew = *record && known.as_ref().is_some_and(|(id, _)| made != Some(id));
+            Kind::Address {
+                known: Some(Some((id, Some(place)))),
+                target,
+                record: true,
+                freed: true,
+                sound,
+                ..
+            } if place == target && sound.as_ref() != Some(id) && !mutant!(RotateAlways) => {
+                self.waits_for_word = true;
+                None
+            }
+            Kind::Address { allocation, target, known: Some(known), record, freed, .. } => {
+                let renew = *record && (!*freed || mutant!(RotateAlways));
                 let lets_go = known.is_some();
                 let taken = |seat: &Seat| seat.placement == *target && seat.allocation != *allocation;
                 match (seats, seats_fail) {
@@ -328,7 +382,7 @@ impl Item {
             Some(Need::Nothing) => {
                 self.settled = true;
                 // Known by a look that was asked after the last effect, or by no call at all: it has been seen.
-                self.confirmed = self.effect_at.is_none();
+                self.confirmed = self.effect_at.is_none() && !self.is_in_doubt(now);
             }
             Some(Need::Call(call)) => {
                 self.next = Some(call);
@@ -338,180 +392,18 @@ impl Item {
         }
     }
 
-    /// Takes in what EC2 showed to a look that was asked at `asked`.
-    pub(super) fn learn(&mut self, sight: &Sight, asked: BootTime, now: BootTime) {
-        let older = self.effect_at.is_some_and(|effect| asked < effect) && !mutant!(BelieveStaleLook);
-        if self.calling || self.blocked.is_some() || older {
-            return;
+    /// The node may have held these resources before, and a late answer shows that time. So what this move has not put in
+    /// place itself has to be seen there once more, when no answer can be so old any more.
+    fn is_in_doubt(&mut self, now: BootTime) -> bool {
+        if !self.first || mutant!(TrustOneLook) {
+            return false;
         }
-        let in_place = match (&mut self.kind, sight) {
-            (Kind::Address { allocation, target, known, .. }, Sight::Addresses(seen)) => {
-                let Some(seen) = seen.get(allocation) else {
-                    let why = format!("{allocation} is not allocated to this account");
-                    return self.missing(why, now);
-                };
-                let at_target =
-                    seen.association.as_ref().is_some_and(|(_, place)| place.as_ref() == Some(target));
-                let ours = known.as_ref().is_none_or(|known| *known == seen.association);
-                if self.settled && !(at_target && ours) && is_stale(self.effect_at, now) {
-                    return;
-                }
-                if known.as_ref() != Some(&seen.association) {
-                    self.learnt_at = now;
-                }
-                *known = Some(seen.association.clone());
-                at_target
-            }
-            (Kind::Route { route, interface, known, .. }, Sight::Tables(tables)) => {
-                let seen = plan::route_in(tables, route);
-                let in_place = plan::route(route, interface, &seen) == Need::Nothing;
-                if self.settled && !in_place && is_stale(self.effect_at, now) {
-                    return;
-                }
-                *known = Some(seen);
-                in_place
-            }
-            (Kind::Forwarding { interface, known }, Sight::Interfaces(seen)) => {
-                let Some(seen) = seen.get(interface) else {
-                    let why = format!("interface {interface} does not exist");
-                    return self.missing(why, now);
-                };
-                if self.settled && seen.source_dest_check && is_stale(self.effect_at, now) {
-                    return;
-                }
-                *known = Some(seen.source_dest_check);
-                !seen.source_dest_check
-            }
-            _ => return,
-        };
-        if self.settled && in_place {
-            self.confirmed = true;
-        } else {
-            // What was believed is not so, or nothing was believed yet: plan anew from what was seen.
-            self.settled = false;
-            self.confirmed = false;
-            self.next = None;
-        }
+        self.trust_from.get_or_insert(now + SETTLES_WITHIN);
+        true
     }
 
-    /// EC2 does not know the resource: soon after a call that may be a stale answer, else people must be told.
-    fn missing(&mut self, why: String, now: BootTime) {
-        if !is_stale(self.effect_at, now) {
-            self.blocked = Some(why);
-        }
+    /// Until when another look would tell nothing.
+    pub(super) fn doubts_until(&self) -> Option<BootTime> {
+        self.trust_from.filter(|_| self.settled && !self.confirmed && self.effect_at.is_none())
     }
-
-    /// A look that shows this item failed in a way that asking again does not mend.
-    pub(super) fn cannot_be_seen(&mut self, look: &Look, why: &str) {
-        let mine = matches!(
-            (&self.kind, look),
-            (Kind::Address { .. }, Look::Addresses(_))
-                | (Kind::Route { .. }, Look::Tables(_))
-                | (Kind::Forwarding { .. }, Look::Interfaces(_))
-        );
-        if mine {
-            self.blocked = Some(why.to_owned());
-        }
-    }
-
-    /// Takes in EC2's answer to this item's call. Returns an association that is to be recorded.
-    pub(super) fn conclude(
-        &mut self,
-        call: &Call,
-        answer: Result<Effect, CloudFailure>,
-        now: BootTime,
-    ) -> Option<(AllocationId, AssociationId)> {
-        self.calling = false;
-        match answer {
-            Ok(effect) => {
-                self.attempts = 0;
-                self.effect_at = Some(now);
-                self.apply(call, effect)
-            }
-            Err(failure) => {
-                self.attempts += 1;
-                self.not_before = now + backoff(self.attempts - 1);
-                self.fail(call, failure, now);
-                None
-            }
-        }
-    }
-
-    fn apply(&mut self, call: &Call, effect: Effect) -> Option<(AllocationId, AssociationId)> {
-        match (&mut self.kind, call, effect) {
-            (Kind::Address { known, .. }, Call::Disassociate { .. }, _) => *known = Some(None),
-            (
-                Kind::Address { allocation, target, known, record, made, .. },
-                Call::Associate { .. },
-                Effect::Associated(id),
-            ) => {
-                *known = Some(Some((id.clone(), Some(target.clone()))));
-                *made = Some(id.clone());
-                self.settled = true;
-                if *record {
-                    self.recording = true;
-                    return Some((allocation.clone(), id));
-                }
-            }
-            (Kind::Address { known, .. }, ..) => *known = None,
-            (Kind::Route { interface, known, .. }, ..) => {
-                *known = Some(RouteKnown::To(crate::ec2::RouteTarget::Interface(interface.clone())));
-                self.settled = true;
-            }
-            (Kind::Forwarding { known, .. }, ..) => {
-                *known = Some(false);
-                self.settled = true;
-            }
-            (Kind::Nowhere { .. }, ..) => {}
-        }
-        None
-    }
-
-    fn fail(&mut self, call: &Call, failure: CloudFailure, now: BootTime) {
-        match (&mut self.kind, failure) {
-            // Not applied: the same call again.
-            (_, CloudFailure::Throttled) => {
-                self.next = Some(call.clone());
-            }
-            // Somebody else was quicker, or the answer was lost: only a look tells.
-            (
-                Kind::Address { known, .. },
-                CloudFailure::AlreadyAssociated | CloudFailure::AssociationGone | CloudFailure::Unknown(_),
-            ) => {
-                *known = None;
-                // What a late answer shows may be older than the call whose answer was lost.
-                self.effect_at = Some(now);
-            }
-            (Kind::Route { known, .. }, CloudFailure::RouteMissing) => *known = Some(RouteKnown::Missing),
-            (Kind::Route { known, .. }, CloudFailure::RouteExists | CloudFailure::Unknown(_)) => {
-                *known = None
-            }
-            (Kind::Forwarding { known, .. }, CloudFailure::Unknown(_)) => *known = None,
-            (_, failure) => self.blocked = Some(format!("{}: {failure}", call.action())),
-        }
-    }
-
-    /// Takes in which associations this epoch has made, by whichever invocation: such a one is not made anew again.
-    pub(super) fn note_recorded(
-        &mut self,
-        recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
-    ) {
-        let Kind::Address { allocation, made, .. } = &mut self.kind else { return };
-        let Some(id) = recorded.get(allocation) else { return };
-        *made = Some(id.clone());
-        if matches!(&self.next, Some(Call::Disassociate { association, .. }) if association == id) {
-            self.next = None;
-        }
-    }
-
-    pub(super) fn rotation_recorded(&mut self, recorded: &AllocationId) {
-        if matches!(&self.kind, Kind::Address { allocation, .. } if allocation == recorded) {
-            self.recording = false;
-        }
-    }
-}
-
-/// Whether an answer that does not show the last effect may simply be older than it.
-fn is_stale(effect_at: Option<BootTime>, now: BootTime) -> bool {
-    !mutant!(BelieveStaleLook) && effect_at.is_some_and(|effect| now.since(effect) < SETTLES_WITHIN)
 }

@@ -1,7 +1,9 @@
 //! Moves in a small world of paper: what is called, in which order, and where everything is in the end.
 
+mod answers;
 mod chaos;
 mod late;
+mod looks;
 mod paper;
 mod schedules;
 
@@ -163,7 +165,11 @@ fn after_an_unfinished_move_an_association_is_made_anew_once_and_recorded_first(
     let observed = paper.run(&lease, false);
     let renewed = paper.association(&allocation(1)).expect("associated");
     assert_ne!(renewed, stale);
-    assert_eq!(paper.recorded, [(allocation(1), renewed.clone())]);
+    assert_eq!(
+        paper.recorded,
+        [(allocation(1), AssociationId::none()), (allocation(1), renewed.clone())],
+        "freed, and then made"
+    );
     assert_eq!(observed.associations[&allocation(1)], renewed);
     // Whoever takes the move up again finds it recorded, and does not bounce the address.
     lease.rotated.insert(allocation(1), renewed.clone());

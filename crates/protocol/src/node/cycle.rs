@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::service::Service;
 use super::startup::Phase;
 use super::{Command, Node, Reason};
-use crate::heartbeat::{Beat, Claim, Health, Heartbeat};
+use crate::heartbeat::{Beat, Claim, Health, Heartbeat, UNGUARDED_MS};
 use crate::ids::{InstanceArn, Seq};
 use crate::lease::{Lease, LeaseState, Mode, SCHEMA};
 use crate::outcome::{Failure, Read, Write, WriteFailure};
@@ -25,10 +25,10 @@ pub(super) enum Cycle {
     Idle,
     /// The start of the run.
     Starting,
-    /// W was sent at this moment, publishing this validity.
-    Beating { sent: BootTime, validity: Duration },
+    /// W was sent at this moment, and earns this validity; or it said that nothing guards the service.
+    Beating { sent: BootTime, validity: Duration, unguarded: bool },
     /// R is under way, with what W earned if it was confirmed.
-    Reading { earned: Option<BootTime> },
+    Reading { earned: Option<BootTime>, unguarded: bool },
     /// The others' heartbeats are being read.
     Watching,
 }
@@ -48,7 +48,8 @@ impl Node {
         self.next_beat = now.boot + self.jittered(interval);
         self.seq = Seq(self.seq.0 + 1);
         let validity = self.validity_to_publish(now.boot);
-        self.cycle = Cycle::Beating { sent: now.boot, validity };
+        let unguarded = self.is_to_say_unguarded();
+        self.cycle = Cycle::Beating { sent: now.boot, validity, unguarded };
         let serving = self.serving();
         let beat = Beat {
             incarnation: self.incarnation.clone(),
@@ -57,7 +58,7 @@ impl Node {
             claim: self.claim.clone(),
             serving_epoch: serving,
             serving_since: self.serving_since(),
-            validity_ms: milliseconds(validity),
+            validity_ms: if unguarded { UNGUARDED_MS } else { milliseconds(validity) },
             seen: self.seen.clone(),
             beat_at: now.wall,
         };
@@ -81,9 +82,24 @@ impl Node {
         self.timing.validity().max(left)
     }
 
+    /// Whether the next write has to say that nothing would stop the service if this agent died: that is so, or is about to
+    /// be. It is said *before* it is so. Otherwise the agent could die in between, and if the cluster then became a strict
+    /// one its silence would be taken for the end of its service (ADR 0012).
+    pub(super) fn is_to_say_unguarded(&self) -> bool {
+        let about_to_be = self.lease.as_ref().is_some_and(|lease| !asks_for_a_guard(lease));
+        let not_yet = self.service != Service::Stopped && !self.armed;
+        if mutant!(StrictServesOn) {
+            return false;
+        }
+        if mutant!(UnguardedUntold) {
+            return false;
+        }
+        !self.guarded || about_to_be || not_yet
+    }
+
     /// Takes in the answer to W.
     pub fn handle_beat(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
-        let Cycle::Beating { sent, validity } = self.cycle else { return };
+        let Cycle::Beating { sent, validity, unguarded } = self.cycle else { return };
         if self.has_ended() {
             return;
         }
@@ -109,10 +125,10 @@ impl Node {
             Err(WriteFailure::Failed(_)) => None,
         };
         if !self.has_ended() {
-            self.cycle = Cycle::Reading { earned };
+            self.cycle = Cycle::Reading { earned, unguarded: unguarded && earned.is_some() };
             #[cfg(feature = "mutants")]
             if let Some(found) = self.read_before_write.take() {
-                return self.handle_lease(now, found);
+                return self.handle_shared_lease(now, found);
             }
             self.commands.push_back(Command::ReadLease);
         }
@@ -120,12 +136,17 @@ impl Node {
 
     /// Takes in the answer to R.
     pub fn handle_lease(&mut self, now: Now, found: Read<Option<Lease>>) {
+        self.handle_shared_lease(now, found.map(|lease| lease.map(Arc::new)));
+    }
+
+    /// The same, of a lease that others are looking at as well.
+    pub fn handle_shared_lease(&mut self, now: Now, found: Read<Option<Arc<Lease>>>) {
         #[cfg(feature = "mutants")]
         if mutant!(ReadBeforeWrite) && matches!(self.cycle, Cycle::Beating { .. }) {
             self.read_before_write = Some(found);
             return;
         }
-        let Cycle::Reading { earned } = self.cycle else { return };
+        let Cycle::Reading { earned, unguarded } = self.cycle else { return };
         if self.has_ended() {
             return;
         }
@@ -134,33 +155,35 @@ impl Node {
             found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
         let Some(lease) = lease else { return self.end_cycle(now) };
         // An answer that shows less than an earlier one is none: strong reads cannot go back.
-        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) && !mutant!(EpochGoesBack) {
+        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) {
             return self.end_cycle(now);
         }
         self.timing = lease.timing;
         let earned = earned
             .map(|until| if mutant!(ValidityFromLease) { now.boot + self.timing.validity() } else { until });
         // A budget that ended meanwhile has ended, though a new one may be earned: the dead-man has stopped the service.
-        if !mutant!(FenceUnnoticed) {
-            self.fence_if_expired(now);
-        }
+        self.fence_if_expired(now);
         let was_guarded = self.guarded;
-        self.guarded = lease.mode == Mode::Strict && lease.state == LeaseState::Active;
+        // A guard is taken away only once the table knows that there is none.
+        self.guarded = asks_for_a_guard(&lease) || (was_guarded && !unguarded && !mutant!(UnguardedUntold));
         if mutant!(AvailableFences) {
             self.guarded = lease.state == LeaseState::Active;
         }
         if mutant!(StrictServesOn) {
             self.guarded = false;
         }
-        let lease = Arc::new(lease);
         let before = self.lease.replace(Arc::clone(&lease));
-        self.drop_stale_claim(&lease);
+        self.drop_stale_claim(&lease, before.as_deref());
         if lease.holder.as_ref() == Some(&self.me) {
             self.guard_again(before.as_deref(), lease.epoch);
         }
         match lease.state {
             LeaseState::Retired if mutant!(RetiredFences) => self.stop(Reason::Deposed),
-            LeaseState::Retired => self.unguard(before.as_deref()),
+            LeaseState::Retired if self.guarded => self.keep_guard(now, &lease, earned),
+            LeaseState::Retired => {
+                self.unguard(was_guarded);
+                self.leave_or_hand_over(now);
+            }
             LeaseState::Active if lease.holder.as_ref() == Some(&self.me) => {
                 if was_guarded && !self.guarded {
                     // Said at once, for the dead-man would stop what the lease lets serve on.
@@ -185,7 +208,7 @@ impl Node {
         if let (Ok(found), Some(lease)) = (found, self.lease.clone()) {
             match &lease.holder {
                 Some(holder) if *holder == self.me => {
-                    self.peers.observe(&found, now.boot);
+                    self.peers.observe(&found, &lease.timing, now.boot);
                     self.release_if_wanted(now, true);
                 }
                 Some(holder) => {
@@ -225,6 +248,9 @@ impl Node {
         if !holding {
             self.peers = crate::peers::PeerWatch::default();
         }
+        if holding {
+            self.peers.ask(now.boot);
+        }
         if holding || lease.holder.is_none() {
             self.silence.clear();
         }
@@ -252,6 +278,9 @@ impl Node {
             .then(|| now.boot + self.timing.validity());
         let Some(until) = earned.or(resumed) else { return };
         self.valid_until = Some(until);
+        if self.guarded && !asks_for_a_guard(lease) {
+            return self.keep_guard(now, lease, earned);
+        }
         if self.service == Service::Stopped && self.would_obey(now, lease) {
             // Not started only to be handed over: the others are read next.
             return;
@@ -276,6 +305,10 @@ impl Node {
 
     /// A good read of the holder's heartbeat by a standby.
     fn watch_holder(&mut self, now: Now, lease: &Lease, holder: &Heartbeat) {
+        let sign = (&holder.incarnation, holder.seq);
+        if self.claim.as_ref().is_some_and(|claim| (&claim.incarnation, claim.seq) != sign) {
+            self.withdraw_claim();
+        }
         if holder.released >= lease.epoch {
             // The holder may have died after its oath and before its wake.
             return self.nudge(now, Why::Release);
@@ -283,11 +316,9 @@ impl Node {
         if self.nudge.is_some_and(|nudge| nudge.why == Why::Release) {
             self.nudge = None;
         }
-        let silence = self.silence.observe(lease.epoch, holder, &lease.timing, now.boot);
-        let sign = (&holder.incarnation, holder.seq);
-        if self.claim.as_ref().is_some_and(|claim| (&claim.incarnation, claim.seq) != sign) {
-            self.withdraw_claim();
-        }
+        // S follows what the holder published, not what the lease says today: the holder serves by what it published.
+        let required = lease.silence_for(holder);
+        let silence = self.silence.observe(lease.epoch, holder, &lease.timing, required, now.boot);
         let able = self.effective_health() == Health::Ok && lease.member(&self.me).is_some();
         if !able {
             return self.withdraw_claim();
@@ -305,9 +336,12 @@ impl Node {
         }
     }
 
-    fn drop_stale_claim(&mut self, lease: &Lease) {
-        let stands =
-            |claim: &Claim| claim.epoch == lease.epoch && lease.holder.as_ref() == Some(&claim.holder);
+    /// A claim is about one epoch, and was measured by one configuration.
+    fn drop_stale_claim(&mut self, lease: &Lease, before: Option<&Lease>) {
+        let same = before.is_none_or(|before| before.revision == lease.revision);
+        let stands = |claim: &Claim| {
+            same && claim.epoch == lease.epoch && lease.holder.as_ref() == Some(&claim.holder)
+        };
         if self.claim.as_ref().is_some_and(|claim| !stands(claim)) {
             self.withdraw_claim();
         }
@@ -318,6 +352,11 @@ impl Node {
             self.nudge = None;
         }
     }
+}
+
+/// Whether the end of validity has to stop the service.
+fn asks_for_a_guard(lease: &Lease) -> bool {
+    lease.mode == Mode::Strict && lease.state == LeaseState::Active
 }
 
 /// In milliseconds, as durations are published.

@@ -76,7 +76,7 @@ impl Node {
         match self.service {
             Service::Stopped if self.may_start(now, until, guarded) => {
                 if guarded && !mutant!(NoDeadMan) {
-                    self.commands.push_back(Command::Arm { epoch, valid_until: until });
+                    self.arm(epoch, until);
                 }
                 self.service = Service::Starting { epoch };
                 self.persist();
@@ -89,9 +89,10 @@ impl Node {
                 self.stop(Reason::Deposed);
             }
             Service::Serving { .. } | Service::Starting { .. } => {
-                let arm = Command::Arm { epoch, valid_until: until };
-                if !mutant!(NoDeadMan) {
-                    self.commands.push_back(if guarded { arm } else { Command::Disarm });
+                match guarded {
+                    true if mutant!(NoDeadMan) => {}
+                    true => self.arm(epoch, until),
+                    false => self.commands.push_back(Command::Disarm),
                 }
                 self.persist();
             }
@@ -160,6 +161,7 @@ impl Node {
         if self.has_ended() {
             return;
         }
+        self.armed = false;
         if matches!(self.service, Service::Starting { .. }) {
             // A node that cannot be guarded cannot serve. Others must learn of it, or it holds the lease for nothing.
             self.promotion_failed(now);
@@ -180,15 +182,37 @@ impl Node {
         }
     }
 
+    /// The service may do without its guard, and the table does not know it yet. The next write says so; until then the guard
+    /// stands, and nothing is started that would have to do without.
+    pub(super) fn keep_guard(&mut self, now: Now, lease: &Lease, earned: Option<BootTime>) {
+        if earned.is_some() {
+            self.next_beat = now.boot;
+        }
+        let mine = lease.holder.as_ref() == Some(&self.me);
+        if let (Service::Serving { epoch, .. } | Service::Starting { epoch }, Some(until), true) =
+            (self.service, earned, mine)
+        {
+            self.valid_until = Some(until);
+            self.arm(epoch, until);
+            self.persist();
+        }
+    }
+
     /// The lease is retired: nobody is guarded any more, and whatever serves goes on serving.
-    pub(super) fn unguard(&mut self, before: Option<&Lease>) {
+    pub(super) fn unguard(&mut self, was_guarded: bool) {
         self.withdraw_everything();
-        if before.is_none_or(|lease| !super::lease_is_retired(lease)) {
+        if was_guarded {
             self.disarm();
         }
     }
 
+    fn arm(&mut self, epoch: Epoch, valid_until: BootTime) {
+        self.armed = true;
+        self.commands.push_back(Command::Arm { epoch, valid_until });
+    }
+
     pub(super) fn disarm(&mut self) {
+        self.armed = false;
         self.commands.push_back(Command::Disarm);
         self.persist();
     }
@@ -334,7 +358,10 @@ impl Node {
             .filter(|lease| lease.holder.as_ref() == Some(&self.me) && !super::lease_is_retired(lease));
         let Some(epoch) = held.map(|lease| lease.epoch) else {
             if self.service.is_up() && self.lease.as_deref().is_some_and(super::lease_is_retired) {
-                // Retired: the service is not ours to stop.
+                // Retired: the service is not ours to stop, nor its dead-man's, which is told so first.
+                if self.armed && self.guarded {
+                    return;
+                }
                 return self.exit(Exit::Orderly);
             }
             if self.service.is_up() {

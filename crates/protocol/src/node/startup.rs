@@ -7,7 +7,7 @@
 use super::cycle::Cycle;
 use super::service::Service;
 use super::{Command, Exit, Node, Reason};
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, UNGUARDED_MS};
 use crate::ids::{Epoch, Seq};
 use crate::outcome::{Read, Write, WriteFailure};
 use crate::time::Now;
@@ -37,7 +37,9 @@ impl Node {
             found => {
                 self.phase = Phase::Confirming;
                 let expected = found.map(|own| own.incarnation);
-                let validity_ms = super::cycle::milliseconds(self.validity_to_publish(now.boot));
+                let unguarded = self.is_to_say_unguarded();
+                let validity = super::cycle::milliseconds(self.validity_to_publish(now.boot));
+                let validity_ms = if unguarded { UNGUARDED_MS } else { validity };
                 self.commands.push_back(Command::Announce { expected, validity_ms });
             }
         }
@@ -83,8 +85,7 @@ impl Node {
     /// Takes in the answer to the oath.
     pub fn handle_released(&mut self, now: Now, outcome: Write<Option<Heartbeat>>) {
         // The answer to an older oath says nothing of a newer one.
-        let current =
-            self.oath_open.take().is_some_and(|sworn| sworn >= self.released || mutant!(OathAnswerMixed));
+        let current = self.oath_open.take().is_some_and(|sworn| sworn >= self.released);
         if self.has_ended() {
             return;
         }

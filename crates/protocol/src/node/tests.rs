@@ -1,9 +1,11 @@
 //! The rules of a node, each as a schedule: what happened, and what the node did about it.
 
 mod chaos;
+mod driver;
 mod hand_over;
 mod rig;
 mod standby;
 mod start;
 mod table;
+mod unguarded;
 mod validity;

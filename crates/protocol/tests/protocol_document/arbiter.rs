@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_protocol::decide::{Decision, Snapshot, Stay, decide};
 use baton_protocol::grant::{Grant, HolderCheck};
-use baton_protocol::heartbeat::{Claim, Health, Heartbeat};
+use baton_protocol::heartbeat::{Claim, Health, Heartbeat, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
-use baton_protocol::lease::LeaseState;
+use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::time::WallTime;
 
 use crate::render::{head, row};
@@ -23,6 +23,7 @@ fn snapshot() -> Snapshot {
         heartbeats: ['a', 'b'].map(|node| (arn(node), heartbeat(node, 10))).into(),
         earlier: BTreeMap::new(),
         terminated: BTreeSet::new(),
+        looked_enough: false,
         at: WALL,
         by: "table".to_owned(),
     }
@@ -90,7 +91,8 @@ fn word(decision: &Decision) -> String {
     }
 }
 
-/// What the transaction compares of the holder, beside the lease's uid, epoch and holder and the candidate's heartbeat.
+/// What the transaction compares of the holder, beside the lease's uid, epoch, revision and holder and the candidate's
+/// heartbeat.
 fn compared(grant: &Grant) -> String {
     let holder = match &grant.holder_check {
         HolderCheck::Nobody => "nothing: there is no holder".to_owned(),
@@ -128,7 +130,7 @@ pub(crate) fn table() -> String {
     format!("{table}\n{}", no_grounds())
 }
 
-const NO_GROUNDS: [(&str, Edit); 9] = [
+const NO_GROUNDS: [(&str, Edit); 11] = [
     ("a claim about another epoch", |world| edit_claim(world, |claim| claim.epoch = Epoch(6))),
     ("a claim about another holder", |world| edit_claim(world, |claim| claim.holder = arn('c'))),
     ("a claim about another run of the holder", |world| {
@@ -143,6 +145,15 @@ const NO_GROUNDS: [(&str, Edit); 9] = [
     ("a claim by a node that is no member", |world| {
         edit_claim(world, |_| {});
         world.lease.members.retain(|member| member.instance != arn('b'));
+    }),
+    ("a claim against a holder that nothing guards", |world| {
+        edit_claim(world, |_| {});
+        of(world, 'a').validity_ms = UNGUARDED_MS;
+    }),
+    ("the same in available mode", |world| {
+        edit_claim(world, |_| {});
+        of(world, 'a').validity_ms = UNGUARDED_MS;
+        world.lease.mode = Mode::Available;
     }),
     ("an oath about an earlier epoch", |world| of(world, 'a').released = Epoch(6)),
     ("a holder without a heartbeat, and a claim", |world| {

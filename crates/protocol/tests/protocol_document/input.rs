@@ -76,6 +76,27 @@ pub(crate) fn after(
     })
 }
 
+/// Before the input, a whole cycle shows the lease as `edit` leaves it, which asks for no guard; so the W that is under way
+/// says that there is none.
+pub(crate) fn told(edit: impl Fn(&mut Lease) + 'static, feed: impl Fn(&mut Agent) + 'static) -> Way {
+    way(move |agent| {
+        edit(&mut agent.lease);
+        agent.cycle(Ok(()));
+        agent.read_others();
+        agent.begin_cycle();
+        agent.forget();
+        feed(agent);
+    })
+}
+
+pub(crate) fn retired(lease: &mut Lease) {
+    lease.state = LeaseState::Retired;
+}
+
+pub(crate) fn available(lease: &mut Lease) {
+    lease.mode = Mode::Available;
+}
+
 fn health(agent: &mut Agent, health: Health) {
     agent.node.handle_health(agent.now, health);
 }
@@ -148,19 +169,34 @@ pub(crate) fn of_another() -> Vec<Input> {
             })],
         ),
         input(
-            "R says retired",
+            "W confirmed, R says retired or shows available mode",
+            "the guard stands until the table knows that it will not; the next W says so, at once",
+            vec![shown(retired), shown(available)],
+        ),
+        input(
+            "W not confirmed, R says retired or shows available mode",
+            "the table may not know it yet, whatever that W has said",
+            vec![
+                shown_alone(retired),
+                shown_alone(available),
+                told(retired, |agent| agent.cycle(Err(lost().into()))),
+                told(available, |agent| agent.cycle(Err(lost().into()))),
+            ],
+        ),
+        input(
+            "W that said so confirmed, R says retired",
             "nobody guards a retired cluster, and its service is left as it is",
-            vec![shown(|lease| lease.state = LeaseState::Retired)],
+            vec![told(retired, |agent| agent.cycle(Ok(())))],
+        ),
+        input(
+            "W that said so confirmed, R shows available mode",
+            "outside strict mode a service runs without a guard, and no budget ends it",
+            vec![told(available, |agent| agent.cycle(Ok(())))],
         ),
         input(
             "R names it, and it is no member",
             "who was taken out of the cluster hands over",
             vec![shown(|lease| lease.members.retain(|member| member.instance != arn('a')))],
-        ),
-        input(
-            "W not confirmed, R shows available mode",
-            "outside strict mode no budget ends anything",
-            vec![shown_alone(|lease| lease.mode = Mode::Available)],
         ),
     ]
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use baton_protocol::heartbeat::Heartbeat;
-use baton_protocol::lease::Mode;
 use baton_protocol::node::{HookOutcome, Shutdown};
 use baton_protocol::outcome::{Failure, WriteFailure};
 
 use crate::agent::{Agent, lost};
-use crate::input::{Input, Way, after, input, way};
+use crate::input::{Input, Way, after, available, input, retired, told, way};
 use crate::world::{heartbeat, pause, run};
 
 fn refused(found: Option<Heartbeat>) -> Way {
@@ -34,9 +33,19 @@ pub(crate) fn of_the_service() -> Vec<Input> {
     vec![
         input("validity ends", "in strict mode the end of the budget ends the service", vec![way(ends)]),
         input(
-            "validity ends in available mode",
+            "validity ends, and the guard could not be taken away yet",
+            "what the table was not told of changes nothing",
+            vec![after(available, true, ends), after(retired, true, ends)],
+        ),
+        input(
+            "validity ends, and the guard was taken away",
             "only a read of another holder stops the service",
-            vec![after(|lease| lease.mode = Mode::Available, true, ends)],
+            vec![told(retired, move |agent| {
+                agent.cycle(Ok(()));
+                agent.begin_cycle();
+                agent.forget();
+                ends(agent);
+            })],
         ),
         input(
             "the dead-man fired, or cannot be armed",

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_protocol::heartbeat::{Beat, Health};
+use baton_protocol::heartbeat::{Beat, Health, UNGUARDED_MS};
 use baton_protocol::ids::Epoch;
-use baton_protocol::lease::Lease;
+use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::node::Command;
 
 use crate::agent::{Agent, lost};
@@ -56,7 +56,7 @@ fn holder(agent: &mut Agent) -> &mut baton_protocol::heartbeat::Heartbeat {
 }
 
 /// Each input with the ways in which it may come about.
-const INPUTS: [(&str, &[Feed]); 12] = [
+const INPUTS: [(&str, &[Feed]); 15] = [
     ("the holder's heartbeat stands still, for S by now", &[see]),
     (
         "the holder's heartbeat has changed",
@@ -79,9 +79,37 @@ const INPUTS: [(&str, &[Feed]); 12] = [
         }],
     ),
     (
+        "the holder says in strict mode that nothing guards its service",
+        &[|agent| {
+            holder(agent).validity_ms = UNGUARDED_MS;
+            holder(agent).seq.0 += 1;
+            for _ in 0..60 {
+                see(agent);
+                agent.begin_cycle();
+            }
+            see(agent);
+        }],
+    ),
+    (
+        "the same in available mode, for S by now",
+        &[|agent| {
+            agent.lease.mode = Mode::Available;
+            holder(agent).validity_ms = UNGUARDED_MS;
+            see(agent);
+        }],
+    ),
+    (
         "the holder has sworn",
         &[|agent| {
             holder(agent).released = EPOCH;
+            see(agent);
+        }],
+    ),
+    (
+        "the holder has sworn, and its heartbeat has changed",
+        &[|agent| {
+            holder(agent).released = EPOCH;
+            holder(agent).seq.0 += 1;
             see(agent);
         }],
     ),

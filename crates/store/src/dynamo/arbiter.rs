@@ -116,6 +116,7 @@ fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
         .value(":epoch", number(grant.epoch.0))
         .value(":holder", text(holder_text(grant.holder.as_ref())))
         .value(":active", text("active"))
+        .value(":revision", number(grant.revision))
         .value(":next", number(grant.epoch.next().0))
         .value(":to", text(grant.to.as_str()))
         .value(":at", number(grant.at.0))

@@ -32,7 +32,8 @@ impl DynamoStore {
                 .value(":was_uid", text(retired.uid.as_str()))
                 .value(":retired", text("retired"))
                 .value(":was_epoch", number(retired.epoch.0))
-                .value(":was_revision", number(retired.revision)),
+                .value(":was_revision", number(retired.revision))
+                .value(":was_moved", number(retired.moved.0)),
         };
         let outcome = self.put_accepted(registration, next.revision, lease).await;
         match outcome {
@@ -65,6 +66,7 @@ impl DynamoStore {
             .value(":holder", text(holder_text(was.holder.as_ref())))
             .value(":epoch", number(was.epoch.0))
             .value(":was_revision", number(was.revision))
+            .value(":was_moved", number(was.moved.0))
             .value(":mode", attribute(&next.mode)?)
             .value(":timing", attribute(&next.timing)?)
             .value(":members", attribute(&next.members)?)

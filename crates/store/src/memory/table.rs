@@ -24,7 +24,7 @@ use crate::wish::{Carried, carried, is_same};
 use crate::{Entry, Moved, Registration, Start};
 
 /// Everything in the table, by its keys.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     pub(super) leases: BTreeMap<ClusterName, Lease>,
     pub(super) heartbeats: BTreeMap<(ClusterName, InstanceArn), Heartbeat>,

@@ -66,6 +66,7 @@ impl Bench {
             cluster: orders.clone(),
             uid: lease.uid,
             epoch: lease.epoch,
+            revision: lease.revision,
             holder: None,
             holder_check: HolderCheck::Nobody,
             to: arn.clone(),

@@ -32,6 +32,9 @@ fn answer_badly(rig: &mut Rig, invocation: &mut Invocation, action: Action, how:
         Action::Commit(_) => invocation.handle_committed(now, Err(failure())),
         Action::Look(look) => invocation.handle_sight(now, &look, Err(trouble())),
         Action::Call(call) => invocation.handle_effect(now, &call, Err(trouble())),
+        Action::RecordRotation { allocation, .. } => {
+            invocation.handle_rotation_recorded(now, &allocation, false);
+        }
         Action::RecordMoved { .. } => {
             invocation.handle_moved_recorded(now, Err(WriteFailure::Failed(failure())));
         }

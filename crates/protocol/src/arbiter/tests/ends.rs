@@ -179,13 +179,13 @@ fn a_second_look_that_is_not_due_yet_is_not_taken() {
 #[test]
 fn a_record_of_unknown_outcome_is_repeated_and_a_denied_one_is_a_failure() {
     let mut rig = Rig::claimed();
-    rig.record_answer = Some(Err(WriteFailure::Failed(Failure::Unknown("lost".to_owned()))));
+    rig.record_answers = [Err(WriteFailure::Failed(Failure::Unknown("lost".to_owned())))].into();
     assert_eq!(rig.run().outcome, Outcome::Moved);
     let records: Vec<_> =
         rig.log.iter().filter(|action| matches!(action, Action::RecordMoved { .. })).collect();
     assert!(records.len() == 2 && records[0] == records[1]);
     let mut rig = Rig::claimed();
-    rig.record_answer = Some(Err(WriteFailure::Failed(Failure::Denied("no".to_owned()))));
+    rig.record_answers = [Err(WriteFailure::Failed(Failure::Denied("no".to_owned())))].into();
     let report = rig.run();
     assert!(matches!(report.outcome, Outcome::Failed(why) if why.contains("denied")));
     assert_eq!(report.granted, Some(Epoch(2)), "the grant stands all the same");

@@ -29,7 +29,8 @@ pub(super) struct Rig {
     /// Who beats between two reads.
     pub(super) beats_between_reads: Vec<InstanceArn>,
     pub(super) already_recorded: bool,
-    pub(super) record_answer: Option<Write<Option<Lease>>>,
+    /// Answers to records, before they are made.
+    pub(super) record_answers: VecDeque<Write<Option<Lease>>>,
     pub(super) ec2_is_down: bool,
     /// Every call is throttled; looks are answered.
     pub(super) ec2_throttles: bool,
@@ -69,7 +70,7 @@ impl Rig {
             lease_failures: Vec::new(),
             beats_between_reads: Vec::new(),
             already_recorded: false,
-            record_answer: None,
+            record_answers: VecDeque::new(),
             ec2_is_down: false,
             ec2_throttles: false,
             tables_denied: false,
@@ -168,14 +169,14 @@ impl Rig {
                 invocation.handle_effect(now, &call, effect);
             }
             Action::RecordRotation { allocation, .. } => {
-                invocation.handle_rotation_recorded(now, &allocation)
+                invocation.handle_rotation_recorded(now, &allocation, true)
             }
             Action::RecordMoved { epoch, verify_at, .. } => {
                 self.recorded.push(verify_at);
                 let mut found = self.lease.clone().expect("there");
                 found.moved = epoch;
                 let refused = || Err(WriteFailure::Refused(Some(found.clone())));
-                let answer = self.record_answer.take();
+                let answer = self.record_answers.pop_front();
                 let answer = answer.unwrap_or_else(|| if self.already_recorded { refused() } else { Ok(()) });
                 invocation.handle_moved_recorded(now, answer);
             }

@@ -128,7 +128,7 @@ impl Paper {
             }
             Action::RecordRotation(allocation, association) => {
                 self.recorded.push((allocation.clone(), association));
-                mover.handle_rotation_recorded(self.now, &allocation);
+                mover.handle_rotation_recorded(self.now, &allocation, true);
             }
         }
     }

@@ -78,29 +78,168 @@ fn nothing_counts_as_moved_for_a_holder_that_is_no_member() {
     assert_eq!((stuck.len(), paper.calls.len()), (3, 0), "{stuck:?}");
 }
 
-#[test]
-fn a_move_is_not_complete_before_a_new_association_was_recorded() {
-    let mut paper = Paper::at_node_1();
+/// Epoch 2 never finished; node 2 holds epoch 3.
+fn after_an_unfinished_move() -> Lease {
     let mut lease = moved_to_node_2();
     (lease.epoch, lease.moved) = (Epoch(3), Epoch(1));
-    let mut mover = Mover::new(&lease, false, paper.now);
-    mover.allow(paper.now, paper.now);
-    let mut record = None;
+    lease
+}
+
+/// Runs a move for 8 s in which nothing is answered about what it records; returns what it asked to record.
+fn run_without_records(
+    paper: &mut Paper,
+    mover: &mut Mover,
+    lease: &Lease,
+) -> Vec<(AllocationId, AssociationId)> {
+    let mut records = Vec::new();
     for _ in 0..400 {
         mover.handle_timer(paper.now);
         paper.pass(Duration::from_millis(20));
         for action in std::iter::from_fn(|| mover.poll_action()).collect::<Vec<_>>() {
             match action {
-                Action::RecordRotation(allocation, association) => record = Some((allocation, association)),
-                other => paper.answer(&mut mover, &lease, other),
+                Action::RecordRotation(allocation, association) => records.push((allocation, association)),
+                other => paper.answer(mover, lease, other),
             }
         }
     }
-    let (allocation, made) = record.expect("a record");
-    assert_eq!(mover.progress(), Progress::Moving, "8 s after everything is in place");
-    mover.handle_rotation_recorded(paper.now, &allocation);
+    records
+}
+
+#[test]
+fn an_address_is_recorded_as_freed_before_it_is_associated_again() {
+    let mut paper = Paper::at_node_1();
+    let lease = after_an_unfinished_move();
+    paper.seat(allocation(1), placement(2));
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    let records = run_without_records(&mut paper, &mut mover, &lease);
+    assert_eq!(records, [(allocation(1), AssociationId::none())]);
+    assert_eq!(paper.association(&allocation(1)), None, "until it is recorded, it stays free");
+    assert_eq!(mover.progress(), Progress::Moving);
+    mover.handle_rotation_recorded(paper.now, &allocation(1), true);
+    let records = run_without_records(&mut paper, &mut mover, &lease);
+    let made = paper.association(&allocation(1)).expect("associated");
+    assert_eq!(records, [(allocation(1), made.clone())], "for others to know it");
+    assert_eq!(mover.progress(), Progress::Moving, "until that is recorded as well");
+    mover.handle_rotation_recorded(paper.now, &allocation(1), false);
+    let records = run_without_records(&mut paper, &mut mover, &lease);
+    assert_eq!((records.len(), mover.progress()), (1, Progress::Moving));
+    mover.handle_rotation_recorded(paper.now, &allocation(1), true);
     let ended = run_to_end(&mut paper, &mut mover, &lease);
-    assert!(matches!(ended, Progress::Complete(seen) if seen.associations[&allocation] == made));
+    assert!(matches!(ended, Progress::Complete(seen) if seen.associations[&allocation(1)] == made));
+}
+
+#[test]
+fn an_address_that_could_not_be_recorded_as_freed_is_recorded_again_and_not_associated() {
+    let mut paper = Paper::at_node_1();
+    let lease = after_an_unfinished_move();
+    paper.seat(allocation(1), placement(2));
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    run_without_records(&mut paper, &mut mover, &lease);
+    for _ in 0..3 {
+        let guards = paper.guards;
+        mover.handle_rotation_recorded(paper.now, &allocation(1), false);
+        let records = run_without_records(&mut paper, &mut mover, &lease);
+        assert_eq!((records.len(), paper.association(&allocation(1))), (1, None));
+        assert!(paper.guards > guards, "it may have been refused because the epoch is over");
+    }
+    // Refused for that very reason: the move is nobody's any more.
+    mover.handle_rotation_recorded(paper.now, &allocation(1), false);
+    let newer = Lease { epoch: Epoch(4), ..lease };
+    run_without_records(&mut paper, &mut mover, &newer);
+    assert_eq!((mover.progress(), paper.association(&allocation(1))), (Progress::Superseded, None));
+}
+
+#[test]
+fn no_invocation_ends_what_another_of_its_epoch_has_just_associated() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = after_an_unfinished_move();
+    paper.seat(allocation(1), placement(2));
+    let mut first = Mover::new(&lease, false, paper.now);
+    first.allow(paper.now, paper.now);
+    let mut other = Mover::new(&lease, false, paper.now);
+    // The first goes as far as the new association, and no answer to anything reaches it after that.
+    while !matches!(paper.calls.last(), Some(Call::Associate { .. })) {
+        paper.round(&mut first, &lease);
+        lease.rotated.extend(paper.recorded.drain(..));
+    }
+    let made = paper.association(&allocation(1)).expect("associated");
+    other.allow(paper.now, paper.now);
+    run_without_records(&mut paper, &mut other, &lease);
+    assert_eq!(other.progress(), Progress::Moving, "nobody has said yet who made it");
+    assert_eq!(paper.association(&allocation(1)), Some(made.clone()));
+    // The first has recorded it by the time the lease is read again.
+    lease.rotated.insert(allocation(1), made.clone());
+    let mut third = Mover::new(&lease, false, paper.now);
+    third.allow(paper.now, paper.now);
+    let ended = run_to_end(&mut paper, &mut third, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.association(&allocation(1)), Some(made));
+}
+
+#[test]
+fn a_move_that_was_completed_meanwhile_is_not_rotated() {
+    for moved in [2, 3] {
+        let mut paper = Paper::at_node_1();
+        let mut lease = after_an_unfinished_move();
+        let there = paper.seat(allocation(1), placement(2));
+        let mut mover = Mover::new(&lease, false, paper.now);
+        mover.allow(paper.now, paper.now);
+        // Another invocation records the move before this one reads the lease again.
+        lease.moved = Epoch(moved);
+        let ended = run_to_end(&mut paper, &mut mover, &lease);
+        assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+        assert_eq!((paper.association(&allocation(1)), paper.recorded.len()), (Some(there), 0), "{moved}");
+    }
+}
+
+#[test]
+fn what_a_first_look_shows_in_place_is_seen_again_when_no_answer_can_be_so_old() {
+    // Node 2 held everything before; EC2 shows that time, and then the present.
+    let mut before = Paper::at_node_1();
+    before.seat(allocation(1), placement(2));
+    for n in [1, 2] {
+        before.routes.insert(route(n), RouteTarget::Interface(interface(2)));
+    }
+    let mut paper = Paper::at_node_1();
+    for world in [&mut before, &mut paper] {
+        world.forwarding.insert(interface(2));
+    }
+    let lease = moved_to_node_2();
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    let begun = paper.now;
+    while paper.now.since(begun) < Duration::from_millis(2_900) {
+        mover.handle_timer(paper.now);
+        paper.pass(Duration::from_millis(20));
+        for action in std::iter::from_fn(|| mover.poll_action()).collect::<Vec<_>>() {
+            match action {
+                Action::Look(look) => mover.handle_sight(paper.now, &look, Ok(before.look(&look))),
+                other => paper.answer(&mut mover, &lease, other),
+            }
+        }
+        assert_eq!(mover.progress(), Progress::Moving, "{:?}", paper.now.since(begun));
+    }
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
+    assert_eq!(paper.routes[&route(1)], RouteTarget::Interface(interface(2)));
+}
+
+#[test]
+fn a_first_move_of_what_is_in_place_takes_one_further_look_and_a_second_look_takes_none() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = moved_to_node_2();
+    paper.run(&lease, true);
+    let (begun, looks) = (paper.now, paper.looks);
+    paper.run(&lease, false);
+    assert!(paper.now.since(begun) >= SETTLES_WITHIN, "{:?}", paper.now.since(begun));
+    assert_eq!(paper.looks - looks, 2 * 4, "a look in between would tell nothing");
+    lease.moved = lease.epoch;
+    let begun = paper.now;
+    paper.run(&lease, false);
+    assert!(paper.now.since(begun) < Duration::from_millis(100), "{:?}", paper.now.since(begun));
 }
 
 #[test]
@@ -118,15 +257,34 @@ fn one_step_behind_is_a_move_in_the_making_and_renews_nothing() {
 }
 
 #[test]
-fn an_association_that_another_invocation_recorded_is_not_made_anew() {
+fn what_is_in_place_since_another_invocation_freed_the_address_is_not_made_anew() {
     let mut paper = Paper::at_node_1();
-    let mut lease = moved_to_node_2();
-    (lease.epoch, lease.moved) = (Epoch(3), Epoch(1));
+    let mut lease = after_an_unfinished_move();
     let there = paper.seat(allocation(1), placement(2));
     let mut mover = Mover::new(&lease, false, paper.now);
     mover.allow(paper.now, paper.now);
-    // The other invocation records it before this one reads the lease again.
+    // The other invocation has freed the address and recorded that, and what it made, before this one reads the lease again.
     lease.rotated.insert(allocation(1), there.clone());
+    let ended = run_to_end(&mut paper, &mut mover, &lease);
+    assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+    assert_eq!(paper.association(&allocation(1)), Some(there));
+}
+
+#[test]
+fn what_was_there_before_an_address_was_taken_for_free_counts_only_when_no_late_call_can_name_it() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = after_an_unfinished_move();
+    let there = paper.seat(allocation(1), placement(2));
+    // Another invocation has recorded the address as freed, by a late answer, and never made an association.
+    lease.rotated.insert(allocation(1), AssociationId::none());
+    let mut mover = Mover::new(&lease, false, paper.now);
+    mover.allow(paper.now, paper.now);
+    run_without_records(&mut paper, &mut mover, &lease);
+    assert_eq!(
+        (mover.progress(), paper.association(&allocation(1))),
+        (Progress::Moving, Some(there.clone()))
+    );
+    mover.trust_what_is_there();
     let ended = run_to_end(&mut paper, &mut mover, &lease);
     assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
     assert_eq!(paper.association(&allocation(1)), Some(there));

@@ -55,7 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (1u8..=3).prop_map(Event::Intend),
         1 => any::<bool>().prop_map(Event::Pause),
         2 => any::<bool>().prop_map(Event::Timing),
-        1 => any::<bool>().prop_map(Event::Mode),
+        2 => any::<bool>().prop_map(Event::Mode),
         4 => health.prop_map(Event::Health),
         10 => (2u8..=3).prop_map(Event::PeerBeats),
         1 => Just(Event::PeerReleases),

@@ -330,3 +330,13 @@ fn a_service_that_others_may_have_succeeded_meanwhile_starts_afresh() {
     rig.run_to(7_000);
     assert_eq!(rig.hooks()[2..], ["-deposed", "+4"]);
 }
+
+#[test]
+fn a_retired_cluster_is_not_handed_over_for_bad_health() {
+    let mut rig = with_peers_alive();
+    rig.lease_mut().state = LeaseState::Retired;
+    rig.run_to(3_500);
+    rig.node.handle_health(rig.now, Health::Bad);
+    rig.settle();
+    assert_eq!((releases(&rig), rig.state()), (0, "serving"));
+}

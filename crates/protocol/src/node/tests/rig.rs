@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::service::{Service, Then};
 use super::super::*;
-use crate::heartbeat::{Beat, Heartbeat};
-use crate::lease::LeaseState;
+use crate::heartbeat::{Beat, Heartbeat, UNGUARDED_MS};
+use crate::lease::{LeaseState, Mode};
 use crate::outcome::{Failure, Write, WriteFailure};
 use crate::testing::{arn, cluster, heartbeat, lease};
 use crate::wake::Why;
@@ -90,11 +90,18 @@ pub(super) struct Onlooker {
     started: bool,
     exited: bool,
     released: Epoch,
-    /// What the last confirmed W earned, until R uses it.
-    earned: Option<BootTime>,
+    /// What the W under way earns once it is confirmed. One that says that nothing guards the service earns by the clock too.
+    earns: BootTime,
+    /// What the last confirmed W earned, until R uses it, and whether it said that nothing guards the service.
+    earned: Option<(BootTime, bool)>,
     /// What W and R together allow, at which epoch.
     budget: Option<(Epoch, BootTime)>,
+    /// The dead-man that stands.
     armed: Option<(Epoch, BootTime)>,
+    /// Whether the table says that nothing guards the service.
+    told: bool,
+    /// Whether R showed last that the end of validity has to stop the service.
+    asks_for_a_guard: bool,
     /// The epoch that R showed last: strong reads do not go back.
     known: Epoch,
 }
@@ -123,12 +130,16 @@ impl Rig {
         };
         let node = Node::new(config, at(ms));
         let up = node.service.is_up();
-        let budget = earlier.as_ref().and_then(|left| left.serving.zip(left.valid_until));
+        // An earlier run without a guard has said so.
+        let told = earlier.as_ref().is_some_and(|left| !left.guarded);
+        let own = told.then(|| Heartbeat { validity_ms: UNGUARDED_MS, ..heartbeat(&arn(1), 1) });
+        let budget = earlier.as_ref().and_then(|left| left.serving.zip(left.valid_until)).filter(|_| up);
+        let armed = budget.filter(|_| earlier.as_ref().is_some_and(|left| left.guarded));
         Self {
             node,
             now: at(ms),
             lease: Some(lease()),
-            own: None,
+            own,
             peers: (2..=3).map(|n| (arn(n), heartbeat(&arn(n), 1))).collect(),
             fate: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -138,7 +149,9 @@ impl Rig {
                 up,
                 started: up,
                 released: earlier.map_or(Epoch(0), |left| left.released),
-                budget: budget.filter(|_| up),
+                budget,
+                armed,
+                asks_for_a_guard: true,
                 ..Onlooker::default()
             },
         }
@@ -231,14 +244,22 @@ impl Rig {
     }
 
     pub(super) fn answer_at(&mut self, at: usize, fate: Fate) {
-        let (command, sent) = self.open.remove(at).expect("open");
-        self.perform(command, sent, fate);
+        let (command, _) = self.open.remove(at).expect("open");
+        self.perform(command, fate);
         self.take();
     }
 
     /// Takes every command without answering any.
     pub(super) fn take(&mut self) {
         while let Some(command) = self.node.poll_command() {
+            if let Command::Beat(beat) = &command {
+                let validity = match beat.validity_ms {
+                    UNGUARDED_MS => self.node.validity_to_publish(self.now.boot),
+                    published => std::time::Duration::from_millis(published),
+                };
+                self.onlooker.earns = self.now.boot + validity;
+            }
+            self.onlooker.told = self.own.as_ref().is_some_and(Heartbeat::is_unguarded);
             self.onlooker.see(&command, self.now);
             self.log.push((self.now.boot, command.clone()));
             match command {
@@ -258,7 +279,7 @@ impl Rig {
         }
     }
 
-    fn perform(&mut self, command: Command, sent: BootTime, fate: Fate) {
+    fn perform(&mut self, command: Command, fate: Fate) {
         let now = self.now;
         let hook = if fate == Fate::Done { HookOutcome::Done } else { HookOutcome::Failed };
         match command {
@@ -270,9 +291,9 @@ impl Rig {
                 self.node.handle_announced(now, outcome);
             }
             Command::Beat(beat) => {
-                let validity = std::time::Duration::from_millis(beat.validity_ms);
+                let unguarded = beat.validity_ms == UNGUARDED_MS;
                 let outcome = self.beat(fate, &beat);
-                self.onlooker.earned = outcome.is_ok().then_some(sent + validity);
+                self.onlooker.earned = outcome.is_ok().then_some((self.onlooker.earns, unguarded));
                 self.node.handle_beat(now, outcome);
             }
             Command::ReadLease => {
@@ -347,7 +368,7 @@ impl Rig {
     }
 
     pub(super) fn check(&self) {
-        self.onlooker.check(&self.node);
+        self.onlooker.check(&self.node, self.own.as_ref().is_some_and(Heartbeat::is_unguarded));
     }
 
     /// The service's state in one word.
@@ -420,10 +441,15 @@ impl Onlooker {
         };
         let Some(lease) = found.filter(known).filter(|lease| lease.epoch >= self.known) else { return };
         self.known = lease.epoch;
-        if lease.state == LeaseState::Retired || lease.holder != Some(arn(1)) {
+        let retired = lease.state == LeaseState::Retired;
+        self.asks_for_a_guard = !retired && lease.mode == Mode::Strict;
+        // A retired cluster's service is guarded until the table knows that it will not be.
+        let unguarded = retired && earned.is_some_and(|(_, unguarded)| unguarded);
+        let mine = lease.holder == Some(arn(1));
+        if unguarded || !(mine || retired) {
             self.budget = None;
-        } else if lease.epoch > self.released {
-            self.budget = earned.map(|until| (lease.epoch, until)).or(self.budget);
+        } else if mine && lease.epoch > self.released {
+            self.budget = earned.map(|(until, _)| (lease.epoch, until)).or(self.budget);
         }
     }
 
@@ -442,6 +468,8 @@ impl Onlooker {
                 if *guarded {
                     assert!(now.boot < until, "a promote after the end of validity");
                     assert_eq!(self.armed, Some((*epoch, until)), "a promote before the dead-man was armed");
+                } else {
+                    assert!(self.told, "a promote without a guard that the table does not know of");
                 }
                 self.up = true;
             }
@@ -455,13 +483,17 @@ impl Onlooker {
                 assert_eq!(*epoch, self.released, "an oath that was not kept before it was sent");
             }
             Command::Arm { epoch, valid_until } => {
-                assert_eq!(
-                    self.budget,
-                    Some((*epoch, *valid_until)),
-                    "the dead-man is told what was not earned"
-                );
+                // Where no guard is asked for any more, the one that still stands is that of the service as it is.
+                let served = self.armed.map(|(served, _)| served).filter(|_| !self.asks_for_a_guard);
+                let earned = self.budget.map(|(confirmed, until)| (served.unwrap_or(confirmed), until));
+                assert_eq!(earned, Some((*epoch, *valid_until)), "the dead-man is told what was not earned");
                 assert!(*epoch > self.released && !self.demoting, "the dead-man guards what must be down");
                 self.armed = Some((*epoch, *valid_until));
+            }
+            Command::Disarm => {
+                let rests = !self.up || self.demoting;
+                assert!(rests || self.told, "the guard is taken away, and the table does not know it");
+                self.armed = None;
             }
             Command::Persist(state) => {
                 assert!(state.released >= self.released, "an oath is undone");
@@ -485,8 +517,12 @@ impl Onlooker {
         self.started |= matches!(command, Command::Demote { .. }) || self.up;
     }
 
-    fn check(&self, node: &Node) {
+    fn check(&self, node: &Node, told: bool) {
         assert!(node.released >= self.released);
+        assert!(
+            !self.up || self.armed.is_some() || told,
+            "nothing guards the service, and the table does not know it"
+        );
         if let Some(epoch) = node.serving() {
             assert!(epoch > node.released, "a released epoch is served");
             assert!(self.up);

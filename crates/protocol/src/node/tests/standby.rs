@@ -131,6 +131,35 @@ fn a_claim_is_taken_back_when_the_holder_beats_or_the_lease_moves_on() {
 }
 
 #[test]
+fn a_claim_is_taken_back_when_the_holder_beats_although_it_has_sworn() {
+    let mut rig = Rig::standing_by();
+    rig.run_to(10_000);
+    assert!(rig.last_beat().claim.is_some());
+    rig.peers.get_mut(&arn(2)).expect("a peer").released = Epoch(1);
+    rig.peer_beats(2);
+    rig.run_to(11_500);
+    assert_eq!(rig.last_beat().claim, None);
+    let before = rig.log.len();
+    rig.run_to(21_500);
+    let wakes = rig.log[before..].iter().filter(|(_, command)| matches!(command, Command::Wake(_))).count();
+    assert!((2..=4).contains(&wakes), "one reason after the other would wake at each beat: {wakes} in 10 s");
+}
+
+#[test]
+fn a_holder_that_nothing_guards_is_claimed_in_available_mode_only() {
+    use crate::heartbeat::UNGUARDED_MS;
+    use crate::lease::Mode;
+    for mode in [Mode::Strict, Mode::Available] {
+        let mut rig = Rig::standing_by();
+        rig.lease_mut().mode = mode;
+        rig.peers.get_mut(&arn(2)).expect("a peer").validity_ms = UNGUARDED_MS;
+        rig.run_to(600_000);
+        assert_eq!(claimed_at(&rig).is_some(), mode == Mode::Available, "{mode:?}");
+        assert!(rig.last_beat().validity_ms == UNGUARDED_MS || mode == Mode::Strict);
+    }
+}
+
+#[test]
 fn a_node_that_could_not_serve_does_not_claim() {
     for unable in ["bad", "unknown", "no member", "paused"] {
         let mut rig = Rig::standing_by();

@@ -308,25 +308,6 @@ fn what_is_being_stopped_is_not_guarded_for_longer() {
 }
 
 #[test]
-fn a_cluster_that_becomes_available_is_disarmed_at_once_and_one_that_becomes_strict_is_guarded() {
-    let mut rig = Rig::serving();
-    rig.fate.insert(Kind::Beat, Fate::LostRequest);
-    rig.lease_mut().mode = Mode::Available;
-    rig.run_to(1_500);
-    assert_eq!(rig.count(|command| *command == Command::Disarm), 2, "after the start, and now");
-    assert!(!rig.left().guarded);
-    rig.run_to(60_000);
-    assert_eq!(rig.state(), "serving");
-    rig.lease_mut().mode = Mode::Strict;
-    rig.run_to(61_500);
-    assert_eq!(rig.hooks()[2..], ["-self-fence"], "its budget ended long ago");
-    rig.fate.clear();
-    rig.run_to(63_000);
-    assert_eq!(rig.state(), "serving");
-    assert!(rig.node.valid_until() > Some(rig.now.boot));
-}
-
-#[test]
 fn a_lease_at_another_incarnation_of_this_node_ends_the_run_after_the_service() {
     let mut rig = Rig::serving();
     rig.hold(&[Kind::Demote]);

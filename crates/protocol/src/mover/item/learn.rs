@@ -1,0 +1,250 @@
+//! What an answer teaches of one resource: of a look, of a call, of the lease, and of a record.
+
+use super::{Item, Kind};
+use crate::ec2::{Call, CloudFailure, Effect, Look, Sight};
+use crate::ids::{AllocationId, AssociationId};
+use crate::mover::{BACKOFF_FIRST, SETTLES_WITHIN, backoff};
+use crate::plan::{self, Need, RouteKnown};
+use crate::time::BootTime;
+
+impl Item {
+    /// Takes in what EC2 showed to a look that was asked at `asked`.
+    pub(in crate::mover) fn learn(&mut self, sight: &Sight, asked: BootTime, now: BootTime) {
+        let older = self.effect_at.is_some_and(|effect| asked < effect);
+        if self.calling || self.blocked.is_some() || older {
+            return;
+        }
+        let in_place = match (&mut self.kind, sight) {
+            (Kind::Address { allocation, target, known, gone, .. }, Sight::Addresses(seen)) => {
+                let Some(seen) = seen.get(allocation) else {
+                    let why = format!("{allocation} is not allocated to this account");
+                    return self.missing(why, now);
+                };
+                let ended = |(id, _): &(AssociationId, _)| gone.contains(id);
+                if seen.association.as_ref().is_some_and(ended) {
+                    return;
+                }
+                let at_target =
+                    seen.association.as_ref().is_some_and(|(_, place)| place.as_ref() == Some(target));
+                let ours = known.as_ref().is_none_or(|known| *known == seen.association);
+                if self.settled && !(at_target && ours) && is_stale(self.effect_at, now) {
+                    return;
+                }
+                if known.as_ref() != Some(&seen.association) {
+                    self.learnt_at = now;
+                }
+                *known = Some(seen.association.clone());
+                at_target
+            }
+            (Kind::Route { route, interface, known, .. }, Sight::Tables(tables)) => {
+                let seen = plan::route_in(tables, route);
+                let in_place = plan::route(route, interface, &seen) == Need::Nothing;
+                if self.settled && !in_place && is_stale(self.effect_at, now) {
+                    return;
+                }
+                *known = Some(seen);
+                in_place
+            }
+            (Kind::Forwarding { interface, known }, Sight::Interfaces(seen)) => {
+                let Some(seen) = seen.get(interface) else {
+                    let why = format!("interface {interface} does not exist");
+                    return self.missing(why, now);
+                };
+                if self.settled && seen.source_dest_check && is_stale(self.effect_at, now) {
+                    return;
+                }
+                *known = Some(seen.source_dest_check);
+                !seen.source_dest_check
+            }
+            _ => return,
+        };
+        if self.settled && in_place {
+            let in_doubt = self.effect_at.is_none() && self.trust_from.is_some_and(|from| asked < from);
+            self.confirmed = !in_doubt;
+        } else {
+            // What was believed is not so, or nothing was believed yet: plan anew from what was seen.
+            self.settled = false;
+            self.confirmed = false;
+            self.next = None;
+        }
+    }
+
+    /// EC2 does not know the resource: soon after a call that may be a stale answer, else people must be told.
+    fn missing(&mut self, why: String, now: BootTime) {
+        if !is_stale(self.effect_at, now) {
+            self.blocked = Some(why);
+        }
+    }
+
+    /// A look that shows this item failed in a way that asking again does not mend.
+    pub(in crate::mover) fn cannot_be_seen(&mut self, look: &Look, why: &str) {
+        let mine = matches!(
+            (&self.kind, look),
+            (Kind::Address { .. }, Look::Addresses(_))
+                | (Kind::Route { .. }, Look::Tables(_))
+                | (Kind::Forwarding { .. }, Look::Interfaces(_))
+        );
+        if mine {
+            self.blocked = Some(why.to_owned());
+        }
+    }
+
+    /// Takes in EC2's answer to this item's call.
+    pub(in crate::mover) fn conclude(
+        &mut self,
+        call: &Call,
+        answer: Result<Effect, CloudFailure>,
+        now: BootTime,
+    ) {
+        self.calling = false;
+        match answer {
+            Ok(effect) => {
+                self.attempts = 0;
+                self.effect_at = Some(now);
+                self.apply(call, effect);
+            }
+            Err(failure) => {
+                self.attempts += 1;
+                self.not_before = now + backoff(self.attempts - 1);
+                self.fail(call, failure, now);
+            }
+        }
+    }
+
+    fn apply(&mut self, call: &Call, effect: Effect) {
+        match (&mut self.kind, call, effect) {
+            (Kind::Address { known, gone, .. }, Call::Disassociate { association, .. }, _) => {
+                *known = Some(None);
+                gone.insert(association.clone());
+            }
+            (
+                Kind::Address { target, known, record, sound, unrecorded, .. },
+                Call::Associate { .. },
+                Effect::Associated(id),
+            ) => {
+                *unrecorded = *record;
+                *sound = Some(id.clone());
+                *known = Some(Some((id, Some(target.clone()))));
+                self.settled = true;
+            }
+            (Kind::Address { known, .. }, ..) => *known = None,
+            (Kind::Route { interface, known, .. }, ..) => {
+                *known = Some(RouteKnown::To(crate::ec2::RouteTarget::Interface(interface.clone())));
+                self.settled = true;
+            }
+            (Kind::Forwarding { known, .. }, ..) => {
+                *known = Some(false);
+                self.settled = true;
+            }
+            (Kind::Nowhere { .. }, ..) => {}
+        }
+    }
+
+    fn fail(&mut self, call: &Call, failure: CloudFailure, now: BootTime) {
+        if let (
+            Kind::Address { gone, .. },
+            Call::Disassociate { association, .. },
+            CloudFailure::AssociationGone,
+        ) = (&mut self.kind, call, &failure)
+        {
+            gone.insert(association.clone());
+        }
+        match (&mut self.kind, failure) {
+            // Not applied: the same call again.
+            (_, CloudFailure::Throttled) => {
+                self.next = Some(call.clone());
+            }
+            // Somebody else was quicker, or the answer was lost: only a look tells.
+            (
+                Kind::Address { known, .. },
+                CloudFailure::AlreadyAssociated | CloudFailure::AssociationGone | CloudFailure::Unknown(_),
+            ) => {
+                *known = None;
+                // What a late answer shows may be older than the call whose answer was lost.
+                self.effect_at = Some(now);
+            }
+            (Kind::Route { known, .. }, CloudFailure::RouteMissing) => *known = Some(RouteKnown::Missing),
+            (Kind::Route { known, .. }, CloudFailure::RouteExists | CloudFailure::Unknown(_)) => {
+                *known = None
+            }
+            (Kind::Forwarding { known, .. }, CloudFailure::Unknown(_)) => *known = None,
+            (_, failure) => self.blocked = Some(format!("{}: {failure}", call.action())),
+        }
+    }
+
+    /// Takes in which addresses this epoch has freed, by whichever invocation: what is in place since then is left.
+    pub(in crate::mover) fn note_recorded(
+        &mut self,
+        recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
+        completed: bool,
+    ) {
+        let Kind::Address { allocation, target, known, record, freed, sound, unrecorded, .. } =
+            &mut self.kind
+        else {
+            return;
+        };
+        let (marked, made) = super::marked(recorded, allocation);
+        *freed |= marked;
+        // What this move has made itself it knows best.
+        if !*unrecorded && made.is_some() {
+            *sound = made;
+        }
+        // Another invocation has completed this very move or the one before, after this one's lease was read: what is in
+        // place no late call can name.
+        *record &= !completed;
+        let in_place = matches!(known, Some(Some((_, Some(place)))) if place == target);
+        if in_place && (*freed || !*record) && !mutant!(RotateAlways) {
+            self.next = None;
+        }
+    }
+
+    /// Before an address is associated after an unfinished move, it is recorded as freed, and afterwards what was made. Were
+    /// nothing recorded before, another invocation of the same epoch could end the new association in between, late, when
+    /// the move has long been recorded as complete. Were nothing recorded afterwards, an association that was there before
+    /// could pass for the new one: a late answer has shown the address as free, and a late call may still name what is there.
+    pub(in crate::mover) fn take_mark(&mut self, now: BootTime) -> Option<(AllocationId, AssociationId)> {
+        let ready = self.is_ready(now) && matches!(self.next, Some(Call::Associate { .. }));
+        let due = self.has_to_record() && now >= self.not_before;
+        let Kind::Address { allocation, record, freed, sound, unrecorded, .. } = &mut self.kind else {
+            return None;
+        };
+        if due && *unrecorded {
+            self.recording = true;
+            return sound.clone().map(|made| (allocation.clone(), made));
+        }
+        if !ready || !*record || *freed || mutant!(FreedUnrecorded) {
+            return None;
+        }
+        *freed = true;
+        self.recording = true;
+        Some((allocation.clone(), AssociationId::none()))
+    }
+
+    pub(in crate::mover) fn rotation_recorded(&mut self, of: &AllocationId, recorded: bool, now: BootTime) {
+        let Kind::Address { allocation, known, freed, unrecorded, .. } = &mut self.kind else { return };
+        if allocation != of {
+            return;
+        }
+        self.recording = false;
+        if *unrecorded {
+            *unrecorded = !recorded;
+        } else if !recorded && matches!(known, Some(None)) {
+            *freed = false;
+        }
+        if !recorded {
+            self.not_before = now + BACKOFF_FIRST;
+        }
+    }
+
+    /// No call of an older time can land any more: what is in place stays there, whoever has made it.
+    pub(in crate::mover) fn trust_what_is_there(&mut self) {
+        if let Kind::Address { record, freed: true, .. } = &mut self.kind {
+            *record = false;
+        }
+    }
+}
+
+/// Whether an answer that does not show the last effect may simply be older than it.
+fn is_stale(effect_at: Option<BootTime>, now: BootTime) -> bool {
+    effect_at.is_some_and(|effect| now.since(effect) < SETTLES_WITHIN)
+}

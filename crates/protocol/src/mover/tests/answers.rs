@@ -1,0 +1,301 @@
+//! One resource and the answers about it: what is believed, what is taken for older than the last call, and how long a call
+//! waits.
+
+use std::collections::BTreeMap;
+
+use super::super::item::{self, Item};
+use super::super::*;
+use super::paper::moved_to_node_2;
+use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
+use crate::resource::Placement;
+use crate::testing::{allocation, association, interface, placement, route, table};
+
+fn at(ms: u64) -> BootTime {
+    BootTime(ms * 1_000_000)
+}
+
+/// The address, the first route and the forwarding of a lease.
+fn items(lease: &Lease, eager: bool) -> (Item, Item, Item) {
+    let mut items = item::for_lease(lease, eager).into_iter();
+    let mut next = || items.next().expect("an item");
+    let (address, first, _, forwarding) = (next(), next(), next(), next());
+    (address, first, forwarding)
+}
+
+/// Epoch 3 at node 2, after epoch 2 was never completed.
+fn after_an_unfinished_move() -> Lease {
+    Lease { epoch: Epoch(3), moved: Epoch(1), ..moved_to_node_2() }
+}
+
+fn sits(n: u8, place: Placement) -> Sight {
+    address_seen(Some((association(n), Some(place))))
+}
+
+fn address_seen(association: Option<(AssociationId, Option<Placement>)>) -> Sight {
+    let public_ip = std::net::Ipv4Addr::new(198, 51, 100, 1);
+    Sight::Addresses([(allocation(1), AddressSeen { public_ip, association })].into())
+}
+
+fn leads(to: u8) -> Sight {
+    let target = RouteTarget::Interface(interface(to));
+    let row = RouteSeen { destination: route(1).destination, target, blackhole: false };
+    Sight::Tables([(table(1), vec![row])].into())
+}
+
+fn forwards(source_dest_check: bool) -> Sight {
+    Sight::Interfaces([(interface(2), InterfaceSeen { source_dest_check, instance: None })].into())
+}
+
+/// Draws the next call and makes it, with a sight of the lease of this moment.
+fn call(item: &mut Item, now: BootTime) -> Call {
+    plan(item, now);
+    item.take_call(now, now).expect("a call")
+}
+
+fn plan(item: &mut Item, now: BootTime) {
+    item.plan(Some(&Seats { leaving: Vec::new(), staying: Vec::new() }), None, now);
+}
+
+/// The address, let go and associated by this move at 1 s as association 8.
+fn associated() -> Item {
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&sits(1, placement(1)), at(0), at(100));
+    let released = call(&mut address, at(100));
+    address.conclude(&released, Ok(Effect::Done), at(200));
+    let made = call(&mut address, at(200));
+    address.conclude(&made, Ok(Effect::Associated(association(8))), at(1_000));
+    address
+}
+
+/// The first route, replaced by this move at 1 s.
+fn replaced() -> Item {
+    let (_, mut first, _) = items(&moved_to_node_2(), false);
+    first.learn(&leads(1), at(0), at(100));
+    let made = call(&mut first, at(100));
+    first.conclude(&made, Ok(Effect::Done), at(1_000));
+    first
+}
+
+#[test]
+fn a_look_that_was_asked_before_the_last_effect_confirms_nothing() {
+    let mut first = replaced();
+    first.learn(&leads(2), at(999), at(1_100));
+    assert!(first.is_settled() && !first.is_confirmed());
+    first.learn(&leads(2), at(1_000), at(1_100));
+    assert!(first.is_confirmed());
+}
+
+#[test]
+fn a_route_that_is_not_shown_at_once_is_waited_for_and_a_lasting_sight_is_believed() {
+    let mut first = replaced();
+    first.learn(&leads(1), at(1_001), at(3_999));
+    assert!(first.is_settled() && !first.is_confirmed());
+    first.learn(&leads(1), at(1_001), at(4_000));
+    assert!(!first.is_settled());
+    assert_eq!(call(&mut first, at(4_000)).action(), "ReplaceRoute");
+}
+
+#[test]
+fn forwarding_that_is_not_shown_at_once_is_waited_for_and_a_lasting_sight_is_believed() {
+    let (.., mut forwarding) = items(&moved_to_node_2(), false);
+    forwarding.learn(&forwards(true), at(0), at(100));
+    let made = call(&mut forwarding, at(100));
+    forwarding.conclude(&made, Ok(Effect::Done), at(1_000));
+    forwarding.learn(&forwards(true), at(1_001), at(1_500));
+    assert!(forwarding.is_settled() && !forwarding.is_confirmed());
+    forwarding.learn(&forwards(false), at(1_001), at(1_600));
+    assert!(forwarding.is_confirmed());
+    forwarding.learn(&forwards(true), at(4_000), at(4_100));
+    assert!(!forwarding.is_settled());
+}
+
+#[test]
+fn an_association_of_another_is_believed_only_when_no_answer_can_be_so_old() {
+    let mut address = associated();
+    address.learn(&sits(9, placement(2)), at(1_001), at(1_500));
+    assert_eq!(
+        (address.association(), address.is_confirmed()),
+        (Some((allocation(1), association(8))), false)
+    );
+    address.learn(&sits(8, placement(2)), at(1_001), at(1_500));
+    assert!(address.is_confirmed());
+    address.learn(&sits(9, placement(2)), at(4_000), at(4_100));
+    assert_eq!(address.association(), Some((allocation(1), association(9))));
+}
+
+#[test]
+fn an_association_that_this_move_has_ended_is_believed_at_no_time() {
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&sits(1, placement(1)), at(0), at(100));
+    let released = call(&mut address, at(100));
+    address.conclude(&released, Ok(Effect::Done), at(200));
+    address.learn(&sits(1, placement(1)), at(60_000), at(60_000));
+    assert_eq!(address.association(), None);
+}
+
+#[test]
+fn nothing_is_learnt_of_what_is_being_called_for_or_was_given_up() {
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&sits(1, placement(1)), at(0), at(100));
+    call(&mut address, at(100));
+    address.learn(&sits(7, placement(3)), at(200), at(300));
+    assert_eq!(address.association(), Some((allocation(1), association(1))));
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.cannot_be_seen(&Look::Addresses(vec![allocation(1)]), "denied");
+    address.learn(&sits(7, placement(3)), at(200), at(300));
+    assert_eq!(address.association(), None);
+}
+
+#[test]
+fn what_ec2_does_not_know_blocks_unless_a_call_has_just_made_it() {
+    let nothing = Sight::Addresses(BTreeMap::new());
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&nothing, at(0), at(100));
+    assert!(address.blocked().is_some());
+    let mut address = associated();
+    address.learn(&nothing, at(1_001), at(3_999));
+    assert_eq!(address.blocked(), None);
+    address.learn(&nothing, at(1_001), at(4_000));
+    assert!(address.blocked().is_some());
+}
+
+#[test]
+fn a_call_that_failed_waits_100_ms_and_twice_as_long_each_time() {
+    let (_, mut first, _) = items(&moved_to_node_2(), false);
+    first.learn(&leads(1), at(0), at(100));
+    plan(&mut first, at(100));
+    assert_eq!(first.waits_until(), Some(at(100)));
+    let mut now = 100;
+    for wait in [100, 200, 400, 800] {
+        let made = first.take_call(at(now), at(now)).expect("a call");
+        assert_eq!(first.waits_until(), None, "it is under way");
+        first.conclude(&made, Err(CloudFailure::Throttled), at(now));
+        assert_eq!(first.waits_until(), Some(at(now + wait)));
+        assert!(!first.is_ready(at(now + wait - 1)));
+        now += wait;
+    }
+    first.wait_at_least_until(at(now + 50));
+    assert_eq!(first.waits_until(), Some(at(now + 50)));
+    first.wait_at_least_until(at(now));
+    assert_eq!(first.waits_until(), Some(at(now + 50)), "never sooner");
+}
+
+#[test]
+fn an_association_that_a_look_has_shown_is_ended_only_after_a_read_of_the_lease_from_then_on() {
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&sits(7, placement(1)), at(900), at(1_000));
+    plan(&mut address, at(1_000));
+    assert_eq!(address.take_call(at(999), at(1_001)), None);
+    assert!(address.take_call(at(1_000), at(1_001)).is_some());
+    // The one that the last verified move has left is older than this epoch.
+    let (mut address, ..) = items(&moved_to_node_2(), false);
+    address.learn(&sits(1, placement(1)), at(900), at(1_000));
+    plan(&mut address, at(1_000));
+    assert!(address.take_call(at(0), at(1_001)).is_some());
+}
+
+#[test]
+fn an_item_is_blind_until_it_was_seen_or_has_a_call_to_make() {
+    let (address, first, forwarding) = items(&moved_to_node_2(), false);
+    assert!(address.is_blind() && first.is_blind() && forwarding.is_blind());
+    let (mut address, mut first, _) = items(&moved_to_node_2(), true);
+    for item in [&mut address, &mut first] {
+        assert!(!item.is_blind(), "the last verified move tells what to call");
+        plan(item, at(0));
+        assert!(!item.is_blind());
+        item.take_call(at(0), at(0)).expect("a call");
+        assert!(!item.is_blind());
+    }
+    let (mut address, mut first, mut forwarding) = items(&moved_to_node_2(), false);
+    address.learn(&sits(1, placement(1)), at(0), at(100));
+    first.learn(&leads(1), at(0), at(100));
+    forwarding.cannot_be_seen(&Look::Interfaces(vec![interface(2)]), "denied");
+    assert!(!address.is_blind() && !first.is_blind() && !forwarding.is_blind());
+}
+
+#[test]
+fn an_association_in_place_is_spared_only_where_it_is_known_to_be_of_this_epoch() {
+    let in_place = || {
+        let (mut address, ..) = items(&after_an_unfinished_move(), false);
+        address.learn(&sits(7, placement(2)), at(0), at(100));
+        plan(&mut address, at(100));
+        assert!(address.waits_until().is_some(), "it is to be made anew");
+        address
+    };
+    let mut unknown = in_place();
+    unknown.note_recorded(&BTreeMap::new(), false);
+    assert!(unknown.waits_until().is_some());
+    let mut freed = in_place();
+    freed.note_recorded(&[(allocation(1), association(5))].into(), false);
+    assert_eq!(freed.waits_until(), None);
+    let mut completed = in_place();
+    completed.note_recorded(&BTreeMap::new(), true);
+    assert_eq!(completed.waits_until(), None);
+    // A free address is associated, whoever has freed it.
+    let (mut free, ..) = items(&after_an_unfinished_move(), false);
+    free.learn(&address_seen(None), at(0), at(100));
+    plan(&mut free, at(100));
+    free.note_recorded(&[(allocation(1), association(5))].into(), false);
+    assert_eq!(free.waits_until(), Some(at(100)));
+}
+
+#[test]
+fn a_record_that_was_refused_is_made_again_after_100_ms() {
+    let (mut address, ..) = items(&after_an_unfinished_move(), false);
+    address.learn(&address_seen(None), at(0), at(100));
+    plan(&mut address, at(100));
+    assert!(address.take_mark(at(100)).is_some());
+    assert_eq!(address.waits_until(), None, "the record is awaited");
+    address.rotation_recorded(&allocation(1), false, at(500));
+    assert_eq!(address.waits_until(), Some(at(600)));
+    assert!(address.take_mark(at(600)).is_some());
+    address.rotation_recorded(&allocation(1), true, at(700));
+    assert!(address.take_mark(at(700)).is_none(), "it is recorded");
+    assert!(address.is_ready(at(700)));
+}
+
+#[test]
+fn nothing_is_planned_while_a_call_is_under_way() {
+    let (_, mut first, _) = items(&moved_to_node_2(), false);
+    first.learn(&leads(1), at(0), at(100));
+    let made = call(&mut first, at(100));
+    plan(&mut first, at(200));
+    first.conclude(&made, Err(CloudFailure::Unknown("lost".to_owned())), at(300));
+    assert_eq!(first.waits_until(), None, "only a look tells what became of it");
+    assert!(first.is_blind());
+}
+
+#[test]
+fn an_address_waits_for_its_own_place_only_and_is_let_go_before_any_seat_is_known() {
+    let free = || {
+        let (mut address, ..) = items(&moved_to_node_2(), false);
+        address.learn(&address_seen(None), at(0), at(100));
+        address
+    };
+    for (place, waits) in [(placement(2), true), (placement(3), false)] {
+        let leaving = vec![Seat { allocation: allocation(2), placement: place }];
+        let mut address = free();
+        address.plan(Some(&Seats { leaving, staying: Vec::new() }), None, at(100));
+        assert_eq!(address.waits_until().is_none(), waits);
+    }
+    let mut address = free();
+    address.plan(None, None, at(100));
+    assert_eq!(address.waits_until(), None, "who sits on the target is not known");
+    let (mut elsewhere, ..) = items(&moved_to_node_2(), false);
+    elsewhere.learn(&sits(1, placement(1)), at(0), at(100));
+    elsewhere.plan(None, None, at(100));
+    assert_eq!(elsewhere.waits_until(), Some(at(100)));
+}
+
+#[test]
+fn what_a_first_look_shows_in_place_is_in_doubt_for_3_s_and_then_confirmed() {
+    let (_, mut first, _) = items(&moved_to_node_2(), false);
+    first.learn(&leads(2), at(0), at(100));
+    plan(&mut first, at(100));
+    assert_eq!((first.is_settled(), first.doubts_until()), (true, Some(at(3_100))));
+    first.learn(&leads(2), at(3_099), at(3_200));
+    assert!(!first.is_confirmed());
+    first.learn(&leads(2), at(3_100), at(3_200));
+    assert_eq!((first.is_confirmed(), first.doubts_until()), (true, None));
+    assert_eq!(replaced().doubts_until(), None, "what was put in place is in no doubt");
+}
