@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod instance;
+pub mod random;
 pub mod route;
 
 use std::future::Future;
@@ -27,6 +28,12 @@ pub enum Difference {
     StrangeSeatAccepted,
     /// Two addresses can sit on one private address; EC2 takes the seat from the first.
     SeatsShared,
+    /// An address that is on an interface gets a new association with it, although reassociation is forbidden. EC2
+    /// documents both a refusal and idempotence for the place where it sits, and nothing for another place there.
+    SameInterfaceReassociates,
+    /// Ending an association that has ended is refused as not found; EC2 documents success without effect, and has been
+    /// seen to refuse.
+    EndedAlreadyRefused,
     /// Creating a route that exists succeeds and changes its target; EC2 refuses.
     DuplicateRouteReplaces,
     /// A route may lead to an interface of another VPC; EC2 refuses.
@@ -60,6 +67,16 @@ pub const MOTO: &[(Difference, &str)] = &[
         Difference::SeatsShared,
         "A move that fails to look who sits on its seat would pass against moto. The world in memory evicts, so the \
          careless move is caught there.",
+    ),
+    (
+        Difference::SameInterfaceReassociates,
+        "The address stays on its interface, so no other node gets it. A plan has to bear a refusal, the same \
+         association and another one; the world in memory gives each of the three where it is told to.",
+    ),
+    (
+        Difference::EndedAlreadyRefused,
+        "Neither answer changes anything, and a move looks again after either; the world in memory gives the one or the \
+         other as it is told, and every scenario is played in both.",
     ),
     (
         Difference::DuplicateRouteReplaces,
@@ -206,6 +223,7 @@ macro_rules! cloud_conformance {
             address: of_several_that_want_a_free_address_one_gets_it,
             address: an_association_that_has_ended_ends_no_other,
             address: an_association_to_the_same_place_leaves_the_address_there,
+            address: an_address_changes_its_seat_only_when_it_is_free,
             address: a_private_address_of_nobody_is_refused,
             address: a_taken_seat_is_taken_from_who_sits_there,
             address: associating_what_does_not_exist_is_not_found,

@@ -123,7 +123,21 @@ impl Message {
     pub(crate) fn sent(&self) -> Option<Sent> {
         let target = header(&self.head, "x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        Some(Sent { operation, body: serde_json::from_slice(&self.body).ok()? })
+        Some(Sent { operation, body: self.json()? })
+    }
+
+    /// Its body, if it is JSON.
+    pub(crate) fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The same message with one text of its body exchanged for another of the same length.
+    pub(crate) fn exchanged(&self, text: &str, other: &str) -> Self {
+        assert_eq!(text.len(), other.len(), "the head tells the length of the body");
+        let body = String::from_utf8_lossy(&self.body).replace(text, other).into_bytes();
+        let head_length = self.bytes.len() - self.body.len();
+        let bytes = [&self.bytes[..head_length], &body].concat();
+        Self { head: self.head.clone(), body, bytes }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cloud")]
 pub mod cloud;
+pub mod eavesdropper;
 pub mod engine;
 pub mod impostor;
 pub mod interloper;

@@ -7,9 +7,12 @@
 pub mod agent;
 pub mod arbiter;
 pub mod build;
+pub mod coverage;
+pub mod crowd;
 pub mod operator;
 pub mod random;
 pub mod registrar;
+pub mod table;
 
 use std::future::Future;
 

@@ -2,12 +2,13 @@
 
 mod memory {
     use baton_cloud::MemoryCloud;
+    use baton_cloud::memory::EndedAlready;
     use baton_conformance::cloud::{Difference, Node, World};
     use baton_protocol::ec2::RouteTarget;
     use baton_protocol::ids::{InstanceId, RouteTableId};
     use baton_protocol::resource::{Address, Destination};
 
-    struct InMemory(MemoryCloud);
+    pub(super) struct InMemory(MemoryCloud, EndedAlready);
 
     impl World for InMemory {
         type Cloud = MemoryCloud;
@@ -16,9 +17,9 @@ mod memory {
             &self.0
         }
 
-        /// The twin is EC2 as documented; it has no excuses.
-        fn differs(&self, _: Difference) -> bool {
-            false
+        /// The twin is EC2 as documented; it has no excuses, but that it refuses what EC2 has been seen to refuse.
+        fn differs(&self, difference: Difference) -> bool {
+            difference == Difference::EndedAlreadyRefused && self.1 == EndedAlready::Refuse
         }
 
         async fn vpc(&self, networks: &[&str]) -> String {
@@ -51,11 +52,26 @@ mod memory {
         }
     }
 
-    async fn world() -> InMemory {
-        InMemory(MemoryCloud::new())
+    fn world_where(ended_already: EndedAlready) -> InMemory {
+        let cloud = MemoryCloud::new();
+        cloud.set_ended_already(ended_already);
+        InMemory(cloud, ended_already)
+    }
+
+    pub(super) async fn world() -> InMemory {
+        world_where(EndedAlready::Refuse)
+    }
+
+    pub(super) async fn idempotent() -> InMemory {
+        world_where(EndedAlready::Done)
     }
 
     baton_conformance::cloud_conformance!(world);
+}
+
+/// The twin once more, where ending an association that has ended is done and not refused.
+mod memory_idempotent {
+    baton_conformance::cloud_conformance!(super::memory::idempotent);
 }
 
 mod moto {
@@ -82,7 +98,7 @@ mod moto {
     /// about time.
     const LIMITS: Limits = Limits { connect: Duration::from_secs(10), attempt: Duration::from_secs(60) };
 
-    struct AtMoto {
+    pub(super) struct AtMoto {
         cloud: Ec2Cloud,
         /// The SDK itself, for what Baton never asks of EC2.
         ec2: Client,
@@ -194,7 +210,7 @@ mod moto {
         }
     }
 
-    async fn world() -> AtMoto {
+    pub(super) async fn world() -> AtMoto {
         // The server is started outside the runtime's threads, since the first start may install it.
         let endpoint = tokio::task::spawn_blocking(|| SERVER.endpoint()).await.expect("moto starts");
         let config = config_at(&endpoint, LIMITS).await;
@@ -211,6 +227,58 @@ mod moto {
                 MOTO[..place].iter().all(|(earlier, _)| earlier != difference),
                 "{difference:?} is listed twice"
             );
+        }
+    }
+}
+
+mod both {
+    use std::cell::RefCell;
+
+    use baton_conformance::cloud::random::operation::{Act, sequences};
+    use baton_conformance::cloud::random::{MET, Met, agree};
+    use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner};
+
+    /// Sequences that never change, which have to meet everything in [`MET`].
+    const FIXED: u32 = 24;
+
+    /// Sequences that are others each time. `PROPTEST_CASES` asks for more.
+    const FRESH: u32 = 4;
+
+    /// Seeds of sequences that failed once. Each is tried again for ever, so a file that appears here is committed.
+    const FAILED_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/cloud.txt");
+
+    #[test]
+    fn both_clouds_agree_on_random_sequences() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let (refusing, idempotent) =
+            runtime.block_on(async { (super::memory::world().await, super::memory::idempotent().await) });
+        let server = runtime.block_on(super::moto::world());
+        let met = RefCell::new(Met::new());
+        let case = |acts: Vec<Act>| {
+            // By the sequence alone, so that a seed that failed once is the same case for ever.
+            let twin = if acts.len().is_multiple_of(2) { &refusing } else { &idempotent };
+            met.borrow_mut().extend(runtime.block_on(agree(twin, &server, &acts))?);
+            Ok(())
+        };
+        let fixed = Config {
+            cases: FIXED,
+            rng_seed: RngSeed::Fixed(0xBA70),
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let asked = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
+        let fresh = Config {
+            cases: asked.unwrap_or(FRESH),
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILED_ONCE))),
+            ..Config::default()
+        };
+        if let Err(failure) = TestRunner::new(fixed).run(&sequences(), case) {
+            panic!("{failure}");
+        }
+        let missing: Vec<_> = MET.iter().filter(|expected| !met.borrow().contains(**expected)).collect();
+        assert!(missing.is_empty(), "the sequences do not meet {missing:?}, but {:?}", met.borrow());
+        if let Err(failure) = TestRunner::new(fresh).run(&sequences(), case) {
+            panic!("{failure}");
         }
     }
 }

@@ -14,7 +14,8 @@ use baton_protocol::history::{Event, Ground, Happening};
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::request::Wish;
-use baton_store::{DynamoStore, Registration, Store};
+use baton_protocol::resource::Observed;
+use baton_store::{DynamoStore, Moved, Registration, Store};
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
 
@@ -150,6 +151,42 @@ async fn of_two_changes_at_once_the_second_is_refused() {
     let found = refused(late.reconfigure(&changed("registrar/2"), Some(&node(1))).await).expect("found");
     assert_eq!((found.revision, found.mode), (2, Mode::Strict));
     assert_eq!(lease(&store).await, found);
+}
+
+/// The move of the lease as it stands.
+async fn complete_the_move(store: &DynamoStore) {
+    let lease = lease(store).await;
+    let (epoch, revision, before) = (lease.epoch, lease.revision, lease.moved);
+    let moved = Moved { epoch, revision, before, observed: Observed::default(), verify_at: None };
+    store.record_moved(&cluster(), &moved).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn a_change_does_not_take_back_a_move_that_was_recorded_in_between() {
+    let store = table("moved-between").await;
+    held_by_the_first(&store).await;
+    let other = store.clone();
+    let (_interloper, late) =
+        interrupted("moved-between", async move { complete_the_move(&other).await }).await;
+    let found = refused(late.reconfigure(&changed("registrar/1"), Some(&node(1))).await).expect("found");
+    assert_eq!((found.epoch, found.moved, found.revision), (Epoch(1), Epoch(1), 1));
+    assert_eq!(lease(&store).await, found);
+}
+
+#[tokio::test]
+async fn a_registration_does_not_take_back_a_move_that_was_recorded_in_between() {
+    let store = table("moved-retired").await;
+    held_by_the_first(&store).await;
+    store.retire(&cluster(), &uid(1), &retired("registrar/1")).await.expect("retired");
+    let other = store.clone();
+    let (_interloper, late) =
+        interrupted("moved-retired", async move { complete_the_move(&other).await }).await;
+    let found = refused(late.register(&registration(2)).await).expect("found");
+    assert_eq!((&found.uid, found.state, found.moved), (&uid(1), LeaseState::Retired, Epoch(1)));
+    assert_eq!(lease(&store).await, found);
+    late.register(&registration(2)).await.expect("registered");
+    let again = lease(&store).await;
+    assert_eq!((again.epoch, again.moved), (Epoch(2), Epoch(1)));
 }
 
 #[tokio::test]

@@ -1,19 +1,14 @@
-//! Both stores keep every promise of the conformance body, and agree on sequences nobody thought of.
+//! Both stores keep every promise of the conformance body.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_conformance::engine::Engine;
-use baton_conformance::store::Record;
 use baton_conformance::store::build::{cluster, held_by_the_first, node};
-use baton_conformance::store::random::{agree, operations};
-use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_conformance::store::table::Table;
 use baton_protocol::outcome::Failure;
 use baton_store::key::Key;
-use baton_store::{DynamoStore, MemoryStore, Store};
-use proptest::test_runner::{Config, TestRunner};
+use baton_store::{MemoryStore, Store};
 use tokio::runtime::Runtime;
 
 /// One engine and one runtime for all tests: what a client keeps open lives in the runtime that opened it.
@@ -21,54 +16,8 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// A table of its own for each test.
-struct Table {
-    store: DynamoStore,
-    client: Client,
-    name: String,
-}
-
-impl Table {
-    async fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("baton-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        ENGINE.create_table(&name).await;
-        let config = ENGINE.config().await;
-        Self { store: DynamoStore::new(&config, &name), client: Client::new(&config), name }
-    }
-
-    async fn set(&self, key: &Key, attribute: &str, value: AttributeValue) {
-        self.client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", AttributeValue::S(key.pk.clone()))
-            .key("sk", AttributeValue::S(key.sk.clone()))
-            .update_expression("SET #a = :v")
-            .expression_attribute_names("#a", attribute)
-            .expression_attribute_values(":v", value)
-            .send()
-            .await
-            .expect("set");
-    }
-}
-
-impl Record for Table {
-    type Store = DynamoStore;
-
-    fn store(&self) -> &DynamoStore {
-        &self.store
-    }
-
-    async fn lose_heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) {
-        let key = Key::heartbeat(cluster, instance);
-        self.client
-            .delete_item()
-            .table_name(&self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .send()
-            .await
-            .expect("deleted");
-    }
+async fn table() -> Table {
+    Table::new(&ENGINE).await
 }
 
 macro_rules! promises {
@@ -88,7 +37,7 @@ macro_rules! promises {
                 #[test]
                 fn $promise() {
                     super::RUNTIME.block_on(async {
-                        let record = super::Table::new().await;
+                        let record = super::table().await;
                         baton_conformance::store::$of::$promise(&record).await;
                     });
                 }
@@ -103,6 +52,7 @@ promises! {
         a_first_start_makes_the_heartbeat,
         a_first_start_is_refused_where_there_is_a_heartbeat,
         a_start_after_a_lost_heartbeat_is_refused,
+        a_node_that_nothing_guards_is_read_as_such,
         a_restart_keeps_the_oath_and_the_count,
         a_late_start_of_an_earlier_run_is_refused,
         a_late_release_of_an_earlier_run_is_refused,
@@ -125,6 +75,7 @@ promises! {
         a_candidate_must_be_healthy_and_the_run_that_was_seen,
         a_grant_on_a_lease_that_changed_is_superseded,
         a_grant_without_a_lease_is_superseded,
+        a_grant_decided_under_another_configuration_is_superseded,
         a_pause_holds_back_silence_only,
         a_repeated_commit_is_one_grant,
         a_second_arbiters_grant_is_superseded,
@@ -153,6 +104,7 @@ promises! {
         a_cluster_made_again_continues_its_epochs,
         a_late_retirement_of_a_replaced_registration_is_refused,
         a_vacant_cluster_made_again_is_vacant,
+        a_cluster_made_again_keeps_what_was_moved,
         a_reconfiguration_keeps_epoch_and_holder,
         a_change_of_members_or_resources_reopens_the_move,
         a_reconfiguration_never_raises_what_was_moved,
@@ -160,24 +112,9 @@ promises! {
 }
 
 #[test]
-fn both_stores_agree_on_random_sequences() {
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 32 };
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&(proptest::bool::weighted(0.8), operations()), |(held, operations)| {
-        RUNTIME.block_on(async {
-            let table = Table::new().await;
-            agree(&MemoryStore::new(), &table, held, &operations).await
-        })
-    });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
-}
-
-#[test]
 fn an_item_of_a_newer_schema_is_refused_by_every_reader() {
     RUNTIME.block_on(async {
-        let table = Table::new().await;
+        let table = table().await;
         held_by_the_first(&table.store).await;
         let (cluster, first) = (cluster(), node(1));
         for key in [Key::lease(&cluster), Key::heartbeat(&cluster, &first), Key::directory(&cluster)] {
@@ -197,7 +134,7 @@ fn an_item_of_a_newer_schema_is_refused_by_every_reader() {
 #[test]
 fn a_node_cannot_pass_its_heartbeat_off_as_anothers() {
     RUNTIME.block_on(async {
-        let table = Table::new().await;
+        let table = table().await;
         held_by_the_first(&table.store).await;
         let forged = AttributeValue::S(node(2).to_string());
         table.set(&Key::heartbeat(&cluster(), &node(1)), "instance", forged).await;
@@ -210,7 +147,7 @@ fn a_node_cannot_pass_its_heartbeat_off_as_anothers() {
 #[test]
 fn only_history_expires_and_it_does_after_400_days() {
     RUNTIME.block_on(async {
-        let table = Table::new().await;
+        let table = table().await;
         held_by_the_first(&table.store).await;
         let answer = table.client.scan().table_name(&table.name).send().await.expect("scanned");
         let items = answer.items();
@@ -234,7 +171,7 @@ fn only_history_expires_and_it_does_after_400_days() {
 fn more_nodes_than_can_be_read_at_once_are_refused_alike() {
     RUNTIME.block_on(async {
         let nodes: Vec<_> = (0..=100).map(node).collect();
-        let table = Table::new().await;
+        let table = table().await;
         let expected = MemoryStore::new().heartbeats(&cluster(), &nodes).await;
         assert!(matches!(expected, Err(Failure::Invalid(_))), "{expected:?}");
         assert_eq!(table.store.heartbeats(&cluster(), &nodes).await, expected);

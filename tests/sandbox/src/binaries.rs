@@ -12,20 +12,25 @@ pub struct Binaries {
     directory: PathBuf,
 }
 
+/// The programs of the product.
+const PROGRAMS: [&str; 6] =
+    ["baton", "baton-agent", "baton-deadman", "baton-arbiter", "baton-registrar", "baton-sweeper"];
+
 impl Binaries {
-    /// Builds every program, so that none is older than its source. The whole workspace is built at once: its
-    /// dependencies are then built with the same features as for any test, and so only once.
+    /// Builds every program, so that none is older than its source. They are built as members of the whole workspace:
+    /// their dependencies then have the same features as for any test, and are built only once.
     pub fn build(progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
         progress("building agent, functions and CLI (minutes the first time, seconds after)");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--workspace", "--bins", "--quiet"])
+            .args(["build", "--workspace", "--quiet"])
+            .args(PROGRAMS.iter().flat_map(|program| ["--bin", program]))
             .current_dir(workspace())
             .stdin(Stdio::null())
             .status()
             .map_err(SandboxError::io("running cargo build"))?;
         if !status.success() {
-            let what = "cargo build --workspace --bins".to_owned();
+            let what = "cargo build --workspace --bin ...".to_owned();
             let status = i64::from(status.code().unwrap_or(-1));
             let tail = "its messages stand above".to_owned();
             return Err(SandboxError::Ended { what, status, log: PathBuf::from("standard error"), tail });

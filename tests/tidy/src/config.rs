@@ -24,6 +24,31 @@ pub fn protocol_repeats_the_roots_bans(files: &[File]) -> Vec<Finding> {
         .collect()
 }
 
+/// The deliberate faults are in no build that ships: their feature is passed on by the twins and asked for by what simulates,
+/// and without debug assertions it does not compile.
+pub fn faults_stay_in_tests(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
+        let may = FAULTS_PASS.iter().any(|package| file.path == format!("{package}/Cargo.toml"));
+        let asks = |line: &str| line.contains("/mutants\"") || line.contains("\"mutants\"");
+        for (number, _) in file.lines().filter(|(_, line)| asks(line) && !may) {
+            findings.push(file.finding(number, "only tests/simulation and tests/model ask for the faults"));
+        }
+    }
+    let guarded = files.iter().any(|file| {
+        file.path == "crates/protocol/src/lib.rs"
+            && file.text.contains("#[cfg(all(feature = \"mutants\", not(debug_assertions)))]\ncompile_error!")
+    });
+    if !guarded {
+        let what = "expected `compile_error!` for the feature `mutants` without debug assertions".to_owned();
+        findings.push(Finding { path: "crates/protocol/src/lib.rs".to_owned(), line: 1, what });
+    }
+    findings
+}
+
+const FAULTS_PASS: [&str; 5] =
+    ["crates/protocol", "crates/store", "crates/cloud", "tests/simulation", "tests/model"];
+
 /// Dependencies come from where everybody gets them: no file says otherwise.
 pub fn no_other_registry(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -61,6 +86,17 @@ mod tests {
         assert_eq!(protocol_repeats_the_roots_bans(&[root.clone(), same]), []);
         assert_eq!(protocol_repeats_the_roots_bans(&[root.clone(), less])[0].line, 2);
         assert_eq!(protocol_repeats_the_roots_bans(&[root]).len(), 1);
+    }
+
+    #[test]
+    fn a_fault_that_could_ship_is_found() {
+        let guard = "#[cfg(all(feature = \"mutants\", not(debug_assertions)))]\ncompile_error!(\"no\");";
+        let guarded = File::made_up("crates/protocol/src/lib.rs", guard);
+        let twin = File::made_up("crates/store/Cargo.toml", "mutants = [\"baton-protocol/mutants\"]");
+        let agent = File::made_up("agent/Cargo.toml", "baton-protocol = { features = [\"mutants\"] }");
+        assert_eq!(faults_stay_in_tests(&[guarded.clone(), twin.clone()]), []);
+        assert_eq!(faults_stay_in_tests(&[guarded, agent]).len(), 1);
+        assert_eq!(faults_stay_in_tests(&[twin]).len(), 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod promises;
 mod rust;
 mod text;
 
-pub use config::{no_other_registry, protocol_repeats_the_roots_bans};
+pub use config::{faults_stay_in_tests, no_other_registry, protocol_repeats_the_roots_bans};
 pub use dependency::{Graph, binaries_stand_alone, dependencies_point_one_way, members_say_the_same};
 pub use docs::{
     adrs_are_listed, documents_are_short, glossary_is_whole, readme_names_both_commands,

@@ -27,6 +27,7 @@ hold!(
     documents_are_short,
     documents_use_our_words,
     exceptions_carry_a_reason,
+    faults_stay_in_tests,
     files_are_short,
     glossary_is_whole,
     links_resolve,

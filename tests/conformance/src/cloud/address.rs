@@ -30,6 +30,15 @@ async fn disassociate<W: World>(
     world.cloud().call(&call).await
 }
 
+/// Ends what is no association any more, or never was one: without an effect, whichever the answer.
+async fn end_again<W: World>(world: &W, address: &Address, association: &AssociationId) {
+    let expected = match world.differs(Difference::EndedAlreadyRefused) {
+        true => Err(CloudFailure::AssociationGone),
+        false => Ok(Effect::Done),
+    };
+    assert_eq!(disassociate(world, address, association).await, expected);
+}
+
 async fn two_nodes<W: World>(world: &W) -> (Node, Node) {
     let vpc = world.vpc(&[NETWORK]).await;
     (world.node(&vpc, 0).await, world.node(&vpc, 1).await)
@@ -98,18 +107,19 @@ pub async fn an_association_that_has_ended_ends_no_other<W: World>(world: &W) {
     let old = associate(world, &address, a.seat(0)).await.expect("associated");
     assert_eq!(disassociate(world, &address, &old).await, Ok(Effect::Done));
     assert_eq!(association(world, &address.allocation).await, None);
-    assert_eq!(disassociate(world, &address, &old).await, Err(CloudFailure::AssociationGone));
+    end_again(world, &address, &old).await;
+    assert_eq!(association(world, &address.allocation).await, None);
 
     let new = associate(world, &address, b.seat(0)).await.expect("associated");
     assert_ne!(new, old);
-    assert_eq!(disassociate(world, &address, &old).await, Err(CloudFailure::AssociationGone));
+    end_again(world, &address, &old).await;
     assert_eq!(association(world, &address.allocation).await, Some((new.clone(), Some(b.seat(0)))));
 
     // Back where it was, at the same place, it is still another association.
     disassociate(world, &address, &new).await.expect("freed");
     let third = associate(world, &address, a.seat(0)).await.expect("associated");
     assert!(third != old && third != new, "{third} is new");
-    assert_eq!(disassociate(world, &address, &old).await, Err(CloudFailure::AssociationGone));
+    end_again(world, &address, &old).await;
     assert_eq!(association(world, &address.allocation).await, Some((third, Some(a.seat(0)))));
 }
 
@@ -124,6 +134,23 @@ pub async fn an_association_to_the_same_place_leaves_the_address_there<W: World>
         Err(other) => panic!("expected an association or a refusal because there is one, found {other:?}"),
     };
     assert_eq!(association(world, &address.allocation).await, Some((current, Some(a.seat(0)))));
+}
+
+/// The other private address of its own interface is another place.
+pub async fn an_address_changes_its_seat_only_when_it_is_free<W: World>(world: &W) {
+    let (a, _) = two_nodes(world).await;
+    let address = world.address().await;
+    let first = associate(world, &address, a.seat(0)).await.expect("associated");
+    let answer = associate(world, &address, a.seat(1)).await;
+    if world.differs(Difference::SameInterfaceReassociates) {
+        let second = answer.expect("associated anew");
+        assert_ne!(second, first);
+        let (found, placement) = association(world, &address.allocation).await.expect("associated");
+        assert_eq!((found, placement.map(|it| it.interface)), (second, Some(a.interface)));
+    } else {
+        assert_eq!(answer, Err(CloudFailure::AlreadyAssociated));
+        assert_eq!(association(world, &address.allocation).await, Some((first, Some(a.seat(0)))));
+    }
 }
 
 /// The seat has to be the interface's.
@@ -161,5 +188,5 @@ pub async fn associating_what_does_not_exist_is_not_found<W: World>(world: &W) {
     assert!(is_not_found(&answer), "{answer:?}");
     let answer = associate(world, &address, Placement { interface: nobody("eni-"), ..a.seat(0) }).await;
     assert!(is_not_found(&answer), "{answer:?}");
-    assert_eq!(disassociate(world, &address, &nobody("eipassoc-")).await, Err(CloudFailure::AssociationGone));
+    end_again(world, &address, &nobody("eipassoc-")).await;
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use baton_protocol::heartbeat::{Claim, Health};
+use baton_protocol::heartbeat::{Claim, Health, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
@@ -49,6 +49,24 @@ pub async fn a_start_after_a_lost_heartbeat_is_refused(record: &impl Record) {
     join(store, 1).await;
     record.lose_heartbeat(&cluster(), &node(1)).await;
     assert_eq!(refused(store.start(&cluster(), &node(1), &start(Some(1), 2)).await), None);
+}
+
+/// A validity that never ends is the largest number there is, and comes back as that.
+pub async fn a_node_that_nothing_guards_is_read_as_such(record: &impl Record) {
+    let store = record.store();
+    let mut first = start(None, 1);
+    first.validity_ms = UNGUARDED_MS;
+    store.start(&cluster(), &node(1), &first).await.expect("the run is announced");
+    let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
+    assert!(found.is_unguarded(), "{found:?}");
+    store.beat(&cluster(), &node(1), &beat(1, 2)).await.expect("the node beats");
+    let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
+    assert_eq!(found.validity_ms, 4_000);
+    let mut unguarded = beat(1, 3);
+    unguarded.validity_ms = UNGUARDED_MS;
+    store.beat(&cluster(), &node(1), &unguarded).await.expect("the node beats");
+    let found = store.heartbeats(&cluster(), &[node(1)]).await.expect("read").remove(&node(1));
+    assert!(found.is_some_and(|found| found.is_unguarded()));
 }
 
 /// A restart keeps what was sworn and goes on counting; what the earlier run said of itself is gone.

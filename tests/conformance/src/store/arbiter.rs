@@ -4,6 +4,7 @@ use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
 use baton_protocol::ids::{Epoch, Incarnation};
+use baton_protocol::lease::Mode;
 use baton_protocol::outcome::Failure;
 use baton_protocol::request::Wish;
 use baton_protocol::resource::Observed;
@@ -234,6 +235,21 @@ pub async fn a_second_arbiters_grant_is_superseded(record: &impl Record) {
     is_superseded(store, &second, "lease").await;
     second.at = WallTime(AT.0 + 40);
     is_superseded(store, &second, "lease").await;
+}
+
+/// The registration was changed in between: the decision knew other members, or another mode.
+pub async fn a_grant_decided_under_another_configuration_is_superseded(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let silent = grant(&held, Ground::Silence, unchanged(1, 2), 2, 1);
+    let mut changed = registration(1);
+    changed.mode = Mode::Available;
+    let registered = Happening::Registered { revision: 2, summary: "available".to_owned() };
+    changed.event = event(Epoch(1), AT, "registrar", registered);
+    store.reconfigure(&changed, held.holder.as_ref()).await.expect("reconfigured");
+    is_superseded(store, &silent, "lease").await;
+    let again = grant(&lease(store).await, Ground::Silence, unchanged(1, 2), 2, 1);
+    assert_eq!(store.commit(&again).await, Ok(Committed::Granted));
 }
 
 /// Many arbiters at once: one of them grants, and none is told otherwise.

@@ -155,6 +155,7 @@ pub fn grant(lease: &Lease, ground: Ground, holder_check: HolderCheck, to: u8, t
         cluster: cluster(),
         uid: lease.uid.clone(),
         epoch: lease.epoch,
+        revision: lease.revision,
         holder: lease.holder.clone(),
         holder_check,
         to: node(to),

@@ -111,7 +111,8 @@ pub async fn a_cluster_made_again_continues_its_epochs(record: &impl Record) {
     store.register(&registration(2)).await.expect("registered");
     let after = lease(store).await;
     assert_eq!((&after.uid, after.state), (&uid(2), LeaseState::Active));
-    assert_eq!((after.epoch, &after.holder, after.moved), (Epoch(2), &before.holder, Epoch(1)));
+    // A move that was never completed is not passed off as one.
+    assert_eq!((after.epoch, &after.holder, after.moved), (Epoch(2), &before.holder, Epoch(0)));
     assert!(after.revision > before.revision);
     assert_eq!(store.clusters().await.map(|entries| entries.len()), Ok(1));
 
@@ -143,6 +144,21 @@ pub async fn a_vacant_cluster_made_again_is_vacant(record: &impl Record) {
     store.register(&registration(2)).await.expect("registered");
     let after = lease(store).await;
     assert_eq!((after.epoch, after.holder, after.moved), (Epoch(1), None, Epoch(0)));
+}
+
+/// The move before the retirement was completed or it was not, and the registration does not change that.
+pub async fn a_cluster_made_again_keeps_what_was_moved(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    complete_the_move(store, 1).await;
+    store.retire(&cluster(), &uid(1), &retired(1)).await.expect("retired");
+    store.register(&registration(2)).await.expect("registered");
+    let after = lease(store).await;
+    assert_eq!((after.epoch, after.moved), (Epoch(2), Epoch(1)), "one step behind: it is looked at anew");
+    store.retire(&cluster(), &uid(2), &retired(2)).await.expect("retired");
+    store.register(&registration(3)).await.expect("registered");
+    let after = lease(store).await;
+    assert_eq!((after.epoch, after.moved), (Epoch(3), Epoch(1)), "nobody has completed epoch 2");
 }
 
 /// A change of the time budget moves nothing.
