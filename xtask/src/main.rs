@@ -2,6 +2,7 @@
 
 mod demo;
 mod output;
+mod sim;
 mod test;
 mod tools;
 
@@ -20,6 +21,10 @@ struct Arguments {
 enum Command {
     /// Deploys a cluster of three nodes into a sandbox on this machine and fails it over three times before your eyes.
     Demo(demo::Arguments),
+    /// Runs whole clusters in simulated time, and holds them against every promise.
+    Sim(sim::Arguments),
+    /// Walks every order of events of a small cluster.
+    Model(sim::ModelArguments),
     /// Runs every check: formatting, lints, licences, tests. Installs what it needs below `target/`.
     Test(test::Arguments),
 }
@@ -27,6 +32,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
+        Command::Model(arguments) => sim::model(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use baton_sandbox::binaries::workspace;
 
-use crate::{output, tools};
+use crate::{output, sim, tools};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -28,13 +28,15 @@ enum Part {
     Lint,
     /// Licences, sources, bans and duplicates of the dependencies.
     Deny,
+    /// The simulator and the model: 100,000 runs, every deliberate fault, the bound, every order of events.
+    Sim,
     /// All tests: units, conformance, templates, and whole failovers in the sandbox.
     Tests,
 }
 
 /// Runs the checks.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let all = [Part::Format, Part::Deny, Part::Tests, Part::Lint];
+    let all = [Part::Format, Part::Deny, Part::Sim, Part::Tests, Part::Lint];
     let parts = arguments.part.map_or_else(|| all.to_vec(), |part| vec![part]);
     for part in parts {
         let begun = Instant::now();
@@ -52,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                 deny.current_dir(workspace()).args(["--workspace", "check", "licenses", "bans", "sources"]);
                 tools::run(&mut deny)?;
             }
+            Part::Sim => sim::check()?,
             Part::Tests => {
                 let mut test = tools::cargo();
                 test.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.runner);

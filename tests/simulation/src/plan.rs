@@ -1,0 +1,338 @@
+//! What a run will be: the cluster, its clocks, how long calls take, and what goes wrong when. All of it follows from the
+//! seed and is fixed before the run begins.
+
+mod adversary;
+mod story;
+
+use baton_protocol::lease::Mode;
+use baton_protocol::timing::{Durations, Timing};
+
+use crate::clock::{MS, Real, SECOND};
+use crate::fault::{Fault, Kind, Whom};
+
+pub use adversary::{adversarial, at_the_bound};
+
+/// How the moments of a run are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// By chance.
+    Random,
+    /// At the limits that the protocol promises to bear: clocks as wrong as they may be, fences as late, answers when they
+    /// do the most harm.
+    Adversarial,
+}
+
+/// From the least to the most, in nanoseconds.
+pub type Range = (u64, u64);
+
+/// How long things take while nothing is wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Delays {
+    /// A request to the table, or an answer of it.
+    pub table: Range,
+    /// A call to EC2 or its answer.
+    pub ec2: Range,
+    /// An event to its function, the start of the function included.
+    pub bus: Range,
+    /// A hook.
+    pub hook: Range,
+    /// From the end of validity until the dead-man has stopped the service. At most D.
+    pub fence: Range,
+}
+
+/// One machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    /// The error of the length of its seconds, in parts per million.
+    pub ppm: i64,
+    /// By how much its wall clock is off, in milliseconds.
+    pub wall_ms: i64,
+}
+
+/// A run before it begins.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How its moments are chosen.
+    pub style: Style,
+    /// The cluster's mode.
+    pub mode: Mode,
+    /// Its timing.
+    pub timing: Timing,
+    /// The timing's name in reports.
+    pub profile: &'static str,
+    /// What a [`Kind::Timing`] changes it to.
+    pub other_timing: Timing,
+    /// One for each node.
+    pub clocks: Vec<Clocks>,
+    /// How many Elastic IPs.
+    pub addresses: usize,
+    /// How many route tables.
+    pub tables: usize,
+    /// How long things take.
+    pub delays: Delays,
+    /// Whether nodes are kept out of step.
+    pub jitter: bool,
+    /// The one promise that is looked at; none: all of them.
+    pub only: Option<&'static str>,
+    /// How many of a million calls of nodes are lost though nothing is wrong.
+    pub lost_per_million: u32,
+    /// When the sweep comes first.
+    pub sweep_at: Real,
+    /// What goes wrong, by its beginning.
+    pub faults: Vec<Fault>,
+    /// The first fault, if what follows it is measured.
+    pub headline: Option<Kind>,
+    /// When the last fault has ended.
+    pub quiet_from: Real,
+    /// When the run ends if all is well then.
+    pub ends: Real,
+}
+
+/// A run has at least this length.
+pub const SHORTEST: Real = 100 * SECOND;
+
+/// Draws from the range.
+pub fn draw(rng: &mut fastrand::Rng, (least, most): Range) -> u64 {
+    if least >= most { least } else { rng.u64(least..=most) }
+}
+
+/// The kinds whose consequences are measured; each begins on a cluster in good order.
+pub const HEADLINES: &[Kind] = &[
+    Kind::PowerLoss,
+    Kind::Terminate,
+    Kind::AgentFreeze,
+    Kind::Suspend,
+    Kind::Partition,
+    Kind::AnswersLost,
+    Kind::Unhealthy,
+    Kind::Shutdown,
+    Kind::Switchover,
+    Kind::PromoteFails,
+];
+
+/// What a run by chance may meet, with its weight and its length in milliseconds.
+const MENU: &[(Kind, Whom, u32, Range)] = &[
+    (Kind::PowerLoss, Whom::Holder, 6, (4_000, 20_000)),
+    (Kind::PowerLoss, Whom::Standby, 3, (4_000, 20_000)),
+    (Kind::Terminate, Whom::Holder, 2, (3_000, 8_000)),
+    (Kind::AgentCrash, Whom::Holder, 6, (100, 9_000)),
+    (Kind::AgentCrash, Whom::Standby, 2, (100, 9_000)),
+    (Kind::AgentFreeze, Whom::Holder, 6, (500, 15_000)),
+    (Kind::AgentFreeze, Whom::Standby, 2, (500, 15_000)),
+    (Kind::HiddenPause, Whom::Holder, 6, (100, 1_000)),
+    (Kind::HiddenPause, Whom::Standby, 2, (100, 1_000)),
+    (Kind::Suspend, Whom::Holder, 4, (1_000, 15_000)),
+    (Kind::Partition, Whom::Holder, 8, (1_000, 15_000)),
+    (Kind::Partition, Whom::Standby, 3, (1_000, 15_000)),
+    (Kind::AnswersLost, Whom::Holder, 6, (500, 12_000)),
+    (Kind::ReadBlind, Whom::Holder, 3, (500, 10_000)),
+    (Kind::ReadBlind, Whom::Standby, 5, (500, 10_000)),
+    (Kind::SlowTable, Whom::Holder, 4, (1_000, 10_000)),
+    (Kind::SlowTable, Whom::Standby, 2, (1_000, 10_000)),
+    (Kind::LateWrites, Whom::Holder, 5, (500, 8_000)),
+    (Kind::LateWrites, Whom::Standby, 2, (500, 8_000)),
+    (Kind::BusCut, Whom::Standby, 3, (2_000, 20_000)),
+    (Kind::Unhealthy, Whom::Holder, 6, (2_000, 20_000)),
+    (Kind::Unhealthy, Whom::Standby, 4, (2_000, 20_000)),
+    (Kind::PromoteFails, Whom::Standby, 3, (3_000, 20_000)),
+    (Kind::PromoteHangs, Whom::Standby, 2, (3_000, 15_000)),
+    (Kind::DemoteHangs, Whom::Holder, 3, (3_000, 15_000)),
+    (Kind::ArmFails, Whom::Standby, 2, (3_000, 15_000)),
+    (Kind::DiskFull, Whom::Holder, 2, (2_000, 20_000)),
+    (Kind::ItemLost, Whom::Holder, 2, (1, 2)),
+    (Kind::Shutdown, Whom::Holder, 3, (1_000, 10_000)),
+    (Kind::TableDown, Whom::Everybody, 4, (500, 12_000)),
+    (Kind::TableThrottled, Whom::Everybody, 3, (500, 8_000)),
+    (Kind::Conflicts, Whom::Everybody, 3, (1_000, 15_000)),
+    (Kind::EventsLost, Whom::Everybody, 4, (5_000, 25_000)),
+    (Kind::EventsLate, Whom::Everybody, 4, (5_000, 25_000)),
+    (Kind::FunctionsDown, Whom::Everybody, 2, (2_000, 15_000)),
+    (Kind::FunctionsKilled, Whom::Everybody, 4, (5_000, 25_000)),
+    (Kind::FunctionsSlow, Whom::Everybody, 4, (5_000, 25_000)),
+    (Kind::FunctionsCut, Whom::Everybody, 3, (2_000, 15_000)),
+    (Kind::Ec2Throttled, Whom::Everybody, 3, (3_000, 20_000)),
+    (Kind::Ec2Down, Whom::Everybody, 2, (2_000, 20_000)),
+    (Kind::Ec2Stale, Whom::Everybody, 4, (5_000, 30_000)),
+    (Kind::Ec2Late, Whom::Everybody, 5, (5_000, 30_000)),
+    (Kind::Ec2AnswersLost, Whom::Everybody, 3, (3_000, 20_000)),
+    (Kind::SeatTaken, Whom::Standby, 2, (12_000, 30_000)),
+    (Kind::Switchover, Whom::Everybody, 5, (1, 2)),
+    (Kind::Pause, Whom::Everybody, 3, (3_000, 20_000)),
+    (Kind::Timing, Whom::Everybody, 4, (1, 2)),
+    (Kind::Mode, Whom::Everybody, 1, (1, 2)),
+    (Kind::Replay, Whom::Everybody, 3, (1, 2)),
+];
+
+/// A run by chance.
+pub fn random(seed: u64) -> Plan {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut plan = cluster(&mut rng, seed);
+    let headline = HEADLINES[rng.usize(..HEADLINES.len())];
+    let begins = 8 * SECOND + draw(&mut rng, (0, 4 * SECOND));
+    plan.faults.push(first(&mut rng, headline, begins));
+    plan.headline = Some(headline);
+    if rng.u32(..100) < 60 {
+        story::add(&mut rng, &mut plan, 30 * SECOND);
+    }
+    let more = rng.usize(2..8);
+    add_from_the_menu(&mut rng, &mut plan, more);
+    settle(&mut rng, plan)
+}
+
+fn add_from_the_menu(rng: &mut fastrand::Rng, plan: &mut Plan, more: usize) {
+    let total: u32 = MENU.iter().map(|(_, _, weight, _)| weight).sum();
+    for _ in 0..more {
+        let mut ticket = rng.u32(..total);
+        let chosen = MENU.iter().find(|(_, _, weight, _)| {
+            let here = ticket < *weight;
+            ticket = ticket.wrapping_sub(*weight);
+            here
+        });
+        let (kind, whom, _, length) = chosen.expect("a ticket is of somebody");
+        let from = draw(rng, (30 * SECOND, 62 * SECOND));
+        let length = draw(rng, *length) * MS;
+        plan.faults.push(Fault { kind: *kind, whom: *whom, from, until: from + length });
+    }
+}
+
+/// The fault that is measured: it strikes the holder while all is well, and lasts until others begin.
+fn first(rng: &mut fastrand::Rng, kind: Kind, from: Real) -> Fault {
+    let length = draw(rng, (12_000, 18_000)) * MS;
+    let whom = match kind {
+        Kind::Switchover => Whom::Everybody,
+        Kind::PromoteFails => Whom::Standby,
+        _ => Whom::Holder,
+    };
+    Fault { kind, whom, from, until: from + length }
+}
+
+/// An hour in which nothing is wrong but that so many of a million calls are lost.
+pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x7374_6561_6479);
+    let mut plan = cluster(&mut rng, seed);
+    let timing = if profile == "fast" { Timing::FAST } else { Timing::DEFAULT };
+    (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
+    plan.lost_per_million = lost_per_million;
+    plan.ends = crate::steady::HOUR;
+    plan
+}
+
+/// A cluster in good order, with nothing planned for it.
+fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
+    let nodes = if rng.u32(..100) < 60 { 2 } else { 3 };
+    let (timing, profile) = match rng.u32(..100) {
+        0..50 => (Timing::DEFAULT, "default"),
+        50..85 => (Timing::FAST, "fast"),
+        _ => (own(rng), "own"),
+    };
+    let other_timing = if rng.bool() {
+        own(rng)
+    } else if profile == "fast" {
+        Timing::DEFAULT
+    } else {
+        Timing::FAST
+    };
+    let clocks = (0..nodes).map(|_| Clocks { ppm: rng.i64(-10_000..=10_000), wall_ms: wall(rng) }).collect();
+    let (addresses, tables) = match rng.u32(..10) {
+        0..4 => (1, 0),
+        4..6 => (0, 1),
+        6..8 => (1, 2),
+        8 => (3, 0),
+        _ => (2, 3),
+    };
+    let fence = timing.durations().fence_ms.min(other_timing.durations().fence_ms) * MS;
+    Plan {
+        seed,
+        style: Style::Random,
+        mode: if rng.u32(..100) < 70 { Mode::Strict } else { Mode::Available },
+        timing,
+        profile,
+        other_timing,
+        clocks,
+        addresses,
+        tables,
+        delays: Delays {
+            table: (MS, 20 * MS),
+            ec2: (50 * MS, 350 * MS),
+            bus: (80 * MS, 400 * MS),
+            hook: (20 * MS, 500 * MS),
+            fence: (0, fence),
+        },
+        jitter: true,
+        only: None,
+        lost_per_million: 0,
+        sweep_at: draw(rng, (0, 60 * SECOND)),
+        faults: Vec::new(),
+        headline: None,
+        quiet_from: 0,
+        ends: SHORTEST,
+    }
+}
+
+/// Most wall clocks are a little off, and a few by minutes.
+fn wall(rng: &mut fastrand::Rng) -> i64 {
+    if rng.u32(..10) == 0 { rng.i64(-600_000..=600_000) } else { rng.i64(-1_500..=1_500) }
+}
+
+/// A timing of an operator's own, which keeps the inequality just so.
+fn own(rng: &mut fastrand::Rng) -> Timing {
+    let heartbeat_ms = rng.u64(3..=15) * 100;
+    let attempt_timeout_ms = rng.u64(2..=9) * 100;
+    let validity_ms = 3 * attempt_timeout_ms + heartbeat_ms + rng.u64(0..=20) * 100;
+    let durations = Durations {
+        heartbeat_ms,
+        attempt_timeout_ms,
+        validity_ms,
+        fence_ms: rng.u64(2..=10) * 100,
+        hidden_pause_ms: rng.u64(2..=10) * 100,
+        clock_error_ppm: 10_000,
+        silence_ms: 600_000,
+    };
+    // The smallest that is accepted: nothing is to spare.
+    match Timing::new(Durations { silence_ms: 500, ..durations }) {
+        Err(baton_protocol::timing::TimingError::SilenceTooShort { required, .. }) => {
+            Timing::new(Durations { silence_ms: required, ..durations }).expect("the bound itself is safe")
+        }
+        other => other.expect("a timing within its ranges"),
+    }
+}
+
+/// Puts the faults in order, keeps them within what the protocol promises to bear, and says when all is quiet.
+fn settle(rng: &mut fastrand::Rng, mut plan: Plan) -> Plan {
+    plan.faults.sort_by_key(|fault| (fault.from, fault.kind));
+    let pause =
+        plan.timing.durations().hidden_pause_ms.min(plan.other_timing.durations().hidden_pause_ms) * MS;
+    let latest = 68 * SECOND + draw(rng, (0, 2 * SECOND));
+    for fault in &mut plan.faults {
+        if fault.kind == Kind::HiddenPause {
+            fault.until = fault.until.min(fault.from + pause);
+        }
+        fault.until = fault.until.min(latest);
+    }
+    plan.quiet_from = plan.faults.iter().map(|fault| fault.until).max().unwrap_or(0);
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_by_chance_has_at_least_three_faults_in_order_and_ends_quietly() {
+        for seed in 0..500 {
+            let plan = random(seed);
+            assert!(plan.faults.len() >= 3, "{seed}");
+            assert!(plan.faults.is_sorted_by_key(|fault| fault.from), "{seed}");
+            assert!(plan.faults.iter().all(|fault| fault.until <= plan.quiet_from), "{seed}");
+            assert!(plan.quiet_from < plan.ends, "{seed}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_plan_and_another_another() {
+        assert_eq!(format!("{:?}", random(7)), format!("{:?}", random(7)));
+        assert_ne!(format!("{:?}", random(7)), format!("{:?}", random(8)));
+    }
+}

@@ -1,0 +1,76 @@
+//! What must be so in the end: one node serves, everything is at it, and that is recorded.
+
+use crate::clock::{Real, SECOND};
+use crate::event::Event;
+use crate::world::Sim;
+
+/// From the end of the last fault until one node serves, the holder.
+const SERVED_WITHIN: Real = 40 * SECOND;
+/// A grant is taken up so soon.
+const TAKEN_UP_WITHIN: Real = 10 * SECOND;
+/// A sweep asks EC2 about a holder that has been quiet for a minute, and comes each minute.
+const ASKED_WITHIN: Real = 65 * SECOND;
+/// From the end of the last fault until every address is there: a sweep comes within a minute.
+const MOVED_WITHIN: Real = 100 * SECOND;
+/// The same for routes, which a late call may take back until the second look: a minute after the move, and found by a sweep.
+const ROUTED_WITHIN: Real = 180 * SECOND;
+
+/// Until the move is recorded: what is in place, and may be older than the epoch, counts two minutes after the grant, and is
+/// found by the sweep after that.
+const RECORDED_WITHIN: Real = 200 * SECOND;
+
+impl Sim<'_> {
+    pub(crate) fn verdict(&mut self) {
+        let quiet = self.now.saturating_sub(self.plan.quiet_from);
+        let served = self.is_served();
+        // After a holder that nothing guarded and that is gone, silence is no ground: a sweep asks EC2 about it.
+        let holder = self.lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();
+        let gone = holder.is_some_and(|holder| self.machines[holder].gone);
+        // Who has just been granted the lease, or has just stopped, has a while; not time after time.
+        let stirred = self.watch.granted_at.max(self.watch.stopped_at);
+        let within = if gone { 2 * ASKED_WITHIN } else { SERVED_WITHIN };
+        let stirs = quiet < 3 * within && self.now - stirred < TAKEN_UP_WITHIN;
+        if quiet >= within
+            && !stirs
+            && let Err(what) = &served
+        {
+            return self.broken("L1", what.clone());
+        }
+        let places = self.places();
+        let (there, total) = self.at_holder(&places);
+        let addresses = self.addresses_at_holder(&places);
+        if quiet >= MOVED_WITHIN && addresses < self.resources.addresses.len()
+            || quiet >= ROUTED_WITHIN && there < total
+        {
+            return self.broken("L2", format!("{there} of {total} resources are at the holder"));
+        }
+        let recorded = self.lease.moved == self.lease.epoch;
+        let moves = quiet < 2 * RECORDED_WITHIN && self.now - stirred < SERVED_WITHIN;
+        if quiet >= RECORDED_WITHIN && !recorded && !moves {
+            return self
+                .broken("L3", format!("epoch {} holds and {} is moved", self.lease.epoch, self.lease.moved));
+        }
+        if served.is_ok() && there == total && recorded {
+            self.over = true;
+        } else {
+            self.queue.push(self.now + SECOND, Event::Verdict);
+        }
+    }
+
+    fn is_served(&self) -> Result<(), String> {
+        let holder = self.lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();
+        let serving: Vec<usize> =
+            (0..self.machines.len()).filter(|m| self.machines[*m].serving.is_some()).collect();
+        match (holder, serving.as_slice()) {
+            (Some(holder), [one])
+                if *one == holder && self.machines[holder].serving == Some(self.lease.epoch) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!(
+                "machine {holder:?} holds epoch {} and machines {serving:?} serve",
+                self.lease.epoch
+            )),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The onlooker. It sees everything, decides nothing, and remembers what no part of the cluster knows: when a heartbeat
+//! really reached the table, who really serves, what was really true at a commit.
+
+mod cloud;
+mod grant;
+mod node;
+
+use std::collections::BTreeMap;
+
+use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
+use baton_protocol::lease::Mode;
+
+use crate::clock::{Real, SECOND};
+use crate::world::Sim;
+
+/// A promise found broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The id of the promise.
+    pub invariant: &'static str,
+    /// When.
+    pub at: Real,
+    /// What was found.
+    pub what: String,
+}
+
+/// What is remembered of one machine.
+#[derive(Debug, Clone, Default)]
+struct Ghost {
+    /// When the number in its item last changed, and what was published with it.
+    seq_at: Real,
+    published_ms: u64,
+    seq: u64,
+    run: u32,
+    /// Whether the heartbeat of the cycle under way was confirmed.
+    confirmed: bool,
+    /// The epoch at which it may start to serve, by W and R.
+    entitled: Option<Epoch>,
+    promoted: bool,
+    fenced_at: Option<Epoch>,
+    /// The epoch it has sworn off in this boot.
+    sworn: Epoch,
+    /// Good reads of the holder's heartbeat, the last ones.
+    good_reads: Vec<Real>,
+    disturbed_at: Option<Real>,
+    claims: Option<Epoch>,
+    /// When its oath last reached the table.
+    released: Epoch,
+    released_at: Real,
+    /// Since when its heartbeats have come without a gap, and said that it is well.
+    beats_since: Real,
+    ok_since: Option<Real>,
+}
+
+/// What is remembered of the run.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The first promise found broken.
+    pub violation: Option<Violation>,
+    /// How many grants were committed.
+    pub grants: u64,
+    /// When EC2's world changed.
+    pub(crate) mutations: Vec<Real>,
+    ghosts: Vec<Ghost>,
+    /// The mode in which each epoch began.
+    modes: BTreeMap<Epoch, Mode>,
+    /// Who was granted each epoch.
+    granted: BTreeMap<Epoch, InstanceArn>,
+    /// The epochs that a registration began.
+    registered: Vec<Epoch>,
+    /// When a call last landed that its epoch's own move could not know of.
+    unsettled_at: Option<Real>,
+    /// Whether a late call has taken a route away from the holder.
+    route_taken: bool,
+    /// Requests that a function's commit has obeyed, until it answers them.
+    owed: BTreeMap<usize, RequestId>,
+    /// When the current epoch's move was recorded.
+    moved_at: Option<Real>,
+    /// For how long a holder may still be given up for something that befell it.
+    last_registered: Real,
+    mode_changed: Real,
+    pub(crate) granted_at: Real,
+    /// When a service was last stopped.
+    pub(crate) stopped_at: Real,
+}
+
+/// A holder may lose its lease so long after whatever struck it has ended.
+const AFTERMATH: Real = 30 * SECOND;
+
+impl Watch {
+    pub(crate) fn new(machines: usize) -> Self {
+        Self { ghosts: vec![Ghost::default(); machines], ..Self::default() }
+    }
+
+    pub(crate) fn machine_added(&mut self) {
+        self.ghosts.push(Ghost::default());
+    }
+
+    /// Whether a machine's last heartbeat carried a claim.
+    pub(crate) fn claims(&self, machine: usize) -> bool {
+        self.ghosts[machine].claims.is_some()
+    }
+
+    /// For how long nothing of a machine has reached the table.
+    pub(crate) fn quiet_for(&self, machine: usize, now: Real) -> Real {
+        now - self.ghosts[machine].seq_at
+    }
+
+    pub(crate) fn mutated(&mut self, now: Real) {
+        self.mutations.push(now);
+    }
+
+    /// Something outside the cluster has moved its resources.
+    pub(crate) fn unsettle(&mut self, now: Real) {
+        self.unsettled_at = Some(now);
+    }
+
+    pub(crate) fn disturb(&mut self, machine: usize, now: Real) {
+        self.ghosts[machine].disturbed_at = Some(now);
+    }
+
+    /// Its good reads stay: a claim that rests on them stands in the table until the new run has written there.
+    pub(crate) fn agent_starts(&mut self, machine: usize) {
+        let ghost = &mut self.ghosts[machine];
+        (ghost.confirmed, ghost.entitled, ghost.claims) = (false, None, None);
+    }
+
+    /// What was sworn and reached no table is forgotten: the oath has no effect any more.
+    pub(crate) fn boots(&mut self, machine: usize) {
+        self.ghosts[machine].sworn = Epoch(0);
+    }
+
+    pub(crate) fn item_lost(&mut self, machine: usize) {
+        self.ghosts[machine].seq = 0;
+    }
+
+    /// A function that was killed answers nothing.
+    pub(crate) fn forget(&mut self, function: usize) {
+        self.owed.remove(&function);
+    }
+
+    pub(crate) fn request_answered(&mut self, request: &RequestId) {
+        self.owed.retain(|_, owed| owed != request);
+    }
+}
+
+impl Sim<'_> {
+    pub(crate) fn broken(&mut self, invariant: &'static str, what: String) {
+        if self.plan.only.is_some_and(|only| only != invariant) {
+            return;
+        }
+        if self.watch.violation.is_none() {
+            self.trace.say(self.now, "VIOLATION", || format!("{invariant} {what}"));
+            self.watch.violation = Some(Violation { invariant, at: self.now, what });
+        }
+    }
+}
