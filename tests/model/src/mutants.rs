@@ -43,7 +43,7 @@ impl Hunt {
 }
 
 /// From a node that serves, one fault of the world is enough for most, and two for the rest.
-pub(crate) const SERVING: &[Bounds] =
+const SERVING: &[Bounds] =
     &[Bounds::counted(2, 3, Start::Serving, 1), Bounds::counted(2, 3, Start::Serving, 2)];
 /// Where the cluster is turned to available mode and back.
 const TURNED: &[Bounds] = &[Bounds::counted(2, 2, Start::Serving, 1).with_turns(2)];
@@ -87,7 +87,7 @@ pub fn hunt(only: Option<&str>, manner: Manner) -> Hunt {
 }
 
 /// Looks for one fault, in one space after another until it is found.
-pub fn find(mutant: Mutant, spaces: &[Bounds], manner: Manner) -> Hunted {
+fn find(mutant: Mutant, spaces: &[Bounds], manner: Manner) -> Hunted {
     let mut hunted = Hunted {
         id: mutant.id(),
         what: mutant.what(),

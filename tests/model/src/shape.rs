@@ -161,11 +161,11 @@ impl Shape {
         self.number(agent.hook.map_or(0, |old| 1 + u64::from(old)));
         self.number(agent.calls.len() as u64);
         for call in &agent.calls {
-            self.call(node, call);
+            self.call(node, agent, call);
         }
     }
 
-    fn call(&mut self, node: usize, call: &Call) {
+    fn call(&mut self, node: usize, agent: &Agent, call: &Call) {
         match call {
             Call::Sent(sent) => {
                 self.number(0);
@@ -181,7 +181,8 @@ impl Shape {
                     Asked::Own => self.heartbeat(table.heartbeat(node)),
                     Asked::Lease => self.lease(table),
                     Asked::Holder => {
-                        let holder = table.lease.holder.as_ref();
+                        // Whom the node asked about: it may not know yet that another holds the lease.
+                        let holder = agent.node.lease().and_then(|lease| lease.holder.as_ref());
                         self.number(holder.map_or(0, |holder| 1 + index(holder) as u64));
                         self.heartbeat(holder.and_then(|holder| table.heartbeats.get(holder)));
                     }

@@ -78,11 +78,3 @@ fn states_of_one_shape_are_followed_by_the_same_shapes() {
     }
     assert!(compared > 1_000, "only {compared} states met an earlier one");
 }
-
-#[cfg(feature = "mutants")]
-#[test]
-fn a_commit_that_does_not_compare_the_heartbeat_is_found() {
-    let mutant = baton_protocol::mutant::Mutant::CommitWithoutSeq;
-    let hunted = crate::mutants::find(mutant, crate::mutants::SERVING, MANNER);
-    assert!(hunted.killed, "{hunted:?}");
-}
