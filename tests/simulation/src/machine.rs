@@ -173,7 +173,7 @@ impl Sim<'_> {
         m.clock.reboot(now, local);
         if !baton_protocol::mutant!(ServeAtBoot) {
             m.kept = None;
-            m.keeps_what_was = false;
+            (m.keeps_what_was, m.began_stale) = (false, false);
         }
         (m.dead_man, m.dead_man_event, m.fired, m.dead_man_fires) = (None, None, false, false);
         let boot = m.boot;
@@ -208,7 +208,8 @@ impl Sim<'_> {
         m.run += 1;
         m.frozen_until = 0;
         m.timer_at = None;
-        m.began_stale = m.keeps_what_was;
+        // What a run that began so has kept since is no truer.
+        m.began_stale |= m.keeps_what_was;
         let orphan = m.hook.take_if(|hook| hook.promotes).is_some();
         m.hook = None;
         let (run, fired, earlier) = (m.run, m.fired, m.kept.clone());
