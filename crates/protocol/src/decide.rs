@@ -115,7 +115,7 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
         let standby = snapshot.heartbeats.get(&member.instance)?;
         let claim = standby.claim.as_ref()?;
         let eligible = standby.health == Health::Ok && member.instance != *holder;
-        let current = is_current(claim, lease, heartbeat) && is_long_enough(claim, lease, heartbeat);
+        let current = claim.is_current(lease.epoch, heartbeat) && is_long_enough(claim, lease, heartbeat);
         (eligible && current).then(|| (member.instance.clone(), claim.clone()))
     })?;
     Some(Found { ground: Ground::Silence, check: unchanged, claim: Some(claimant) })
@@ -125,15 +125,6 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
 /// serves with no dead-man behind it may serve for ever, however silent its agent is.
 fn is_long_enough(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
     u128::from(claim.silent_ms) >= lease.silence_for(holder).as_millis() || mutant!(AnyClaim)
-}
-
-/// A claim counts only while nothing of what it names has changed. Then the silence has lasted at least as long as when
-/// the claim was made, however late it is read.
-fn is_current(claim: &Claim, lease: &Lease, holder: &Heartbeat) -> bool {
-    claim.epoch == lease.epoch
-        && claim.holder == holder.instance
-        && (claim.incarnation == holder.incarnation || mutant!(ClaimWithoutIncarnation))
-        && claim.seq == holder.seq
 }
 
 /// A better one was passed over only because it has not been seen beating yet. Mostly that costs less than to wait. But to

@@ -38,10 +38,21 @@ pub struct Claim {
     pub incarnation: Incarnation,
     /// The holder's last number as last seen.
     pub seq: Seq,
-    /// How long the silence had lasted when the claim was first made, in milliseconds; for people.
+    /// How long the silence had lasted when the claim was first made, in milliseconds.
     pub silent_ms: u64,
     /// When the claim was first made; for people.
     pub at: WallTime,
+}
+
+impl Claim {
+    /// A claim counts only while nothing of what it names has changed. Then the silence has lasted at least as long as when
+    /// the claim was made, however late it is read.
+    pub fn is_current(&self, epoch: Epoch, holder: &Heartbeat) -> bool {
+        self.epoch == epoch
+            && self.holder == holder.instance
+            && (self.incarnation == holder.incarnation || mutant!(ClaimWithoutIncarnation))
+            && self.seq == holder.seq
+    }
 }
 
 /// A node's heartbeat item.

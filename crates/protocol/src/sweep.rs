@@ -75,12 +75,9 @@ pub fn needs_wake(
 /// take over is for the arbiter to judge.
 fn is_claimed(lease: &Lease, holder: &Heartbeat, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) -> bool {
     let standbys = lease.members.iter().filter(|member| member.instance != holder.instance);
-    standbys.filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref()).any(|claim| {
-        claim.epoch == lease.epoch
-            && claim.holder == holder.instance
-            && claim.incarnation == holder.incarnation
-            && claim.seq == holder.seq
-    })
+    standbys
+        .filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref())
+        .any(|claim| claim.is_current(lease.epoch, holder))
 }
 
 #[cfg(test)]

@@ -1,78 +1,30 @@
-use crate::heartbeat::{Claim, Health};
-use crate::ids::{ClusterName, Epoch, Incarnation, InterfaceId, NodeName, RegistrationUid, Seq};
-use crate::lease::{Member, Mode, SCHEMA};
-use crate::resource::{Observed, Resources};
-use crate::timing::Timing;
+use crate::heartbeat::Claim;
+use crate::ids::{Epoch, Seq};
+use crate::testing::{self, arn, incarnation};
 
 use super::*;
 
 const NOW: WallTime = WallTime(1_800_000_000_000);
 
-fn arn(n: u8) -> InstanceArn {
-    InstanceArn::new(format!("arn:aws:ec2:eu-west-1:123456789012:instance/i-0000000{n}")).expect("valid")
-}
-
-fn run(n: u8) -> Incarnation {
-    Incarnation::new(format!("run-{n}")).expect("valid")
-}
-
-fn member(n: u8) -> Member {
-    Member {
-        node: NodeName::new(format!("node-{n}")).expect("valid"),
-        instance: arn(n),
-        zone: format!("euw1-az{n}"),
-        interface: InterfaceId::new(format!("eni-0000000{n}")).expect("valid"),
-        placements: BTreeMap::new(),
-        priority: 100,
-    }
-}
-
 /// Held by node 1 at epoch 3, everything in place.
 fn lease() -> Lease {
-    Lease {
-        cluster: ClusterName::new("orders").expect("valid"),
-        uid: RegistrationUid::new("uid-1").expect("valid"),
-        state: LeaseState::Active,
-        epoch: Epoch(3),
-        holder: Some(arn(1)),
-        mode: Mode::Strict,
-        timing: Timing::DEFAULT,
-        members: vec![member(1), member(2)],
-        resources: Resources::default(),
-        intent: None,
-        paused: None,
-        moved: Epoch(3),
-        verify_at: None,
-        rotated: BTreeMap::new(),
-        observed: Observed::default(),
-        last_grant: None,
-        revision: 1,
-        schema: SCHEMA,
-    }
+    Lease { epoch: Epoch(3), moved: Epoch(3), ..testing::lease() }
 }
 
 fn heartbeat(n: u8) -> Heartbeat {
-    Heartbeat {
-        cluster: ClusterName::new("orders").expect("valid"),
-        instance: arn(n),
-        incarnation: run(n),
-        seq: Seq(7),
-        boot_id: "boot".to_owned(),
-        health: Health::Ok,
-        released: Epoch(2),
-        claim: None,
-        serving_epoch: None,
-        serving_since: None,
-        validity_ms: 4_000,
-        seen: Vec::new(),
-        beat_at: NOW,
-        agent_version: String::new(),
-        schema: SCHEMA,
-    }
+    let (incarnation, released) = (incarnation(n), Epoch(2));
+    Heartbeat { incarnation, released, beat_at: NOW, ..testing::heartbeat(&arn(n), 7) }
 }
 
 fn claim() -> Claim {
-    Claim { epoch: Epoch(3), holder: arn(1), incarnation: run(1), seq: Seq(7), silent_ms: 6_000, at: NOW }
+    Claim {
+        epoch: Epoch(3),
+        holder: arn(1),
+        incarnation: incarnation(1),
+        seq: Seq(7),
+        silent_ms: 6_000,
+        at: NOW,
+    }
 }
 
 /// The reason, after the world of a quiet cluster was changed.
@@ -111,7 +63,7 @@ fn a_claim_stands_only_while_all_that_it_names_is_current() {
     let outdated: [fn(&mut Claim); 4] = [
         |claim| claim.epoch = Epoch(2),
         |claim| claim.holder = arn(2),
-        |claim| claim.incarnation = run(9),
+        |claim| claim.incarnation = incarnation(9),
         |claim| claim.seq = Seq(6),
     ];
     for (number, age) in outdated.into_iter().enumerate() {
