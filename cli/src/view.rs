@@ -286,11 +286,8 @@ pub fn instances(lease: &Lease) -> Vec<InstanceArn> {
 /// Whether a heartbeat is older than S, by its node's clock against this machine's. Of a node that nothing guards, silence
 /// may be without consequence, and is silence all the same: it is held against the cluster's own timing.
 pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
-    let silence = if heartbeat.is_unguarded() {
-        lease.timing.silence_for(lease.timing.validity())
-    } else {
-        lease.silence_for(heartbeat)
-    };
+    let silence =
+        if heartbeat.is_unguarded() { lease.timing.silence() } else { lease.silence_for(heartbeat) };
     now.since(heartbeat.beat_at) > silence
 }
 
@@ -408,7 +405,7 @@ fn trouble_of_holder(lease: &Lease, holder: &NodeView) -> Option<String> {
         State::Serving => None,
         State::Released => Some(format!("the holder {node} has released the lease and nobody has it yet")),
         State::Silent => Some(format!("the holder {node} has been silent for {}", length(age))),
-        State::Unguarded if age > lease.timing.silence_for(lease.timing.validity()) => Some(format!(
+        State::Unguarded if age > lease.timing.silence() => Some(format!(
             "the holder {node} has been silent for {}, and nothing guards its service: nobody takes over before its \
              agent runs again or EC2 calls its instance terminated",
             length(age)

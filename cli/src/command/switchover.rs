@@ -137,7 +137,7 @@ async fn watch_heartbeats<S: Store, W, C: Clock>(
 ) -> Result<BTreeSet<InstanceArn>, Trouble> {
     let lease = &snapshot.lease;
     let names: Vec<String> = doubtful.iter().map(|node| lease.name_of(node)).collect();
-    let limit = lease.timing.silence_for(lease.timing.validity());
+    let limit = lease.timing.silence();
     console.talk(&format!("{} looks silent; watching for up to {}", names.join(" and "), length(limit)));
     let nodes: Vec<InstanceArn> = doubtful.iter().cloned().collect();
     let begun = session.clock.now();

@@ -165,11 +165,11 @@ impl Lease {
     /// nothing ends with validity, and the one who loses the lease need not have stopped.
     pub fn silence_for(&self, holder: &Heartbeat) -> Duration {
         let own = self.mode == Mode::Available || mutant!(OwnValidity);
-        self.timing.silence_for(if own {
-            self.timing.validity()
+        if own {
+            self.timing.silence()
         } else {
-            Duration::from_millis(holder.validity_ms)
-        })
+            self.timing.silence_for(Duration::from_millis(holder.validity_ms))
+        }
     }
 
     /// The intent, if it is about the current epoch and has not ended.

@@ -172,6 +172,11 @@ impl Timing {
         Duration::from_millis(self.0.validity_ms)
     }
 
+    /// S for a holder that published the validity of this timing.
+    pub fn silence(&self) -> Duration {
+        self.silence_for(self.validity())
+    }
+
     /// S for a holder that published `validity`. It never falls below what that validity requires, so a timing that was
     /// lowered after the holder's last heartbeat cannot make a standby too quick; and of a holder that nothing would stop,
     /// no silence is long enough.

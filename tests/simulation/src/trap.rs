@@ -70,7 +70,7 @@ impl Sim<'_> {
             trap.parked.push((machine, run, command.clone(), timeout_at));
             return Some(());
         };
-        let silence = self.lease.timing.silence_for(self.lease.timing.validity());
+        let silence = self.lease.timing.silence();
         let clock = &self.machines[machine].clock;
         let enough = clock.when(clock.show(sprung) + silence);
         if enough <= self.now || enough >= timeout_at {
