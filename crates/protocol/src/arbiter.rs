@@ -290,7 +290,7 @@ impl Invocation {
         self.drive_move(now);
     }
 
-    /// Takes in whether an address was recorded as freed.
+    /// Takes in whether an address was recorded as freed, or its new association.
     pub fn handle_rotation_recorded(&mut self, now: Now, allocation: &AllocationId, recorded: bool) {
         self.answered();
         if let Some(mover) = &mut self.mover {

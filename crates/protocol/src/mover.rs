@@ -207,7 +207,8 @@ impl Mover {
         self.advance(now);
     }
 
-    /// Takes in whether an address was recorded as freed. Until it was, it is not associated.
+    /// Takes in whether an address was recorded as freed, or its new association. Until the first it is not associated, and
+    /// until the second it does not count as moved.
     pub fn handle_rotation_recorded(&mut self, now: BootTime, allocation: &AllocationId, recorded: bool) {
         let recorded = recorded || mutant!(MarkUnconfirmed);
         for item in &mut self.items {
@@ -257,7 +258,7 @@ impl Mover {
             item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
         }
         let marks: Vec<_> = self.items.iter_mut().filter_map(|item| item.take_mark(now)).collect();
-        self.actions.extend(marks.into_iter().map(|(at, ended)| Action::RecordRotation(at, ended)));
+        self.actions.extend(marks.into_iter().map(|(at, mark)| Action::RecordRotation(at, mark)));
         if let Some(seen) = self.guard_seen.filter(|seen| now < *seen + GUARD_LASTS || mutant!(NoGuard)) {
             let calls: Vec<Call> =
                 self.items.iter_mut().filter_map(|item| item.take_call(seen, now)).collect();

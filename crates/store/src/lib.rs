@@ -189,8 +189,8 @@ pub trait Store: Send + Sync {
     /// Commits a grant in one transaction.
     fn commit(&self, grant: &Grant) -> impl Future<Output = Result<Committed, Failure>> + Send;
 
-    /// Records that an address got a new association at `epoch` although it was in place, if the epoch is
-    /// still current.
+    /// Records that `epoch` has freed an address, or the association that it has made since, if the epoch is still
+    /// current.
     fn record_rotation(
         &self,
         cluster: &ClusterName,

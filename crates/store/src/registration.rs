@@ -20,9 +20,9 @@ pub(crate) enum Next {
 /// Makes a lease, or takes up a retired one.
 ///
 /// A retired lease keeps its holder: that node may still serve, unguarded, and as long as its heartbeat says so, only its
-/// own release or EC2's word can end that in strict mode. The epoch grows, so nothing that was decided before the retirement has any effect
-/// after it. `moved` stays what it was: so the arbiter looks at every address although the holder is the same, and if the
-/// last move before the retirement was never completed, the next one knows it.
+/// own release or EC2's word can end that in strict mode. The epoch grows, so nothing that was decided before the
+/// retirement has any effect after it. `moved` stays what it was: so the arbiter looks at every address although the
+/// holder is the same, and if the last move before the retirement was never completed, the next one knows it.
 pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Next {
     // What is known of addresses that are the same is still true: these associations are older than what follows.
     let mut observed = found.map(|lease| lease.observed.clone()).unwrap_or_default();

@@ -56,7 +56,7 @@ pub enum Action {
         epoch: Epoch,
         /// The address.
         allocation: AllocationId,
-        /// An association of it that has ended.
+        /// The association that the epoch has made, or [`AssociationId::none`] before it has made any.
         association: AssociationId,
     },
     /// Answer: [`super::Invocation::handle_moved_recorded`].

@@ -25,14 +25,11 @@ pub(super) enum Kind {
         record: bool,
         /// From the last verified move as well: the one association that is known to be older than this epoch.
         verified: Option<AssociationId>,
-        /// Whether this epoch is known to have freed the address: whatever is in place since then was made since then, and is
-        /// never made anew.
+        /// Whether this epoch is known to have freed the address: whatever is in place since then is never made anew.
         freed: bool,
         /// The association that this epoch is known to have made since then: no call can name it. What else is in place may
         /// have been there before the address was taken for free.
         sound: Option<AssociationId>,
-        /// Whether that one, made by this move, is yet to be recorded, for others to know it as well.
-        unrecorded: bool,
         /// Associations that are known to have ended, whatever a late answer shows.
         gone: BTreeSet<AssociationId>,
     },
@@ -60,6 +57,8 @@ pub(super) struct Item {
     next: Option<Call>,
     calling: bool,
     recording: bool,
+    /// Whether the association that this move has made is yet to be recorded, for other invocations to know it as well.
+    unrecorded: bool,
     /// Whether its place is still taken by an address that is on its way from there.
     waits_for_seat: bool,
     /// Whether what is in place is waited for to be recorded by whoever has made it.
@@ -101,7 +100,6 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 record: unfinished && !mutant!(NoRotation),
                 freed,
                 sound,
-                unrecorded: false,
                 gone: BTreeSet::new(),
             })),
             None => {
@@ -186,6 +184,7 @@ impl Item {
             next: None,
             calling: false,
             recording: false,
+            unrecorded: false,
             waits_for_seat: false,
             waits_for_word: false,
             settled: false,
@@ -219,20 +218,11 @@ impl Item {
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed && !self.is_recording()
+        self.confirmed && !self.recording && !self.unrecorded
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.settled && !self.is_recording()
-    }
-
-    fn is_recording(&self) -> bool {
-        self.recording || matches!(&self.kind, Kind::Address { unrecorded: true, .. })
-    }
-
-    /// Whether something is yet to be recorded that no call waits for.
-    pub(super) fn has_to_record(&self) -> bool {
-        self.is_recording() && !self.recording
+        self.settled && !self.recording && !self.unrecorded
     }
 
     /// The interface that must have no foreign seat, for an address that can be moved.
@@ -275,8 +265,8 @@ impl Item {
     }
 
     pub(super) fn waits_until(&self) -> Option<BootTime> {
-        let waits = self.next.is_some() && !self.calling && !self.recording;
-        (waits || self.has_to_record()).then_some(self.not_before)
+        let calls = self.next.is_some() && !self.calling;
+        ((calls || self.unrecorded) && !self.recording).then_some(self.not_before)
     }
 
     pub(super) fn wait_at_least_until(&mut self, moment: BootTime) {

@@ -118,11 +118,11 @@ impl Item {
                 gone.insert(association.clone());
             }
             (
-                Kind::Address { target, known, record, sound, unrecorded, .. },
+                Kind::Address { target, known, record, sound, .. },
                 Call::Associate { .. },
                 Effect::Associated(id),
             ) => {
-                *unrecorded = *record;
+                self.unrecorded = *record;
                 *sound = Some(id.clone());
                 *known = Some(Some((id, Some(target.clone()))));
                 self.settled = true;
@@ -178,15 +178,13 @@ impl Item {
         recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
         completed: bool,
     ) {
-        let Kind::Address { allocation, target, known, record, freed, sound, unrecorded, .. } =
-            &mut self.kind
-        else {
+        let Kind::Address { allocation, target, known, record, freed, sound, .. } = &mut self.kind else {
             return;
         };
         let (marked, made) = super::marked(recorded, allocation);
         *freed |= marked;
         // What this move has made itself it knows best.
-        if !*unrecorded && made.is_some() {
+        if !self.unrecorded && made.is_some() {
             *sound = made;
         }
         // Another invocation has completed this very move or the one before, after this one's lease was read: what is in
@@ -204,11 +202,9 @@ impl Item {
     /// could pass for the new one: a late answer has shown the address as free, and a late call may still name what is there.
     pub(in crate::mover) fn take_mark(&mut self, now: BootTime) -> Option<(AllocationId, AssociationId)> {
         let ready = self.is_ready(now) && matches!(self.next, Some(Call::Associate { .. }));
-        let due = self.has_to_record() && now >= self.not_before;
-        let Kind::Address { allocation, record, freed, sound, unrecorded, .. } = &mut self.kind else {
-            return None;
-        };
-        if due && *unrecorded {
+        let due = self.unrecorded && !self.recording && now >= self.not_before;
+        let Kind::Address { allocation, record, freed, sound, .. } = &mut self.kind else { return None };
+        if due {
             self.recording = true;
             return sound.clone().map(|made| (allocation.clone(), made));
         }
@@ -221,13 +217,13 @@ impl Item {
     }
 
     pub(in crate::mover) fn rotation_recorded(&mut self, of: &AllocationId, recorded: bool, now: BootTime) {
-        let Kind::Address { allocation, known, freed, unrecorded, .. } = &mut self.kind else { return };
+        let Kind::Address { allocation, known, freed, .. } = &mut self.kind else { return };
         if allocation != of {
             return;
         }
         self.recording = false;
-        if *unrecorded {
-            *unrecorded = !recorded;
+        if self.unrecorded {
+            self.unrecorded = !recorded;
         } else if !recorded && matches!(known, Some(None)) {
             *freed = false;
         }
