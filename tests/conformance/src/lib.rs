@@ -6,4 +6,5 @@ pub mod eavesdropper;
 pub mod engine;
 pub mod impostor;
 pub mod interloper;
+pub mod sequences;
 pub mod store;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use baton_conformance::engine::Engine;
+use baton_conformance::sequences::{fixed, fresh, run};
 use baton_conformance::store::coverage::Coverage;
 use baton_conformance::store::random::{Operation, REPEATS, agree, sequences};
 use baton_conformance::store::table::{Table, Wire, WiredTable};
 use baton_store::MemoryStore;
-use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseResult, TestRunner};
 use tokio::runtime::Runtime;
 
 /// One engine and one runtime for all tests: what a client keeps open lives in the runtime that opened it.
@@ -25,13 +25,6 @@ const FRESH: u32 = 8;
 /// Seeds of sequences that failed once. Each is tried again for ever, so a file that appears here is committed.
 const FAILED_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/agreement.txt");
 
-fn run(config: Config, case: impl Fn((bool, Vec<Operation>)) -> TestCaseResult) {
-    let mut runner = TestRunner::new(config);
-    if let Err(failure) = runner.run(&sequences(), case) {
-        panic!("{failure}");
-    }
-}
-
 #[test]
 fn both_stores_agree_on_random_sequences() {
     let wire = RUNTIME.block_on(Wire::new(&ENGINE));
@@ -45,13 +38,7 @@ fn both_stores_agree_on_random_sequences() {
             Ok(())
         })
     };
-    let fixed = Config {
-        cases: FIXED,
-        rng_seed: RngSeed::Fixed(0xBA70),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    run(fixed, case);
+    run(fixed(FIXED), &sequences(), case);
     let missing = coverage.borrow().missing();
     assert!(
         missing.is_empty(),
@@ -61,13 +48,7 @@ fn both_stores_agree_on_random_sequences() {
     );
     assert_eq!(*repeats.borrow(), BTreeSet::from(REPEATS), "every kind of repeated commit");
 
-    let asked = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
-    let fresh = Config {
-        cases: asked.unwrap_or(FRESH),
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILED_ONCE))),
-        ..Config::default()
-    };
-    run(fresh, case);
+    run(fresh(FRESH, FAILED_ONCE), &sequences(), case);
 }
 
 macro_rules! crowds {

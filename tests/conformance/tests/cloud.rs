@@ -236,7 +236,7 @@ mod both {
 
     use baton_conformance::cloud::random::operation::{Act, sequences};
     use baton_conformance::cloud::random::{MET, Met, agree};
-    use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner};
+    use baton_conformance::sequences::{fixed, fresh, run};
 
     /// Sequences that never change, which have to meet everything in [`MET`].
     const FIXED: u32 = 24;
@@ -260,25 +260,9 @@ mod both {
             met.borrow_mut().extend(runtime.block_on(agree(twin, &server, &acts))?);
             Ok(())
         };
-        let fixed = Config {
-            cases: FIXED,
-            rng_seed: RngSeed::Fixed(0xBA70),
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let asked = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
-        let fresh = Config {
-            cases: asked.unwrap_or(FRESH),
-            failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILED_ONCE))),
-            ..Config::default()
-        };
-        if let Err(failure) = TestRunner::new(fixed).run(&sequences(), case) {
-            panic!("{failure}");
-        }
+        run(fixed(FIXED), &sequences(), case);
         let missing: Vec<_> = MET.iter().filter(|expected| !met.borrow().contains(**expected)).collect();
         assert!(missing.is_empty(), "the sequences do not meet {missing:?}, but {:?}", met.borrow());
-        if let Err(failure) = TestRunner::new(fresh).run(&sequences(), case) {
-            panic!("{failure}");
-        }
+        run(fresh(FRESH, FAILED_ONCE), &sequences(), case);
     }
 }

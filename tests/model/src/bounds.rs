@@ -75,19 +75,7 @@ impl Bounds {
     pub const fn counted(nodes: usize, epochs: u64, start: Start, faults: u8) -> Self {
         let all = Allowance::Counted;
         let (crashes, handovers, freezes, losses, late) = (all, all, all, all, all);
-        Self {
-            nodes,
-            epochs,
-            start,
-            decisions: 1,
-            turns: 0,
-            faults,
-            crashes,
-            handovers,
-            freezes,
-            losses,
-            late,
-        }
+        Self { faults, crashes, handovers, freezes, losses, late, ..Self::quiet(nodes, epochs, start) }
     }
 
     /// The same with room for so many decisions at one time.

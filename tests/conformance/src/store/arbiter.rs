@@ -13,7 +13,7 @@ use baton_store::{Moved, Store};
 use futures_util::future::join_all;
 
 use super::build::{
-    AT, allocation, association, beat, cluster, event, grant, held_by_the_first, join, lease, node,
+    AT, allocation, association, beat, cluster, event, grant, held_by_the_first, join, lease, moved, node,
     registration, request, run, start, uid, unchanged,
 };
 use super::{Record, refused};
@@ -280,13 +280,7 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
     store.ask(&ask).await.expect("asked");
     store.record_rotation(&cluster(), Epoch(1), &allocation(1), &association(1)).await.expect("recorded");
     let observed = Observed { associations: [(allocation(1), association(1))].into() };
-    let moved = Moved {
-        epoch: Epoch(1),
-        revision: held.revision,
-        before: held.moved,
-        observed: observed.clone(),
-        verify_at: Some(AT),
-    };
+    let moved = Moved { observed: observed.clone(), verify_at: Some(AT), ..moved(&held) };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
     let before = lease(store).await;
     assert!(before.intent.is_some() && before.verify_at.is_some() && !before.rotated.is_empty());
@@ -327,13 +321,7 @@ pub async fn work_for_an_ended_epoch_is_not_recorded(record: &impl Record) {
 pub async fn a_move_is_recorded_once_and_for_its_configuration(record: &impl Record) {
     let store = record.store();
     let held = held_by_the_first(store).await;
-    let moved = Moved {
-        epoch: held.epoch,
-        revision: held.revision,
-        before: held.moved,
-        observed: Observed::default(),
-        verify_at: None,
-    };
+    let moved = moved(&held);
     let stale = Moved { revision: held.revision + 1, ..moved.clone() };
     assert_eq!(refused(store.record_moved(&cluster(), &stale).await).as_ref(), Some(&held));
     store.record_moved(&cluster(), &moved).await.expect("recorded");

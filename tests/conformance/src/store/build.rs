@@ -12,10 +12,10 @@ use baton_protocol::ids::{
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::request::{Request, Wish};
-use baton_protocol::resource::{Address, Destination, Placement, Resources, Route};
+use baton_protocol::resource::{Address, Destination, Observed, Placement, Resources, Route};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
-use baton_store::{Registration, Start, Store};
+use baton_store::{Moved, Registration, Start, Store};
 
 /// When everything happens, unless a promise is about time.
 pub const AT: WallTime = WallTime(1_800_000_000_000);
@@ -203,4 +203,15 @@ pub async fn held_by_the_first(store: &impl Store) -> Lease {
     let vacant = grant(&lease(store).await, Ground::Vacancy, HolderCheck::Nobody, 1, 1);
     assert_eq!(store.commit(&vacant).await, Ok(Committed::Granted));
     lease(store).await
+}
+
+/// The move that this lease waits for, with nothing observed.
+pub fn moved(held: &Lease) -> Moved {
+    Moved {
+        epoch: held.epoch,
+        revision: held.revision,
+        before: held.moved,
+        observed: Observed::default(),
+        verify_at: None,
+    }
 }

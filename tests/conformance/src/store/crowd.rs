@@ -12,14 +12,13 @@ use baton_protocol::ids::{AssociationId, Epoch, Seq};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::request::Wish;
-use baton_protocol::resource::Observed;
-use baton_store::{Moved, Store};
+use baton_store::Store;
 use tokio::runtime::Runtime;
 
 use super::Record;
 use super::build::{
-    AT, allocation, association, beat, cluster, event, grant, held_by_the_first, lease, node, registration,
-    request, run, uid,
+    AT, allocation, association, beat, cluster, event, grant, held_by_the_first, lease, moved, node,
+    registration, request, run, uid,
 };
 
 /// How many write at once.
@@ -147,14 +146,7 @@ pub fn nothing_that_was_confirmed_is_lost(record: &impl Record, runtime: &Runtim
     let store = record.store();
     let held = runtime.block_on(held_by_the_first(store));
     let row = |number| event(held.epoch, AT, &format!("arbiter/{number}"), Happening::Moved { took_ms: 1 });
-    let moved = Moved {
-        epoch: held.epoch,
-        revision: held.revision,
-        before: held.moved,
-        observed: Observed::default(),
-        verify_at: None,
-    };
-    let (store, moved) = (&store, &moved);
+    let (store, moved) = (&store, &moved(&held));
     let recorded = at_once(|number| {
         runtime.block_on(async {
             let (cluster, to) = (cluster(), association(number));

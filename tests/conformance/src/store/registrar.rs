@@ -5,13 +5,12 @@ use baton_protocol::history::{Event, Ground, Happening};
 use baton_protocol::ids::{Epoch, InstanceArn};
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::request::Wish;
-use baton_protocol::resource::Observed;
 use baton_protocol::timing::Timing;
 use baton_store::{Entry, Moved, Registration, Store};
 
 use super::build::{
-    AT, cluster, event, grant, held_by_the_first, lease, member, node, registration, request, run, uid,
-    unchanged,
+    AT, cluster, event, grant, held_by_the_first, lease, member, moved, node, registration, request, run,
+    uid, unchanged,
 };
 use super::{Record, refused};
 
@@ -29,13 +28,7 @@ fn changed(number: u8, revision: u64) -> Registration {
 
 async fn complete_the_move(store: &impl Store, epoch: u64) {
     let lease = store.lease(&cluster()).await.expect("read").expect("there");
-    let moved = Moved {
-        epoch: Epoch(epoch),
-        revision: lease.revision,
-        before: lease.moved,
-        observed: Observed::default(),
-        verify_at: None,
-    };
+    let moved = Moved { epoch: Epoch(epoch), ..moved(&lease) };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
 }
 

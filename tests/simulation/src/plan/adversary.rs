@@ -5,9 +5,10 @@ use baton_protocol::lease::Mode;
 use baton_protocol::timing::Timing;
 
 use crate::clock::{MS, SECOND};
-use crate::fault::{Fault, Kind, Whom};
+use crate::fault::{Kind, Whom};
 
-use super::{Clocks, Plan, Style, add_from_the_menu, cluster, draw, settle, story};
+use super::story::{self, fault};
+use super::{Clocks, Plan, Style, add_from_the_menu, cluster, draw, settle};
 
 /// A run at the limits of whatever the protocol promises to bear.
 pub fn adversarial(seed: u64) -> Plan {
@@ -73,35 +74,19 @@ fn at_the_limits(rng: &mut fastrand::Rng, plan: &mut Plan) {
 /// Cuts the holder off at the worst moment after `from`. The world waits for it, and adds a pause that its clock hides.
 fn isolate(rng: &mut fastrand::Rng, plan: &mut Plan, from: u64) {
     let how = if rng.u32(..4) == 0 { Kind::AnswersLost } else { Kind::Partition };
-    let length = draw(rng, (9_000, 14_000)) * MS;
-    plan.faults.push(Fault { kind: how, whom: Whom::Holder, from, until: from + length });
+    plan.faults.push(fault(how, Whom::Holder, from, draw(rng, (9_000, 14_000))));
     match rng.u32(..6) {
         0 => {
             let change = from + draw(rng, (0, 3_000)) * MS;
-            plan.faults.push(Fault {
-                kind: Kind::Timing,
-                whom: Whom::Everybody,
-                from: change,
-                until: change + MS,
-            });
+            plan.faults.push(fault(Kind::Timing, Whom::Everybody, change, 1));
         }
         1 => {
             let freeze = from + draw(rng, (1_000, 4_000)) * MS;
-            plan.faults.push(Fault {
-                kind: Kind::AgentFreeze,
-                whom: Whom::Holder,
-                from: freeze,
-                until: freeze + draw(rng, (2_000, 12_000)) * MS,
-            });
+            plan.faults.push(fault(Kind::AgentFreeze, Whom::Holder, freeze, draw(rng, (2_000, 12_000))));
         }
         2 => {
             let crash = from + draw(rng, (0, 3_500)) * MS;
-            plan.faults.push(Fault {
-                kind: Kind::AgentCrash,
-                whom: Whom::Holder,
-                from: crash,
-                until: crash + draw(rng, (50, 4_500)) * MS,
-            });
+            plan.faults.push(fault(Kind::AgentCrash, Whom::Holder, crash, draw(rng, (50, 4_500))));
         }
         _ => {}
     }

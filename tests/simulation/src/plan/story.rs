@@ -37,7 +37,8 @@ pub(super) fn add(rng: &mut fastrand::Rng, plan: &mut Plan, from: Real) {
     plan.faults.extend(story(rng, from));
 }
 
-fn fault(kind: Kind, whom: Whom, from: Real, length_ms: u64) -> Fault {
+/// A fault of so many milliseconds.
+pub(super) fn fault(kind: Kind, whom: Whom, from: Real, length_ms: u64) -> Fault {
     Fault { kind, whom, from, until: from + length_ms * MS }
 }
 
