@@ -64,7 +64,7 @@ impl Node {
         out.number(u64::from(self.usurped.is_some()) + 2 * u64::from(self.exited));
         out.number(self.jitter.unwrap_or_default());
         self.silence.canonical(now, &self.timing, longest_silence, out);
-        self.peers.canonical(now, &self.timing, out);
+        self.peers.canonical(now, &self.timing, self.cycle == Cycle::Watching, out);
         canonical_claim(self.claim.as_ref(), longest_silence, out);
     }
 
@@ -125,12 +125,14 @@ impl SilenceWatch {
 }
 
 impl PeerWatch {
-    fn canonical(&self, now: BootTime, timing: &Timing, out: &mut impl Form) {
+    fn canonical(&self, now: BootTime, timing: &Timing, awaited: bool, out: &mut impl Form) {
         let lately = timing.longest_read_gap() + timing.heartbeat();
         // After too long a gap the next change tells nothing.
         let gap = self.last_read.map(|last| now.since(last)).filter(|gap| *gap <= timing.longest_read_gap());
         out.number(option(gap.map(nanoseconds)));
-        let asked = self.asked.map(|asked| now.since(asked).min(timing.longest_read_gap()));
+        // When a read was asked for that failed does not matter: the next one is asked for anew.
+        let asked = self.asked.filter(|_| awaited).map(|asked| now.since(asked));
+        let asked = asked.filter(|ago| *ago <= timing.longest_read_gap());
         out.number(option(asked.map(nanoseconds)));
         for (instance, peer) in &self.peers {
             out.instance(instance);
