@@ -418,8 +418,9 @@ impl Invocation {
             return self.finish(now, Outcome::Stayed(stay));
         }
         let mut mover = Mover::new(&lease, false, now.boot);
-        if lease.last_grant.is_some_and(|at| now.wall >= at + 2 * finish::LATE_CALLS) {
-            mover.trust_what_is_there();
+        if let Some(granted) = lease.last_grant {
+            let left = (granted + 2 * finish::LATE_CALLS).since(now.wall);
+            mover.trust_what_is_there(now.boot + left);
         }
         mover.allow(sent, now.boot);
         self.mover = Some(mover);

@@ -85,6 +85,8 @@ pub struct Mover {
     looks: u32,
     look_not_before: BootTime,
     look_asked: BootTime,
+    /// When whatever is in place counts, whoever has put it there.
+    trust_from: Option<BootTime>,
     superseded: bool,
     actions: VecDeque<Action>,
 }
@@ -114,6 +116,7 @@ impl Mover {
             looks: 0,
             look_not_before: now,
             look_asked: now,
+            trust_from: None,
             superseded: false,
             actions: VecDeque::new(),
         };
@@ -128,9 +131,9 @@ impl Mover {
         self.advance(now);
     }
 
-    /// The lease was granted so long ago that no call can land which names what was there before.
-    pub(crate) fn trust_what_is_there(&mut self) {
-        self.items.iter_mut().for_each(Item::trust_what_is_there);
+    /// From then on no call can land that names what was there before the grant.
+    pub(crate) fn trust_what_is_there(&mut self, from: BootTime) {
+        self.trust_from = Some(from);
     }
 
     /// What to do next. Call until it returns `None`, after every `handle_*`.
@@ -161,7 +164,7 @@ impl Mover {
         match lease {
             Some(lease) if self.is_mine(lease) => {
                 self.guard_seen = Some(asked);
-                let completed = lease.moved.0 + 1 >= lease.epoch.0 && !mutant!(RotateMoved);
+                let completed = item::Completed::of(lease);
                 self.items.iter_mut().for_each(|item| item.note_recorded(&lease.rotated, completed));
             }
             Some(_) => {
@@ -253,6 +256,9 @@ impl Mover {
         if self.superseded || !self.granted {
             return;
         }
+        if self.trust_from.is_some_and(|from| now >= from) {
+            self.items.iter_mut().for_each(Item::trust_what_is_there);
+        }
         let seats = self.seats.as_ref().map(|seats| self.sort_seats(seats));
         for item in &mut self.items {
             item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
@@ -301,6 +307,11 @@ impl Mover {
         self.look_asked = now;
         self.look_not_before = now + backoff(self.looks);
         self.looks += 1;
+        // Whoever has made what is in place records it in the lease.
+        if self.guard_asked.is_none() && self.items.iter().any(Item::waits_for_word) {
+            self.guard_asked = Some(now);
+            self.actions.push_back(Action::Guard);
+        }
         let looks = item::looks(&self.items, &self.interfaces);
         self.looks_open = looks.len();
         self.actions.extend(looks.into_iter().map(Action::Look));

@@ -2,11 +2,13 @@
 
 mod learn;
 
+pub(super) use learn::Completed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BootTime, SETTLES_WITHIN};
 use crate::ec2::{Call, Look, Seat};
-use crate::ids::{AllocationId, AssociationId, InstanceArn, InterfaceId, RouteTableId};
+use crate::ids::{AllocationId, AssociationId, Epoch, InstanceArn, InterfaceId, RouteTableId};
 use crate::lease::Lease;
 use crate::plan::{self, AddressKnown, Need, RouteKnown};
 use crate::resource::{Placement, Route};
@@ -25,6 +27,10 @@ pub(super) enum Kind {
         record: bool,
         /// From the last verified move as well: the one association that is known to be older than this epoch.
         verified: Option<AssociationId>,
+        /// Whether what is in place counts only if this move has put it there or the last one has verified it. A call of the
+        /// epoch before the last may have put it there, late, when the last move had long been recorded, and one of the
+        /// last epoch may still name it.
+        doubt: bool,
         /// Whether this epoch is known to have freed the address: whatever is in place since then is never made anew.
         freed: bool,
         /// The association that this epoch is known to have made since then: no call can name it. What else is in place may
@@ -39,6 +45,20 @@ pub(super) enum Kind {
     Forwarding { interface: InterfaceId, known: Option<bool> },
     /// A resource of which nothing says where it belongs; blocked from the start.
     Nowhere { name: String },
+}
+
+impl Kind {
+    /// Whether an association is in place that does not count, and must not be ended either: whoever has made it may be about
+    /// to record it. What this move has freed first counts if it was made since. In any other first move it counts if
+    /// this invocation has made it or the last move has verified it.
+    fn is_strange(&self) -> bool {
+        let Self::Address { known: Some(Some((id, Some(place)))), target, .. } = self else { return false };
+        let Self::Address { record, doubt, freed, sound, verified, .. } = self else { return false };
+        if place != target || sound.as_ref() == Some(id) || mutant!(RotateAlways) {
+            return false;
+        }
+        if *record { *freed } else { *doubt && verified.as_ref() != Some(id) }
+    }
 }
 
 /// Who sits where on the interfaces that take addresses.
@@ -83,7 +103,10 @@ pub(super) struct Item {
 pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     let Some(holder) = &lease.holder else { return Vec::new() };
     let Some(member) = lease.member(holder) else { return without_member(lease, holder) };
+    let first = lease.moved < lease.epoch;
     let unfinished = lease.moved.0 + 1 < lease.epoch.0 || mutant!(RotateAlways);
+    // Before the first epoch there is none whose calls could be late.
+    let doubt = first && lease.epoch > Epoch(1);
     let mut items = Vec::new();
     for address in &lease.resources.addresses {
         let allocation = address.allocation.clone();
@@ -98,6 +121,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 expected,
                 verified,
                 record: unfinished && !mutant!(NoRotation),
+                doubt,
                 freed,
                 sound,
                 gone: BTreeSet::new(),
@@ -118,7 +142,6 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     if !lease.resources.routes.is_empty() {
         items.push(Item::new(Kind::Forwarding { interface: member.interface.clone(), known: None }));
     }
-    let first = lease.moved < lease.epoch;
     items.iter_mut().for_each(|item| item.first = first && !matches!(item.kind, Kind::Forwarding { .. }));
     items
 }
@@ -242,6 +265,11 @@ impl Item {
         }
     }
 
+    /// Whether what is in place does not count until the lease says so.
+    pub(super) fn waits_for_word(&self) -> bool {
+        self.waits_for_word
+    }
+
     /// Whether nothing can be done before EC2 has been asked.
     pub(super) fn is_blind(&self) -> bool {
         if self.blocked.is_some() || self.calling || self.next.is_some() {
@@ -326,14 +354,7 @@ impl Item {
                     Need::Call(Call::Disassociate { allocation: allocation.clone(), association })
                 })
             }
-            Kind::Address {
-                known: Some(Some((id, Some(place)))),
-                target,
-                record: true,
-                freed: true,
-                sound,
-                ..
-            } if place == target && sound.as_ref() != Some(id) && !mutant!(RotateAlways) => {
+            kind @ Kind::Address { .. } if kind.is_strange() => {
                 self.waits_for_word = true;
                 None
             }

@@ -3,6 +3,7 @@
 use super::{Item, Kind};
 use crate::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use crate::ids::{AllocationId, AssociationId};
+use crate::lease::Lease;
 use crate::mover::{BACKOFF_FIRST, SETTLES_WITHIN, backoff};
 use crate::plan::{self, Need, RouteKnown};
 use crate::time::BootTime;
@@ -118,11 +119,12 @@ impl Item {
                 gone.insert(association.clone());
             }
             (
-                Kind::Address { target, known, record, sound, .. },
+                Kind::Address { target, known, record, doubt, sound, .. },
                 Call::Associate { .. },
                 Effect::Associated(id),
             ) => {
-                self.unrecorded = *record;
+                // Other invocations of this epoch could not tell it from a stranger.
+                self.unrecorded = *record || *doubt;
                 *sound = Some(id.clone());
                 *known = Some(Some((id, Some(target.clone()))));
                 self.settled = true;
@@ -176,9 +178,10 @@ impl Item {
     pub(in crate::mover) fn note_recorded(
         &mut self,
         recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
-        completed: bool,
+        completed: Completed,
     ) {
-        let Kind::Address { allocation, target, known, record, freed, sound, .. } = &mut self.kind else {
+        let Kind::Address { allocation, target, known, record, doubt, freed, sound, .. } = &mut self.kind
+        else {
             return;
         };
         let (marked, made) = super::marked(recorded, allocation);
@@ -188,8 +191,11 @@ impl Item {
             *sound = made;
         }
         // Another invocation has completed this very move or the one before, after this one's lease was read: what is in
-        // place no late call can name.
-        *record &= !completed;
+        // place needs no rotation, and once this very move was completed it counts.
+        *record &= completed == Completed::No;
+        *doubt &= completed != Completed::This;
+        // Whoever has recorded it has seen it more than once.
+        self.first &= completed != Completed::This;
         let in_place = matches!(known, Some(Some((_, Some(place)))) if place == target);
         if in_place && (*freed || !*record) && !mutant!(RotateAlways) {
             self.next = None;
@@ -234,8 +240,35 @@ impl Item {
 
     /// No call of an older time can land any more: what is in place stays there, whoever has made it.
     pub(in crate::mover) fn trust_what_is_there(&mut self) {
-        if let Kind::Address { record, freed: true, .. } = &mut self.kind {
-            *record = false;
+        if let Kind::Address { record, doubt, freed, .. } = &mut self.kind {
+            // One that is to be freed and is not yet may be about to be ended by another invocation of this epoch.
+            *record &= !*freed;
+            *doubt = false;
+        }
+    }
+}
+
+/// Which move the lease says was recorded as complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mover) enum Completed {
+    /// This epoch's.
+    This,
+    /// The one before.
+    Last,
+    /// An older one.
+    No,
+}
+
+impl Completed {
+    /// As the lease says.
+    pub(in crate::mover) fn of(lease: &Lease) -> Self {
+        if mutant!(RotateMoved) {
+            return Self::No;
+        }
+        match lease.epoch.0.saturating_sub(lease.moved.0) {
+            0 => Self::This,
+            1 => Self::Last,
+            _ => Self::No,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::item::{self, Item};
+use super::super::item::{self, Completed, Item};
 use super::super::*;
 use super::paper::moved_to_node_2;
 use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
@@ -64,6 +64,9 @@ fn associated() -> Item {
     address.conclude(&released, Ok(Effect::Done), at(200));
     let made = call(&mut address, at(200));
     address.conclude(&made, Ok(Effect::Associated(association(8))), at(1_000));
+    assert!(!address.is_settled(), "until others can know it");
+    assert_eq!(address.take_mark(at(1_000)), Some((allocation(1), association(8))));
+    address.rotation_recorded(&allocation(1), true, at(1_000));
     address
 }
 
@@ -223,20 +226,62 @@ fn an_association_in_place_is_spared_only_where_it_is_known_to_be_of_this_epoch(
         address
     };
     let mut unknown = in_place();
-    unknown.note_recorded(&BTreeMap::new(), false);
+    unknown.note_recorded(&BTreeMap::new(), Completed::No);
     assert!(unknown.waits_until().is_some());
     let mut freed = in_place();
-    freed.note_recorded(&[(allocation(1), association(5))].into(), false);
+    freed.note_recorded(&[(allocation(1), association(5))].into(), Completed::No);
     assert_eq!(freed.waits_until(), None);
-    let mut completed = in_place();
-    completed.note_recorded(&BTreeMap::new(), true);
-    assert_eq!(completed.waits_until(), None);
+    for completed in [Completed::Last, Completed::This] {
+        let mut address = in_place();
+        address.note_recorded(&BTreeMap::new(), completed);
+        assert_eq!(address.waits_until(), None, "{completed:?}");
+    }
     // A free address is associated, whoever has freed it.
     let (mut free, ..) = items(&after_an_unfinished_move(), false);
     free.learn(&address_seen(None), at(0), at(100));
     plan(&mut free, at(100));
-    free.note_recorded(&[(allocation(1), association(5))].into(), false);
+    free.note_recorded(&[(allocation(1), association(5))].into(), Completed::No);
     assert_eq!(free.waits_until(), Some(at(100)));
+}
+
+#[test]
+fn what_a_first_move_finds_in_place_counts_only_if_it_was_verified_or_nobody_could_have_been_late() {
+    let found = |lease: &Lease, id: u8| {
+        let (mut address, ..) = items(lease, false);
+        address.learn(&sits(id, placement(2)), at(0), at(100));
+        plan(&mut address, at(100));
+        assert_eq!(address.waits_until(), None, "nothing is to be ended");
+        address
+    };
+    let second = moved_to_node_2();
+    assert!(!found(&second, 1).is_blind(), "the last move has verified this one");
+    let first = Lease { epoch: Epoch(1), moved: Epoch(0), ..second.clone() };
+    assert!(!found(&first, 7).is_blind(), "nobody has called before the first epoch");
+    let again = Lease { moved: second.epoch, ..second.clone() };
+    assert!(!found(&again, 7).is_blind(), "a second look has nothing to wait for");
+
+    let stranger = found(&second, 7);
+    assert!(stranger.is_blind() && !stranger.is_settled(), "it waits to be told");
+    let told = |completed| {
+        let mut address = stranger.clone();
+        address.note_recorded(&BTreeMap::new(), completed);
+        plan(&mut address, at(200));
+        address.is_settled()
+    };
+    assert!(told(Completed::This), "another invocation has recorded this very move");
+    assert!(!told(Completed::Last) && !told(Completed::No));
+    let mut late = stranger.clone();
+    late.trust_what_is_there();
+    plan(&mut late, at(200));
+    assert!(late.is_settled());
+}
+
+#[test]
+fn which_move_was_completed_is_told_by_the_lease() {
+    let of = |epoch, moved| {
+        Completed::of(&Lease { epoch: Epoch(epoch), moved: Epoch(moved), ..moved_to_node_2() })
+    };
+    assert_eq!([of(5, 5), of(5, 4), of(5, 3)], [Completed::This, Completed::Last, Completed::No]);
 }
 
 #[test]

@@ -79,7 +79,7 @@ proptest! {
             rounds += 1;
             // An answer was lost and nobody has recorded what was made: two minutes later an invocation trusts it.
             if rounds == 1_000 {
-                mover.trust_what_is_there();
+                mover.trust_what_is_there(paper.now);
             }
             prop_assert!(rounds < 2_000, "no end: {:?}", paper.calls);
             let actions: Vec<Action> = std::iter::from_fn(|| mover.poll_action()).collect();

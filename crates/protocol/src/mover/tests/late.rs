@@ -113,7 +113,7 @@ proptest! {
                     old.land(&mut paper, 0);
                     old.pump(&mut paper, &newer);
                 }
-                new.trust_what_is_there();
+                new.trust_what_is_there(paper.now);
             }
             paper.round(&mut new, &newer);
         }

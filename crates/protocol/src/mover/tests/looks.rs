@@ -95,14 +95,14 @@ fn a_lease_that_could_not_be_read_is_asked_again_after_100_ms() {
 fn what_was_held_before_is_in_doubt_for_3_s_and_forwarding_is_not() {
     // All is in place already, as a late answer to an earlier holding of this node would show it.
     let mut paper = Paper::at_node_1();
-    let lease = moved_to_node_2();
+    let mut lease = moved_to_node_2();
     paper.forwarding.insert(interface(2));
-    paper.run(&lease, true);
+    lease.observed = paper.run(&lease, true);
     let begun = paper.now;
     paper.run(&lease, false);
     assert!(paper.now.since(begun) >= SETTLES_WITHIN, "{:?}", paper.now.since(begun));
     // What this move has put in place itself needs no such wait.
-    let mut paper = Paper::at_node_1();
+    let (mut paper, lease) = (Paper::at_node_1(), moved_to_node_2());
     paper.forwarding.insert(interface(2));
     let begun = paper.now;
     paper.run(&lease, true);
