@@ -43,6 +43,8 @@ use finish::Record;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How often an invocation looks again: long enough for two heartbeats of the default profile.
 const LOOKS_AGAIN: u32 = 10;
+/// How far apart the first and the last of them have to be, so that whoever beats was seen beating.
+const LOOKS_SPAN: Duration = Duration::from_secs(2);
 /// How often an invocation starts over after it lost a commit to another.
 const RESTARTS: u32 = 3;
 /// The wait after a throttled or contended call to the table, doubling.
@@ -76,8 +78,9 @@ pub struct Invocation {
     phase: Phase,
     lease: Option<Lease>,
     earlier: BTreeMap<InstanceArn, crate::ids::Seq>,
-    /// When those numbers were read.
+    /// When the read was asked for that showed those numbers, and when it was answered.
     earlier_at: BootTime,
+    earlier_answered: BootTime,
     /// The epoch whose holder was seen to have released it.
     oath_seen: Option<Epoch>,
     asked_ec2: bool,
@@ -111,6 +114,7 @@ impl Invocation {
             lease: None,
             earlier: BTreeMap::new(),
             earlier_at: now.boot,
+            earlier_answered: now.boot,
             oath_seen: None,
             asked_ec2: false,
             terminated: BTreeSet::new(),
@@ -211,7 +215,7 @@ impl Invocation {
             self.earlier.clear();
         }
         if self.earlier.is_empty() {
-            self.earlier_at = sent;
+            (self.earlier_at, self.earlier_answered) = (sent, now.boot);
         }
         for (instance, heartbeat) in &heartbeats {
             self.earlier.entry(instance.clone()).or_insert(heartbeat.seq);
@@ -222,7 +226,7 @@ impl Invocation {
             heartbeats,
             earlier: self.earlier.clone(),
             terminated: self.terminated.clone(),
-            looked_enough: self.looks_again >= LOOKS_AGAIN,
+            looked_enough: self.has_looked_enough(now, sent),
             at: now.wall,
             by: self.by.clone(),
         };
@@ -315,7 +319,16 @@ impl Invocation {
         }
     }
 
+    /// Whether whoever beats would have been seen beating: as many looks as usual, the first of them and the last, sent at
+    /// `sent`, far enough apart. An invocation that stood still in between begins anew, for a while.
+    fn has_looked_enough(&self, now: Now, sent: BootTime) -> bool {
+        let far_apart = sent.since(self.earlier_answered) >= LOOKS_SPAN;
+        let at_most = self.looks_again >= 3 * LOOKS_AGAIN || now.boot >= self.hand_on_at();
+        self.looks_again >= LOOKS_AGAIN && (far_apart || at_most)
+    }
+
     fn decide(&mut self, now: Now, snapshot: Snapshot, sent: BootTime) {
+        let looked_enough = snapshot.looked_enough;
         match decide(&snapshot) {
             Decision::Grant(grant) => {
                 self.mover = Some(self.moved_to_be(&snapshot.lease, &grant, now));
@@ -323,7 +336,7 @@ impl Invocation {
                 self.commit(now, grant);
                 self.forward_move(now);
             }
-            Decision::LookAgain if self.looks_again < LOOKS_AGAIN => {
+            Decision::LookAgain if !looked_enough => {
                 self.looks_again += 1;
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
             }

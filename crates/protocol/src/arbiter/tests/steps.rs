@@ -178,6 +178,31 @@ fn candidates_are_looked_at_a_fixed_number_of_times() {
     assert_eq!(reads, 1 + LOOKS_AGAIN as usize);
 }
 
+/// After this many looks, each after `wait`, it gives up, and nobody has been seen beating.
+fn looks_until_it_gives_up(wait: Duration, deadline: Duration) -> u32 {
+    let rig = claimed_among_clocks_that_are_off();
+    let mut steps = Steps::new(deadline);
+    let mut asks = steps.read(&rig);
+    let mut looks = 0;
+    while steps.invocation.report().is_none() {
+        assert_eq!(asks, [], "after {looks} looks");
+        looks += 1;
+        asks = steps.read_after(&rig, wait);
+    }
+    looks
+}
+
+#[test]
+fn looks_are_enough_only_if_whoever_beats_would_have_been_seen_beating() {
+    assert_eq!(looks_until_it_gives_up(LOOK_AGAIN_AFTER, LONG), LOOKS_AGAIN);
+    // With the eighth look, after 3.2 s, it begins anew, and needs 2 s from then on.
+    assert_eq!(looks_until_it_gives_up(Duration::from_millis(400), LONG), 8 + 5);
+    // Where every read comes too late for the one before, it ends all the same.
+    let slow = Duration::from_millis(3_100);
+    assert_eq!(looks_until_it_gives_up(slow, LONG), LOOKS_AGAIN, "its time is up");
+    assert_eq!(looks_until_it_gives_up(slow, 10 * LONG), 3 * LOOKS_AGAIN);
+}
+
 #[test]
 fn a_lost_attempt_starts_over_only_once_nothing_of_it_is_under_way() {
     let rig = Rig::claimed();
