@@ -53,7 +53,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
 pub const LIVENESS: &[(&str, &str)] = &[
     (
         "L1",
-        "Within 40 s after the last fault has ended exactly one node serves, and it is the holder; within 130 s, if the holder was terminated and nothing told so.",
+        "Within 40 s after the last fault has ended exactly one node serves, and it is the holder; within 130 s, if the holder was terminated and nothing told so. A pause counts as a fault, here and in L2 to L5, until it is over by its holder's clock.",
     ),
     (
         "L2",

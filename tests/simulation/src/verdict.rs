@@ -1,6 +1,8 @@
 //! What must be so in the end: one node serves, everything is at it, and that is recorded.
 
-use crate::clock::{Real, SECOND};
+use baton_protocol::lease::Lease;
+
+use crate::clock::{MS, Real, SECOND, WALL_START_MS};
 use crate::event::Event;
 use crate::world::Sim;
 
@@ -21,7 +23,8 @@ const RECORDED_WITHIN: Real = 200 * SECOND;
 
 impl Sim<'_> {
     pub(crate) fn verdict(&mut self) {
-        let quiet = self.now.saturating_sub(self.plan.quiet_from);
+        let unpaused_at = self.pause_ends_at_holder(&self.lease).max(self.watch.unpaused_at);
+        let quiet = self.now.saturating_sub(self.plan.quiet_from.max(unpaused_at));
         let served = self.is_served();
         // After a holder that nothing guarded and that is gone, silence is no ground: a sweep asks EC2 about it.
         let holder = self.lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();
@@ -55,6 +58,15 @@ impl Sim<'_> {
         } else {
             self.queue.push(self.now + SECOND, Event::Verdict);
         }
+    }
+
+    /// When the last pause ends by the clock of the holder, which alone knows then that it may release the lease. Zero where
+    /// there is no pause.
+    pub(crate) fn pause_ends_at_holder(&self, lease: &Lease) -> Real {
+        let holder = lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();
+        let (Some(pause), Some(holder)) = (&lease.paused, holder) else { return 0 };
+        let by_its_clock = pause.until.0.saturating_sub(WALL_START_MS);
+        by_its_clock.saturating_add_signed(self.machines[holder].wall_ms.saturating_neg()) * MS
     }
 
     fn is_served(&self) -> Result<(), String> {

@@ -34,6 +34,8 @@ struct Ghost {
     run: u32,
     /// Whether the heartbeat of the cycle under way was confirmed.
     confirmed: bool,
+    /// Whether the table has shown this run that its item is gone or another run's.
+    item_lost: bool,
     /// The epoch at which it may start to serve, by W and R.
     entitled: Option<Epoch>,
     promoted: bool,
@@ -80,6 +82,8 @@ pub struct Watch {
     last_registered: Real,
     mode_changed: Real,
     pub(crate) granted_at: Real,
+    /// When a pause was over for a holder that has lost the lease since.
+    pub(crate) unpaused_at: Real,
     /// When a service was last stopped.
     pub(crate) stopped_at: Real,
 }
@@ -123,6 +127,7 @@ impl Watch {
     pub(crate) fn agent_starts(&mut self, machine: usize) {
         let ghost = &mut self.ghosts[machine];
         (ghost.confirmed, ghost.entitled, ghost.claims) = (false, None, None);
+        ghost.item_lost = false;
     }
 
     /// What was sworn and reached no table is forgotten: the oath has no effect any more.

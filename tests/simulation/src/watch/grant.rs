@@ -72,6 +72,8 @@ impl Sim<'_> {
         }
         self.watch.grants += 1;
         self.watch.granted_at = self.now;
+        let unpaused_at = self.pause_ends_at_holder(&before).min(self.now);
+        self.watch.unpaused_at = self.watch.unpaused_at.max(unpaused_at);
         let (to, ground) = (grant.to.clone(), grant.ground);
         self.trace.say(self.now, "table", || {
             format!("epoch {} is granted to {to} on {ground:?}", before.epoch.next())
@@ -230,9 +232,13 @@ impl Sim<'_> {
         let wished = before.intent.is_some()
             || before.member(m.arn()).is_none()
             || (self.watch.last_registered > 0 && self.now - self.watch.last_registered < AFTERMATH);
+        // What befell it during a pause may have to wait for the pause's end.
+        let unpaused =
+            before.paused.is_some() && self.now.saturating_sub(self.pause_ends_at_holder(before)) < AFTERMATH;
         let everybody = [Kind::TableDown, Kind::TableThrottled, Kind::Conflicts];
         if struck
             || wished
+            || unpaused
             || self.plan.lost_per_million > 0
             || everybody.iter().any(|kind| self.network.has(*kind))
         {
