@@ -22,6 +22,8 @@ pub mod key;
 mod memory;
 mod registration;
 mod superseded;
+#[cfg(test)]
+mod testing;
 mod wish;
 
 use std::collections::BTreeMap;

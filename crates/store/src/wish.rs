@@ -41,3 +41,6 @@ pub(crate) fn is_same(standing: &Request, asked: &Request) -> bool {
     standing.answer.clone_from(&asked.answer);
     standing == *asked
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What a registration makes of each lease that may stand in its place.
+
+use std::collections::BTreeMap;
+
+use baton_protocol::ids::RequestId;
+use baton_protocol::lease::{Intent, Mode, Pause};
+use baton_protocol::resource::Observed;
+use baton_protocol::time::WallTime;
+use baton_protocol::timing::Timing;
+
+use super::*;
+use crate::testing::{allocation, arn, association, cluster, lease, member, registration, resources, uid};
+
+fn written(next: Next) -> Lease {
+    match next {
+        Next::Write(lease) => *lease,
+        other => panic!("expected a lease, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_first_registration_is_a_vacant_lease_of_epoch_0() {
+    let asked = registration("uid-1");
+    let made = Lease {
+        epoch: Epoch(0),
+        holder: None,
+        moved: Epoch(0),
+        last_grant: None,
+        revision: 1,
+        rotated: BTreeMap::new(),
+        observed: Observed::default(),
+        ..lease()
+    };
+    assert_eq!(written(register(None, &asked)), made);
+}
+
+#[test]
+fn a_registration_that_stands_is_done_and_anothers_is_refused() {
+    let standing = lease();
+    assert_eq!(register(Some(&standing), &registration("uid-1")), Next::Done);
+    assert_eq!(register(Some(&standing), &registration("uid-2")), Next::Refused);
+}
+
+#[test]
+fn a_retired_lease_is_taken_up_with_its_holder_one_epoch_later() {
+    let retired = Lease { state: LeaseState::Retired, ..lease() };
+    // Whoever registers, the same stack again or another one.
+    for text in ["uid-1", "uid-2"] {
+        let mut asked = registration(text);
+        (asked.mode, asked.timing) = (Mode::Available, Timing::FAST);
+        (asked.members, asked.resources) = (vec![member(3)], resources(&[2, 3]));
+        let taken_up = Lease {
+            uid: uid(text),
+            state: LeaseState::Active,
+            epoch: Epoch(8),
+            mode: Mode::Available,
+            timing: Timing::FAST,
+            members: vec![member(3)],
+            resources: resources(&[2, 3]),
+            revision: 4,
+            rotated: BTreeMap::new(),
+            // Of the address that is the cluster's still.
+            observed: Observed { associations: BTreeMap::from([(allocation(2), association(2))]) },
+            ..lease()
+        };
+        assert_eq!(written(register(Some(&retired), &asked)), taken_up);
+    }
+}
+
+#[test]
+fn a_registration_after_a_retirement_neither_completes_a_move_nor_reopens_one() {
+    for moved in [7, 6, 3] {
+        let held = Lease { moved: Epoch(moved), ..lease() };
+        let retired = written(retire(Some(&held), &held.uid));
+        let again = written(register(Some(&retired), &registration("uid-2")));
+        assert_eq!((again.epoch, again.moved), (Epoch(8), Epoch(moved)));
+    }
+}
+
+#[test]
+fn only_the_registration_that_was_read_is_changed() {
+    let asked = registration("uid-1");
+    let held = lease();
+    let holder = held.holder.clone();
+    assert!(matches!(reconfigure(Some(&held), &asked, holder.as_ref()), Next::Write(_)));
+    assert_eq!(reconfigure(None, &asked, holder.as_ref()), Next::Refused);
+    assert_eq!(reconfigure(Some(&held), &registration("uid-2"), holder.as_ref()), Next::Refused);
+    assert_eq!(reconfigure(Some(&held), &asked, Some(&arn(2))), Next::Refused);
+    assert_eq!(reconfigure(Some(&held), &asked, None), Next::Refused);
+    let retired = Lease { state: LeaseState::Retired, ..held };
+    assert_eq!(reconfigure(Some(&retired), &asked, holder.as_ref()), Next::Refused);
+}
+
+#[test]
+fn a_change_of_mode_and_timing_leaves_the_move_complete() {
+    let held = lease();
+    let mut asked = registration("uid-1");
+    (asked.mode, asked.timing) = (Mode::Available, Timing::FAST);
+    let next = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
+    assert_eq!(next, Lease { mode: Mode::Available, timing: Timing::FAST, revision: 4, ..held });
+}
+
+#[test]
+fn a_change_of_members_or_of_resources_reopens_the_move_and_completes_none() {
+    let mut members = registration("uid-1");
+    members.members.push(member(3));
+    let mut addresses = registration("uid-1");
+    addresses.resources = resources(&[1, 2, 3]);
+    for asked in [members, addresses] {
+        for (moved, after) in [(7, 6), (6, 6), (3, 3)] {
+            let held = Lease { moved: Epoch(moved), ..lease() };
+            let next = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
+            let expected = Lease {
+                members: asked.members.clone(),
+                resources: asked.resources.clone(),
+                moved: Epoch(after),
+                revision: 4,
+                ..held
+            };
+            assert_eq!(next, expected);
+        }
+    }
+}
+
+#[test]
+fn a_retirement_keeps_epoch_holder_and_move_and_drops_what_was_wished() {
+    let intent = Intent {
+        to: None,
+        reason: "patching".to_owned(),
+        epoch: Epoch(7),
+        until: WallTime(900),
+        request: Some(RequestId::new("8f14e45f-ceea-467f-a0e6-0123456789ab").expect("valid")),
+    };
+    let pause = Pause { until: WallTime(900), by: "alice".to_owned(), why: String::new() };
+    let held = Lease {
+        intent: Some(intent),
+        paused: Some(pause),
+        verify_at: Some(WallTime(800)),
+        moved: Epoch(6),
+        ..lease()
+    };
+    let retired =
+        Lease { state: LeaseState::Retired, intent: None, paused: None, verify_at: None, ..held.clone() };
+    assert_eq!(written(retire(Some(&held), &held.uid)), retired);
+    assert_eq!(retire(Some(&retired), &held.uid), Next::Done);
+    assert_eq!(retire(Some(&held), &uid("uid-2")), Next::Refused);
+    assert_eq!(retire(Some(&retired), &uid("uid-2")), Next::Refused);
+    assert_eq!(retire(None, &held.uid), Next::Refused);
+}
+
+#[test]
+fn the_directory_names_the_instances_of_a_registration() {
+    let instances = vec![arn(1).instance_id(), arn(2).instance_id()];
+    assert_eq!(entry(&registration("uid-1")), Entry { cluster: cluster(), instances });
+}
