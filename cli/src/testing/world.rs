@@ -14,10 +14,10 @@ use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
-    Seq,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
 };
 use baton_protocol::lease::Lease;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
@@ -431,7 +431,7 @@ impl Store for Faulty {
         _: &ClusterName,
         _: Epoch,
         _: &AllocationId,
-        _: &AssociationId,
+        _: &Mark,
     ) -> Write<Option<Lease>> {
         panic!("{NOT_AN_OPERATOR_S}")
     }

@@ -477,9 +477,9 @@ impl Invocation {
                     self.calls.push((call.clone(), now.boot));
                     self.act(Action::Call(call));
                 }
-                mover::Action::RecordRotation(allocation, association) => {
+                mover::Action::RecordRotation(allocation, mark) => {
                     let Some(epoch) = self.lease.as_ref().map(|lease| lease.epoch) else { continue };
-                    self.act(Action::RecordRotation { epoch, allocation, association });
+                    self.act(Action::RecordRotation { epoch, allocation, mark });
                 }
             }
         }

@@ -186,13 +186,6 @@ fn arn(text: &str) -> bool {
         && parts[5].strip_prefix("instance/").is_some_and(|id| ec2_id(id, "i-"))
 }
 
-impl AssociationId {
-    /// Stands for an association where an address was found free and none of it is known. EC2 gives no such id.
-    pub fn none() -> Self {
-        Self("eipassoc-00000000".into())
-    }
-}
-
 impl InstanceArn {
     /// The ARN of an instance in a partition, region and account.
     pub fn of(partition: &str, region: &str, account: &str, id: &InstanceId) -> Result<Self, IdError> {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::Heartbeat;
 use crate::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid,
-    RequestId,
+    AllocationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
 };
+use crate::mark::Mark;
 use crate::resource::{Observed, Placement, Resources};
 use crate::time::WallTime;
 use crate::timing::Timing;
@@ -123,11 +123,9 @@ pub struct Lease {
     /// When to look once more, since a late call of an earlier epoch may have landed by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_at: Option<WallTime>,
-    /// The addresses that this epoch has freed after a move that was never completed, each with the association that it has
-    /// made since ([`AssociationId::none`] until then). That one is left as it is, and so is what else is in place, which
-    /// does not count as moved before no late call can name it.
+    /// What this epoch has recorded of each address on its way.
     #[serde(default)]
-    pub rotated: BTreeMap<AllocationId, AssociationId>,
+    pub rotated: BTreeMap<AllocationId, Mark>,
     /// What the last verified move left at EC2.
     #[serde(default)]
     pub observed: Observed,

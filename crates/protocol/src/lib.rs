@@ -23,6 +23,7 @@ pub mod heartbeat;
 pub mod history;
 pub mod ids;
 pub mod lease;
+pub mod mark;
 pub mod mover;
 pub mod node;
 pub mod outcome;

@@ -21,8 +21,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ec2::{Call, CloudFailure, Effect, Look, Seat, Sight};
-use crate::ids::{AllocationId, AssociationId, Epoch, InterfaceId};
+use crate::ids::{AllocationId, Epoch, InterfaceId};
 use crate::lease::Lease;
+use crate::mark::Mark;
 use crate::resource::Observed;
 use crate::time::BootTime;
 
@@ -37,9 +38,8 @@ pub enum Action {
     Look(Look),
     /// Answer: [`Mover::handle_effect`].
     Call(Call),
-    /// Record that this address was freed in this epoch ([`AssociationId::none`]), or the association that was made since.
-    /// Answer: [`Mover::handle_rotation_recorded`].
-    RecordRotation(AllocationId, AssociationId),
+    /// Record this of the address, in the lease of this epoch. Answer: [`Mover::handle_rotation_recorded`].
+    RecordRotation(AllocationId, Mark),
 }
 
 /// How a move stands.
@@ -210,15 +210,15 @@ impl Mover {
         self.advance(now);
     }
 
-    /// Takes in whether an address was recorded as freed, or its new association. Until the first it is not associated, and
-    /// until the second it does not count as moved.
+    /// Takes in whether a mark was recorded. Until then nothing is ended or made that needs it, and what was made does not
+    /// count as moved.
     pub fn handle_rotation_recorded(&mut self, now: BootTime, allocation: &AllocationId, recorded: bool) {
         let recorded = recorded || mutant!(MarkUnconfirmed);
         for item in &mut self.items {
             item.rotation_recorded(allocation, recorded, now);
         }
         if !recorded && self.guard_asked.is_none() {
-            // It may have been refused because the lease is at another epoch by now.
+            // It may have been refused because the lease is at another epoch by now, or shows another mark.
             self.guard_asked = Some(now);
             self.actions.push_back(Action::Guard);
         }
@@ -264,13 +264,15 @@ impl Mover {
             item.plan(seats.as_ref(), self.seats_fail.as_deref(), now);
         }
         let marks: Vec<_> = self.items.iter_mut().filter_map(|item| item.take_mark(now)).collect();
+        // The call that waits for a mark needs a sight of the lease as well: both are asked for at once.
+        let calls_follow = marks.iter().any(|(_, mark)| !mark.replaces());
         self.actions.extend(marks.into_iter().map(|(at, mark)| Action::RecordRotation(at, mark)));
         if let Some(seen) = self.guard_seen.filter(|seen| now < *seen + GUARD_LASTS || mutant!(NoGuard)) {
             let calls: Vec<Call> =
                 self.items.iter_mut().filter_map(|item| item.take_call(seen, now)).collect();
             self.actions.extend(calls.into_iter().map(Action::Call));
         }
-        if self.guard_asked.is_none() && self.items.iter().any(|item| item.is_ready(now)) {
+        if self.guard_asked.is_none() && (calls_follow || self.items.iter().any(|item| item.is_ready(now))) {
             self.guard_asked = Some(now);
             self.actions.push_back(Action::Guard);
         }

@@ -130,11 +130,13 @@ mod registry {
         EagerBack "s22" "a lease that goes back ends the associations that are in place";
         CountAbsence "s24" "a change seen after a gap in the reads counts as a sign of life";
         TrustOneLook "s25" "a move is recorded on one look of an invocation that has changed nothing";
-        FreedUnrecorded "s26" "an address is associated without having been recorded as freed";
+        FreedUnrecorded "s26" "an address is associated without a mark";
         AnyClaim "s32" "a claim counts though it was made for a shorter silence";
         MovedByRetirement "s27" "a registration takes the move before the retirement for completed";
-        MarkUnconfirmed "s28" "an address is associated though it could not be recorded as freed";
-        RotateMoved "s23" "a slow invocation rotates what another has moved";
+        MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
+        EndsUnmarked "s23" "an association in place is ended though another invocation may count it";
+        MarkOverwritten "s35" "a mark takes the place of another invocation's";
+        AnswerIsProof "s36" "what is ended counts as made because EC2 answers so";
     }
 
     /// The position in [`Mutant::ALL`] of the one that is switched on, plus one; zero: none.

@@ -45,6 +45,10 @@ pub const CANDIDATE: &str = "#incarnation = :to_incarnation AND #health = :ok";
 /// The epoch is still the one the work was done for.
 pub const EPOCH_CURRENT: &str = "#epoch = :epoch";
 
+/// The epoch is still that one and has marked the address with nothing yet: what one invocation ends there, another of the
+/// same epoch may have found and counted, so they must not differ.
+pub const UNMARKED: &str = "#epoch = :epoch AND attribute_not_exists(#rotated.#allocation)";
+
 /// The move that was completed is still the one to complete: of this epoch, of this configuration, and recorded by nobody.
 pub const MOVE_CURRENT: &str = "#epoch = :epoch AND #revision = :revision AND #moved = :before";
 

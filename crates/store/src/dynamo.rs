@@ -15,9 +15,10 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
 use baton_protocol::lease::Lease;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
@@ -134,9 +135,9 @@ impl Store for DynamoStore {
         cluster: &ClusterName,
         epoch: Epoch,
         allocation: &AllocationId,
-        association: &AssociationId,
+        mark: &Mark,
     ) -> Write<Option<Lease>> {
-        self.put_rotation(cluster, epoch, allocation, association).await
+        self.put_rotation(cluster, epoch, allocation, mark).await
     }
 
     async fn record_moved(&self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {

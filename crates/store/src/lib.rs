@@ -33,10 +33,10 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InstanceId, RegistrationUid,
-    RequestId,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InstanceId, RegistrationUid, RequestId,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::request::Request;
 use baton_protocol::resource::{Observed, Resources};
@@ -191,14 +191,14 @@ pub trait Store: Send + Sync {
     /// Commits a grant in one transaction.
     fn commit(&self, grant: &Grant) -> impl Future<Output = Result<Committed, Failure>> + Send;
 
-    /// Records that `epoch` has freed an address, or the association that it has made since, if the epoch is still
-    /// current.
+    /// Records what `epoch` marks an address with, if the epoch is still current; unless the mark replaces whatever there
+    /// is, only if the epoch has marked the address with nothing yet.
     fn record_rotation(
         &self,
         cluster: &ClusterName,
         epoch: Epoch,
         allocation: &AllocationId,
-        association: &AssociationId,
+        mark: &Mark,
     ) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
     /// Records a completed move, if its epoch and configuration are still current and nobody else has recorded it.

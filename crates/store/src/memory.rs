@@ -9,9 +9,10 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
 use baton_protocol::lease::Lease;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
@@ -147,9 +148,9 @@ impl Store for MemoryStore {
         cluster: &ClusterName,
         epoch: Epoch,
         allocation: &AllocationId,
-        association: &AssociationId,
+        mark: &Mark,
     ) -> Write<Option<Lease>> {
-        self.table().record_rotation(cluster, epoch, allocation, association)
+        self.table().record_rotation(cluster, epoch, allocation, mark)
     }
 
     async fn record_moved(&self, cluster: &ClusterName, moved: &Moved) -> Write<Option<Lease>> {

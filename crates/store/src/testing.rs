@@ -10,6 +10,7 @@ use baton_protocol::ids::{
     RegistrationUid, Seq,
 };
 use baton_protocol::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
+use baton_protocol::mark::Mark;
 use baton_protocol::resource::{Address, Observed, Resources};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
@@ -88,7 +89,7 @@ pub(crate) fn lease() -> Lease {
         paused: None,
         moved: Epoch(7),
         verify_at: None,
-        rotated: BTreeMap::from([(allocation(1), association(1))]),
+        rotated: BTreeMap::from([(allocation(1), Mark::Made(association(1)))]),
         observed: Observed {
             associations: BTreeMap::from([(allocation(1), association(1)), (allocation(2), association(2))]),
         },

@@ -109,10 +109,10 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 let effect = self.cloud.call(&call).await;
                 Answer::Effect(call, effect)
             }
-            Action::RecordRotation { epoch, allocation, association } => {
-                let recorded = self.store.record_rotation(cluster, epoch, &allocation, &association).await;
+            Action::RecordRotation { epoch, allocation, mark } => {
+                let recorded = self.store.record_rotation(cluster, epoch, &allocation, &mark).await;
                 if let Err(failure) = &recorded {
-                    tracing::warn!(%cluster, %epoch, %allocation, ?failure, "not recorded as freed");
+                    tracing::warn!(%cluster, %epoch, %allocation, ?mark, ?failure, "mark not recorded");
                 }
                 Answer::Rotation(allocation, recorded.is_ok())
             }

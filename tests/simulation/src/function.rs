@@ -7,6 +7,7 @@ use baton_protocol::candidate::Unfit;
 use baton_protocol::decide::Stay;
 use baton_protocol::grant::Committed;
 use baton_protocol::ids::{Epoch, InstanceArn};
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::BootTime;
 use baton_protocol::wake::Why;
@@ -338,13 +339,16 @@ impl Sim<'_> {
                 self.watch_commit(function, &grant, &answer);
                 FunctionAnswer::Committed(answer)
             }
-            Action::RecordRotation { epoch, allocation, association } => {
-                let recorded = ready(self.store.record_rotation(&cluster, epoch, &allocation, &association));
-                let words = if recorded.is_ok() { "recorded" } else { "not recorded" };
-                self.trace
-                    .say(self.now, &format!("f{function}"), || format!("{allocation} {words} as freed"));
-                if recorded.is_ok() {
-                    self.see(Sometimes::Rotation);
+            Action::RecordRotation { epoch, allocation, mark } => {
+                let recorded = ready(self.store.record_rotation(&cluster, epoch, &allocation, &mark));
+                let words = if recorded.is_ok() { "marked" } else { "not marked" };
+                self.trace.say(self.now, &format!("f{function}"), || {
+                    format!("{allocation} {words}: {}", String::from(mark.clone()))
+                });
+                match (&mark, &recorded) {
+                    (Mark::Ends(_), Ok(())) => self.see(Sometimes::Rotation),
+                    (Mark::Made(_), _) | (_, Ok(())) => {}
+                    (_, Err(_)) => self.see(Sometimes::MarkRefused),
                 }
                 self.lease_may_have_changed();
                 FunctionAnswer::Rotation(allocation, recorded.is_ok())

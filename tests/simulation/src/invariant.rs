@@ -59,7 +59,10 @@ pub const LIVENESS: &[(&str, &str)] = &[
         "L2",
         "Within 100 s after the last fault has ended every address is at the holder, and within 180 s every route.",
     ),
-    ("L3", "Within 200 s after the last fault has ended the move is recorded for the current epoch."),
+    (
+        "L3",
+        "Within 200 s after the last fault has ended, and after a grant that follows it, the move is recorded for the current epoch.",
+    ),
     ("L4", "Every grant has a cause: a fault that struck its holder, or somebody's wish."),
     ("L5", "A holder that nothing has struck keeps the lease, whatever befalls others."),
     ("L6", "An invocation that has granted what an operator asked for answers the request."),

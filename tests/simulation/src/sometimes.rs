@@ -69,6 +69,7 @@ sometimes! {
     RoutePutRight "a route put right by a later look";
     StaleLook "a look answered from the past";
     Rotation "an address rotated after an unfinished move";
+    MarkRefused "a mark refused because another invocation has set one";
     SeatRefused "a foreign address found in the seat and left there";
     AvailableServesOn "an available node that serves through an outage of the table";
     AvailableOverlap "two available nodes serving for a moment";

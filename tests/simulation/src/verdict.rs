@@ -48,7 +48,8 @@ impl Sim<'_> {
             return self.broken("L2", format!("{there} of {total} resources are at the holder"));
         }
         let recorded = self.lease.moved == self.lease.epoch;
-        let moves = quiet < 2 * RECORDED_WITHIN && self.now - stirred < SERVED_WITHIN;
+        let granted = self.now - self.watch.granted_at < RECORDED_WITHIN;
+        let moves = quiet < 2 * RECORDED_WITHIN && (granted || self.now - stirred < SERVED_WITHIN);
         if quiet >= RECORDED_WITHIN && !recorded && !moves {
             return self
                 .broken("L3", format!("epoch {} holds and {} is moved", self.lease.epoch, self.lease.moved));

@@ -4,7 +4,8 @@ use crate::decide::Stay;
 use crate::ec2::{Call, Look};
 use crate::grant::Grant;
 use crate::history::Event;
-use crate::ids::{AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, RequestId};
+use crate::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
+use crate::mark::Mark;
 use crate::resource::Observed;
 use crate::time::WallTime;
 use crate::wake::{Wake, Why};
@@ -56,8 +57,8 @@ pub enum Action {
         epoch: Epoch,
         /// The address.
         allocation: AllocationId,
-        /// The association that the epoch has made, or [`AssociationId::none`] before it has made any.
-        association: AssociationId,
+        /// What is recorded of it. A mark that replaces none is written only if there is none.
+        mark: Mark,
     },
     /// Answer: [`super::Invocation::handle_moved_recorded`].
     RecordMoved {

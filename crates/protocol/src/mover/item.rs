@@ -4,12 +4,13 @@ mod learn;
 
 pub(super) use learn::Completed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{BootTime, SETTLES_WITHIN};
 use crate::ec2::{Call, Look, Seat};
 use crate::ids::{AllocationId, AssociationId, Epoch, InstanceArn, InterfaceId, RouteTableId};
 use crate::lease::Lease;
+use crate::mark::Mark;
 use crate::plan::{self, AddressKnown, Need, RouteKnown};
 use crate::resource::{Placement, Route};
 
@@ -23,19 +24,20 @@ pub(super) enum Kind {
         known: Option<AddressKnown>,
         /// From the last verified move: which association to end first.
         expected: Option<AssociationId>,
-        /// Whether every association of this epoch is to be recorded, since the previous move was never completed.
-        record: bool,
+        /// Whether what is in place is made anew, since the previous move was never completed.
+        renew: bool,
         /// From the last verified move as well: the one association that is known to be older than this epoch.
         verified: Option<AssociationId>,
         /// Whether what is in place counts only if this move has put it there or the last one has verified it. A call of the
         /// epoch before the last may have put it there, late, when the last move had long been recorded, and one of the
         /// last epoch may still name it.
         doubt: bool,
-        /// Whether this epoch is known to have freed the address: whatever is in place since then is never made anew.
-        freed: bool,
-        /// The association that this epoch is known to have made since then: no call can name it. What else is in place may
-        /// have been there before the address was taken for free.
+        /// What this epoch has recorded of it: what is ended where it belongs, and that nothing else is.
+        mark: Option<Mark>,
+        /// The association that this epoch is known to have made: no call can name it.
         sound: Option<AssociationId>,
+        /// Whether what is in place counts, whoever has made it: no call of an earlier epoch can land any more.
+        trusted: bool,
         /// Associations that are known to have ended, whatever a late answer shows.
         gone: BTreeSet<AssociationId>,
     },
@@ -48,16 +50,37 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether the address is where it belongs.
+    fn is_in_place(&self) -> bool {
+        let Self::Address { known: Some(Some((_, Some(place)))), target, .. } = self else { return false };
+        place == target
+    }
+
+    /// The association that is in place, and not known to be made by this epoch.
+    fn unsound(&self) -> Option<&AssociationId> {
+        let Self::Address { known: Some(Some((id, Some(place)))), target, sound, .. } = self else {
+            return None;
+        };
+        (place == target && sound.as_ref() != Some(id)).then_some(id)
+    }
+
+    /// Whether what is in place is to be made anew: the previous move was never completed, and this is what the epoch's mark
+    /// says, or there is none yet.
+    fn renews(&self) -> bool {
+        let Self::Address { renew, mark, .. } = self else { return false };
+        let Some(id) = self.unsound() else { return false };
+        *renew && mark.as_ref().is_none_or(|mark| *mark == Mark::Ends(id.clone()) || mutant!(RotateAlways))
+    }
+
     /// Whether an association is in place that does not count, and must not be ended either: whoever has made it may be about
-    /// to record it. What this move has freed first counts if it was made since. In any other first move it counts if
-    /// this invocation has made it or the last move has verified it.
+    /// to record it. In a first move after a completed one it counts if the last move has verified it.
     fn is_strange(&self) -> bool {
-        let Self::Address { known: Some(Some((id, Some(place)))), target, .. } = self else { return false };
-        let Self::Address { record, doubt, freed, sound, verified, .. } = self else { return false };
-        if place != target || sound.as_ref() == Some(id) || mutant!(RotateAlways) {
+        let Self::Address { renew, doubt, trusted, verified, .. } = self else { return false };
+        let Some(id) = self.unsound() else { return false };
+        if *trusted || self.renews() {
             return false;
         }
-        if *record { *freed } else { *doubt && verified.as_ref() != Some(id) }
+        *renew || *doubt && verified.as_ref() != Some(id)
     }
 }
 
@@ -76,7 +99,8 @@ pub(super) struct Item {
     kind: Kind,
     next: Option<Call>,
     calling: bool,
-    recording: bool,
+    /// The mark that is being recorded.
+    recording: Option<Mark>,
     /// Whether the association that this move has made is yet to be recorded, for other invocations to know it as well.
     unrecorded: bool,
     /// Whether its place is still taken by an address that is on its way from there.
@@ -112,7 +136,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
         let allocation = address.allocation.clone();
         let verified = lease.observed.associations.get(&allocation).cloned();
         let expected = verified.clone().filter(|_| eager);
-        let (freed, sound) = marked(&lease.rotated, &allocation);
+        let mark = lease.rotated.get(&allocation).cloned();
         match member.placements.get(&allocation) {
             Some(target) => items.push(Item::new(Kind::Address {
                 allocation,
@@ -120,10 +144,11 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 known: None,
                 expected,
                 verified,
-                record: unfinished && !mutant!(NoRotation),
+                renew: unfinished && !mutant!(NoRotation),
                 doubt,
-                freed,
-                sound,
+                sound: made(mark.as_ref()),
+                mark,
+                trusted: false,
                 gone: BTreeSet::new(),
             })),
             None => {
@@ -146,13 +171,12 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     items
 }
 
-/// Whether an address is recorded as freed in this epoch, and the association that has been made since.
-fn marked(
-    recorded: &BTreeMap<AllocationId, AssociationId>,
-    allocation: &AllocationId,
-) -> (bool, Option<AssociationId>) {
-    let mark = recorded.get(allocation);
-    (mark.is_some(), mark.filter(|id| **id != AssociationId::none()).cloned())
+/// The association that a mark says was made.
+fn made(mark: Option<&Mark>) -> Option<AssociationId> {
+    match mark {
+        Some(Mark::Made(id)) => Some(id.clone()),
+        Some(Mark::Ends(_) | Mark::Free) | None => None,
+    }
 }
 
 /// Nothing says where the resources of a holder belong that is no longer a member, so none of them may count as moved.
@@ -206,7 +230,7 @@ impl Item {
             kind,
             next: None,
             calling: false,
-            recording: false,
+            recording: None,
             unrecorded: false,
             waits_for_seat: false,
             waits_for_word: false,
@@ -241,11 +265,11 @@ impl Item {
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed && !self.recording && !self.unrecorded
+        self.confirmed && self.recording.is_none() && !self.unrecorded
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.settled && !self.recording && !self.unrecorded
+        self.settled && self.recording.is_none() && !self.unrecorded
     }
 
     /// The interface that must have no foreign seat, for an address that can be moved.
@@ -294,7 +318,7 @@ impl Item {
 
     pub(super) fn waits_until(&self) -> Option<BootTime> {
         let calls = self.next.is_some() && !self.calling;
-        ((calls || self.unrecorded) && !self.recording).then_some(self.not_before)
+        ((calls || self.unrecorded) && self.recording.is_none()).then_some(self.not_before)
     }
 
     pub(super) fn wait_at_least_until(&mut self, moment: BootTime) {
@@ -302,7 +326,7 @@ impl Item {
     }
 
     pub(super) fn is_ready(&self, now: BootTime) -> bool {
-        self.next.is_some() && !self.calling && !self.recording && now >= self.not_before
+        self.next.is_some() && !self.calling && self.recording.is_none() && now >= self.not_before
     }
 
     /// The call, if it may be made after a sight of the lease that was asked for at `seen`.
@@ -344,9 +368,15 @@ impl Item {
     /// Draws the next call from what is known.
     pub(super) fn plan(&mut self, seats: Option<&Seats>, seats_fail: Option<&str>, now: BootTime) {
         (self.waits_for_seat, self.waits_for_word) = (false, false);
-        if self.calling || self.recording || self.next.is_some() || self.blocked.is_some() || self.settled {
+        if self.calling
+            || self.recording.is_some()
+            || self.next.is_some()
+            || self.blocked.is_some()
+            || self.settled
+        {
             return;
         }
+        let renew = self.kind.renews();
         let need = match &mut self.kind {
             Kind::Address { allocation, known: None, expected, .. } => {
                 // The first call needs no look: if the expected association has ended, EC2 refuses and we look.
@@ -358,8 +388,7 @@ impl Item {
                 self.waits_for_word = true;
                 None
             }
-            Kind::Address { allocation, target, known: Some(known), record, freed, .. } => {
-                let renew = *record && (!*freed || mutant!(RotateAlways));
+            Kind::Address { allocation, target, known: Some(known), .. } => {
                 let lets_go = known.is_some();
                 let taken = |seat: &Seat| seat.placement == *target && seat.allocation != *allocation;
                 match (seats, seats_fail) {

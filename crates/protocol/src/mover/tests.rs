@@ -167,12 +167,12 @@ fn after_an_unfinished_move_an_association_is_made_anew_once_and_recorded_first(
     assert_ne!(renewed, stale);
     assert_eq!(
         paper.recorded,
-        [(allocation(1), AssociationId::none()), (allocation(1), renewed.clone())],
-        "freed, and then made"
+        [(allocation(1), Mark::Ends(stale)), (allocation(1), Mark::Made(renewed.clone()))],
+        "ended, and then made"
     );
     assert_eq!(observed.associations[&allocation(1)], renewed);
     // Whoever takes the move up again finds it recorded, and does not bounce the address.
-    lease.rotated.insert(allocation(1), renewed.clone());
+    lease.rotated.insert(allocation(1), Mark::Made(renewed.clone()));
     let calls = paper.calls.len();
     paper.run(&lease, false);
     assert_eq!((paper.calls.len(), paper.association(&allocation(1))), (calls, Some(renewed)));

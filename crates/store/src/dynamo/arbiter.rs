@@ -3,8 +3,9 @@
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
-use baton_protocol::ids::{AllocationId, AssociationId, ClusterName, Epoch, InstanceArn, RequestId};
+use baton_protocol::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 
 use super::action::{Action, Deed};
@@ -52,12 +53,13 @@ impl DynamoStore {
         cluster: &ClusterName,
         epoch: Epoch,
         allocation: &AllocationId,
-        association: &AssociationId,
+        mark: &Mark,
     ) -> Write<Option<Lease>> {
-        let action = Action::update(Key::lease(cluster), "SET #rotated.#allocation = :association")
+        let condition = if mark.replaces() { condition::EPOCH_CURRENT } else { condition::UNMARKED };
+        let action = Action::update(Key::lease(cluster), "SET #rotated.#allocation = :mark")
             .name("#allocation", allocation.as_str())
-            .only_if(condition::EPOCH_CURRENT)
-            .value(":association", text(association.as_str()))
+            .only_if(condition)
+            .value(":mark", text(String::from(mark.clone())))
             .value(":epoch", number(epoch.0));
         self.write(action).await.map_err(refused_lease)
     }

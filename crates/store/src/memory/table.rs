@@ -9,10 +9,10 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
-    Seq,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
 };
 use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::mark::Mark;
 use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::request::Request;
@@ -155,10 +155,14 @@ impl Table {
         cluster: &ClusterName,
         epoch: Epoch,
         allocation: &AllocationId,
-        association: &AssociationId,
+        mark: &Mark,
     ) -> Write<Option<Lease>> {
         let lease = self.lease_at(cluster, epoch)?;
-        lease.rotated.insert(allocation.clone(), association.clone());
+        let stands = lease.rotated.contains_key(allocation) && !mutant!(MarkOverwritten);
+        if stands && !mark.replaces() {
+            return Err(WriteFailure::Refused(Some(lease.clone())));
+        }
+        lease.rotated.insert(allocation.clone(), mark.clone());
         Ok(())
     }
 

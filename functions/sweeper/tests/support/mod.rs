@@ -11,10 +11,11 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RequestId,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
+    RequestId,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::request::Request;
 use baton_protocol::resource::{Address, Resources};
@@ -170,7 +171,7 @@ impl Store for Faulty {
         _: &ClusterName,
         _: Epoch,
         _: &AllocationId,
-        _: &AssociationId,
+        _: &Mark,
     ) -> Write<Option<Lease>> {
         panic!("a sweep writes nothing")
     }

@@ -5,6 +5,7 @@ use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
 use baton_protocol::ids::{Epoch, Incarnation};
 use baton_protocol::lease::Mode;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::Failure;
 use baton_protocol::request::Wish;
 use baton_protocol::resource::Observed;
@@ -278,7 +279,7 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
     let held = held_by_the_first(store).await;
     let ask = request("1-move", Wish::Switchover { to: Some(node(2)), why: String::new() }, held.epoch);
     store.ask(&ask).await.expect("asked");
-    store.record_rotation(&cluster(), Epoch(1), &allocation(1), &association(1)).await.expect("recorded");
+    store.record_rotation(&cluster(), Epoch(1), &allocation(1), &Mark::Free).await.expect("recorded");
     let observed = Observed { associations: [(allocation(1), association(1))].into() };
     let moved = Moved { observed: observed.clone(), verify_at: Some(AT), ..moved(&held) };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
@@ -308,8 +309,10 @@ pub async fn work_for_an_ended_epoch_is_not_recorded(record: &impl Record) {
     for epoch in [0, 2] {
         let found = refused(store.record_moved(&cluster(), &moved(epoch, 0, None)).await);
         assert_eq!(found.as_ref(), Some(&held));
-        let rotation = store.record_rotation(&cluster(), Epoch(epoch), &allocation(1), &association(1)).await;
-        assert_eq!(refused(rotation).as_ref(), Some(&held));
+        for mark in [Mark::Free, Mark::Ends(association(1)), Mark::Made(association(1))] {
+            let rotation = store.record_rotation(&cluster(), Epoch(epoch), &allocation(1), &mark).await;
+            assert_eq!(refused(rotation).as_ref(), Some(&held), "{mark:?}");
+        }
     }
     store.record_moved(&cluster(), &moved(1, 0, Some(AT))).await.expect("recorded");
     assert_eq!((lease(store).await.moved, lease(store).await.verify_at), (Epoch(1), Some(AT)));
@@ -329,17 +332,31 @@ pub async fn a_move_is_recorded_once_and_for_its_configuration(record: &impl Rec
     assert_eq!((found.epoch, found.moved), (held.epoch, held.epoch));
 }
 
-/// Each address has its own entry, the last one counts.
-pub async fn rotations_are_recorded_per_address(record: &impl Record) {
+/// Each address has its own mark. The first of an epoch stands, and only what was made takes its place.
+pub async fn the_first_mark_of_an_address_stands(record: &impl Record) {
     let store = record.store();
     held_by_the_first(store).await;
-    for (address, id) in [(1, 1), (2, 2), (1, 3)] {
-        let rotation =
-            store.record_rotation(&cluster(), Epoch(1), &allocation(address), &association(id)).await;
-        rotation.expect("recorded");
+    let put =
+        async |address, mark| store.record_rotation(&cluster(), Epoch(1), &allocation(address), &mark).await;
+    for (address, mark) in [(1, Mark::Ends(association(1))), (2, Mark::Free), (3, Mark::Made(association(3)))]
+    {
+        put(address, mark).await.expect("it is the first");
     }
-    let expected = [(allocation(1), association(3)), (allocation(2), association(2))];
-    assert_eq!(lease(store).await.rotated, expected.into());
+    let marked = lease(store).await;
+    for (address, mark) in [
+        (1, Mark::Ends(association(1))),
+        (1, Mark::Ends(association(2))),
+        (1, Mark::Free),
+        (2, Mark::Ends(association(2))),
+        (3, Mark::Free),
+    ] {
+        assert_eq!(refused(put(address, mark.clone()).await).as_ref(), Some(&marked), "{address}: {mark:?}");
+    }
+    for (address, made) in [(1, 4), (2, 5), (3, 6), (1, 7)] {
+        put(address, Mark::Made(association(made))).await.expect("it was made");
+    }
+    let made = |address, id| (allocation(address), Mark::Made(association(id)));
+    assert_eq!(lease(store).await.rotated, [made(1, 7), made(2, 5), made(3, 6)].into());
 }
 
 /// Rows come newest first, and a row that is written again is one row.

@@ -28,6 +28,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("HOLDER_RELEASED", condition::HOLDER_RELEASED),
     ("CANDIDATE", condition::CANDIDATE),
     ("EPOCH_CURRENT", condition::EPOCH_CURRENT),
+    ("UNMARKED", condition::UNMARKED),
     ("MOVE_CURRENT", condition::MOVE_CURRENT),
     ("RETIRED_AS_READ", condition::RETIRED_AS_READ),
     ("REGISTERED_AS_READ", condition::REGISTERED_AS_READ),

@@ -8,8 +8,9 @@ use std::sync::Barrier;
 
 use baton_protocol::grant::{Committed, HolderCheck};
 use baton_protocol::history::{Event, Ground, Happening};
-use baton_protocol::ids::{AssociationId, Epoch, Seq};
+use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::request::Wish;
 use baton_store::Store;
@@ -149,7 +150,7 @@ pub fn nothing_that_was_confirmed_is_lost(record: &impl Record, runtime: &Runtim
     let (store, moved) = (&store, &moved(&held));
     let recorded = at_once(|number| {
         runtime.block_on(async {
-            let (cluster, to) = (cluster(), association(number));
+            let (cluster, to) = (cluster(), Mark::Made(association(number)));
             let rotation = async || store.record_rotation(&cluster, Epoch(1), &allocation(number), &to).await;
             until_told(rotation).await.expect("the epoch is current");
             store.append(&row(number)).await.expect("appended");
@@ -161,7 +162,7 @@ pub fn nothing_that_was_confirmed_is_lost(record: &impl Record, runtime: &Runtim
     assert_eq!(recorded.iter().filter(|recorded| **recorded).count(), 1, "one recorded the move");
     let found = runtime.block_on(lease(*store));
     assert_eq!(found.moved, Epoch(1));
-    let expected: Vec<AssociationId> = (0..CROWD).map(association).collect();
+    let expected: Vec<Mark> = (0..CROWD).map(association).map(Mark::Made).collect();
     assert_eq!(found.rotated.into_values().collect::<Vec<_>>(), expected, "every rotation");
     let rows = runtime.block_on(store.history(&cluster(), 1_000)).expect("read");
     assert!((0..CROWD).all(|number| rows.contains(&row(number))), "every row: {rows:#?}");

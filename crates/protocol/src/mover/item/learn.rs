@@ -4,6 +4,7 @@ use super::{Item, Kind};
 use crate::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use crate::ids::{AllocationId, AssociationId};
 use crate::lease::Lease;
+use crate::mark::Mark;
 use crate::mover::{BACKOFF_FIRST, SETTLES_WITHIN, backoff};
 use crate::plan::{self, Need, RouteKnown};
 use crate::time::BootTime;
@@ -119,15 +120,19 @@ impl Item {
                 gone.insert(association.clone());
             }
             (
-                Kind::Address { target, known, record, doubt, sound, .. },
+                Kind::Address { target, known, renew, doubt, mark, sound, .. },
                 Call::Associate { .. },
                 Effect::Associated(id),
             ) => {
-                // Other invocations of this epoch could not tell it from a stranger.
-                self.unrecorded = *record || *doubt;
-                *sound = Some(id.clone());
+                // EC2 answers alike if the address was there already, by what this epoch has marked to be ended.
+                let made = *mark != Some(Mark::Ends(id.clone())) || mutant!(AnswerIsProof);
+                if made {
+                    // Other invocations of this epoch could not tell it from a stranger.
+                    self.unrecorded = *renew || *doubt;
+                    *sound = Some(id.clone());
+                }
                 *known = Some(Some((id, Some(target.clone()))));
-                self.settled = true;
+                self.settled = made;
             }
             (Kind::Address { known, .. }, ..) => *known = None,
             (Kind::Route { interface, known, .. }, ..) => {
@@ -174,76 +179,74 @@ impl Item {
         }
     }
 
-    /// Takes in which addresses this epoch has freed, by whichever invocation: what is in place since then is left.
+    /// Takes in what this epoch has recorded, by whichever invocation.
     pub(in crate::mover) fn note_recorded(
         &mut self,
-        recorded: &std::collections::BTreeMap<AllocationId, AssociationId>,
+        recorded: &std::collections::BTreeMap<AllocationId, Mark>,
         completed: Completed,
     ) {
-        let Kind::Address { allocation, target, known, record, doubt, freed, sound, .. } = &mut self.kind
-        else {
-            return;
-        };
-        let (marked, made) = super::marked(recorded, allocation);
-        *freed |= marked;
-        // What this move has made itself it knows best.
-        if !self.unrecorded && made.is_some() {
-            *sound = made;
+        let Kind::Address { allocation, renew, doubt, mark, sound, .. } = &mut self.kind else { return };
+        if let Some(found) = recorded.get(allocation) {
+            *mark = Some(found.clone());
+            // What this move has made itself it knows best.
+            if !self.unrecorded && matches!(found, Mark::Made(_)) {
+                *sound = super::made(Some(found));
+            }
         }
         // Another invocation has completed this very move or the one before, after this one's lease was read: what is in
         // place needs no rotation, and once this very move was completed it counts.
-        *record &= completed == Completed::No;
+        *renew &= completed == Completed::No;
         *doubt &= completed != Completed::This;
         // Whoever has recorded it has seen it more than once.
         self.first &= completed != Completed::This;
-        let in_place = matches!(known, Some(Some((_, Some(place)))) if place == target);
-        if in_place && (*freed || !*record) && !mutant!(RotateAlways) {
+        if self.kind.is_in_place() && !self.kind.renews() {
             self.next = None;
         }
     }
 
-    /// Before an address is associated after an unfinished move, it is recorded as freed, and afterwards what was made. Were
-    /// nothing recorded before, another invocation of the same epoch could end the new association in between, late, when
-    /// the move has long been recorded as complete. Were nothing recorded afterwards, an association that was there before
-    /// could pass for the new one: a late answer has shown the address as free, and a late call may still name what is there.
-    pub(in crate::mover) fn take_mark(&mut self, now: BootTime) -> Option<(AllocationId, AssociationId)> {
-        let ready = self.is_ready(now) && matches!(self.next, Some(Call::Associate { .. }));
-        let due = self.unrecorded && !self.recording && now >= self.not_before;
-        let Kind::Address { allocation, record, freed, sound, .. } = &mut self.kind else { return None };
-        if due {
-            self.recording = true;
-            return sound.clone().map(|made| (allocation.clone(), made));
-        }
-        if !ready || !*record || *freed || mutant!(FreedUnrecorded) {
-            return None;
-        }
-        *freed = true;
-        self.recording = true;
-        Some((allocation.clone(), AssociationId::none()))
+    /// After an unfinished move a mark comes first: what is ended where the address belongs, or that nothing is. So all
+    /// invocations of this epoch end the same association there, and whatever is made afterwards none of them ends. What was
+    /// made is recorded at last, since to the others it might be a stranger, which an earlier epoch may name.
+    pub(in crate::mover) fn take_mark(&mut self, now: BootTime) -> Option<(AllocationId, Mark)> {
+        let due = self.unrecorded && self.recording.is_none() && now >= self.not_before;
+        let renews = self.kind.renews();
+        let ready = self.is_ready(now);
+        let Kind::Address { allocation, renew, mark, sound, .. } = &self.kind else { return None };
+        let take = match &self.next {
+            _ if due => sound.clone().map(Mark::Made),
+            _ if !ready || !*renew || mark.is_some() => None,
+            Some(Call::Disassociate { association, .. }) if renews && !mutant!(EndsUnmarked) => {
+                Some(Mark::Ends(association.clone()))
+            }
+            Some(Call::Associate { .. }) if !mutant!(FreedUnrecorded) => Some(Mark::Free),
+            _ => None,
+        };
+        let allocation = allocation.clone();
+        take.map(|mark| {
+            self.recording = Some(mark.clone());
+            (allocation, mark)
+        })
     }
 
     pub(in crate::mover) fn rotation_recorded(&mut self, of: &AllocationId, recorded: bool, now: BootTime) {
-        let Kind::Address { allocation, known, freed, .. } = &mut self.kind else { return };
+        let Kind::Address { allocation, mark, .. } = &mut self.kind else { return };
         if allocation != of {
             return;
         }
-        self.recording = false;
-        if self.unrecorded {
-            self.unrecorded = !recorded;
-        } else if !recorded && matches!(known, Some(None)) {
-            *freed = false;
-        }
+        let Some(taken) = self.recording.take() else { return };
         if !recorded {
             self.not_before = now + BACKOFF_FIRST;
+            return;
         }
+        self.unrecorded &= !taken.replaces();
+        *mark = Some(taken);
     }
 
-    /// No call of an older time can land any more: what is in place stays there, whoever has made it.
+    /// No call of an older time can land any more: what is in place stays there, whoever has made it, unless this epoch itself
+    /// has yet to end it.
     pub(in crate::mover) fn trust_what_is_there(&mut self) {
-        if let Kind::Address { record, doubt, freed, .. } = &mut self.kind {
-            // One that is to be freed and is not yet may be about to be ended by another invocation of this epoch.
-            *record &= !*freed;
-            *doubt = false;
+        if let Kind::Address { trusted, .. } = &mut self.kind {
+            *trusted = true;
         }
     }
 }
@@ -262,9 +265,6 @@ pub(in crate::mover) enum Completed {
 impl Completed {
     /// As the lease says.
     pub(in crate::mover) fn of(lease: &Lease) -> Self {
-        if mutant!(RotateMoved) {
-            return Self::No;
-        }
         match lease.epoch.0.saturating_sub(lease.moved.0) {
             0 => Self::This,
             1 => Self::Last,

@@ -7,6 +7,7 @@ use super::super::item::{self, Completed, Item};
 use super::super::*;
 use super::paper::moved_to_node_2;
 use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
+use crate::ids::AssociationId;
 use crate::resource::Placement;
 use crate::testing::{allocation, association, interface, placement, route, table};
 
@@ -65,7 +66,7 @@ fn associated() -> Item {
     let made = call(&mut address, at(200));
     address.conclude(&made, Ok(Effect::Associated(association(8))), at(1_000));
     assert!(!address.is_settled(), "until others can know it");
-    assert_eq!(address.take_mark(at(1_000)), Some((allocation(1), association(8))));
+    assert_eq!(address.take_mark(at(1_000)), Some((allocation(1), Mark::Made(association(8)))));
     address.rotation_recorded(&allocation(1), true, at(1_000));
     address
 }
@@ -228,9 +229,20 @@ fn an_association_in_place_is_spared_only_where_it_is_known_to_be_of_this_epoch(
     let mut unknown = in_place();
     unknown.note_recorded(&BTreeMap::new(), Completed::No);
     assert!(unknown.waits_until().is_some());
-    let mut freed = in_place();
-    freed.note_recorded(&[(allocation(1), association(5))].into(), Completed::No);
-    assert_eq!(freed.waits_until(), None);
+    for (mark, renews) in [
+        (Mark::Ends(association(7)), true),
+        (Mark::Ends(association(5)), false),
+        (Mark::Free, false),
+        (Mark::Made(association(5)), false),
+        (Mark::Made(association(7)), false),
+    ] {
+        let mut address = in_place();
+        address.note_recorded(&[(allocation(1), mark.clone())].into(), Completed::No);
+        assert_eq!(address.waits_until().is_some(), renews, "{mark:?}");
+        plan(&mut address, at(200));
+        let made = mark == Mark::Made(association(7));
+        assert_eq!((address.is_settled(), address.waits_for_word()), (made, !renews && !made), "{mark:?}");
+    }
     for completed in [Completed::Last, Completed::This] {
         let mut address = in_place();
         address.note_recorded(&BTreeMap::new(), completed);
@@ -240,8 +252,42 @@ fn an_association_in_place_is_spared_only_where_it_is_known_to_be_of_this_epoch(
     let (mut free, ..) = items(&after_an_unfinished_move(), false);
     free.learn(&address_seen(None), at(0), at(100));
     plan(&mut free, at(100));
-    free.note_recorded(&[(allocation(1), association(5))].into(), Completed::No);
+    free.note_recorded(&[(allocation(1), Mark::Made(association(5)))].into(), Completed::No);
     assert_eq!(free.waits_until(), Some(at(100)));
+}
+
+#[test]
+fn an_answer_that_names_what_is_to_be_ended_is_no_proof_of_having_made_it() {
+    for (answer, made) in [(7, false), (8, true)] {
+        let (mut address, ..) = items(&after_an_unfinished_move(), false);
+        address.note_recorded(&[(allocation(1), Mark::Ends(association(7)))].into(), Completed::No);
+        address.learn(&address_seen(None), at(0), at(100));
+        let associate = call(&mut address, at(100));
+        address.conclude(&associate, Ok(Effect::Associated(association(answer))), at(200));
+        plan(&mut address, at(200));
+        let record = address.take_mark(at(200));
+        assert_eq!(record, made.then(|| (allocation(1), Mark::Made(association(8)))));
+        let next = address.take_call(at(200), at(200)).map(|call| call.action());
+        assert_eq!(next, (!made).then_some("DisassociateAddress"));
+    }
+}
+
+#[test]
+fn what_is_marked_to_be_ended_is_ended_whenever_and_anything_else_is_trusted_in_time() {
+    for (id, renews) in [(7, true), (6, false)] {
+        let (mut address, ..) = items(&after_an_unfinished_move(), false);
+        address.note_recorded(&[(allocation(1), Mark::Ends(association(7)))].into(), Completed::No);
+        address.learn(&sits(id, placement(2)), at(0), at(100));
+        address.trust_what_is_there();
+        plan(&mut address, at(100));
+        assert_eq!((address.waits_until().is_some(), address.is_settled()), (renews, !renews), "{id}");
+    }
+    // Without a mark another invocation may still come to end it.
+    let (mut address, ..) = items(&after_an_unfinished_move(), false);
+    address.learn(&sits(7, placement(2)), at(0), at(100));
+    address.trust_what_is_there();
+    plan(&mut address, at(100));
+    assert_eq!(address.take_mark(at(100)), Some((allocation(1), Mark::Ends(association(7)))));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
-use crate::ids::{Epoch, RouteTableId};
+use crate::ids::{AssociationId, Epoch, RouteTableId};
 use crate::resource::{Placement, Route};
 use crate::testing::{allocation, arn, association, interface, lease, placement, route, table};
 
@@ -20,13 +20,15 @@ pub(super) struct Paper {
     pub(super) calls: Vec<Call>,
     pub(super) looks: usize,
     pub(super) guards: usize,
-    pub(super) recorded: Vec<(AllocationId, AssociationId)>,
+    pub(super) recorded: Vec<(AllocationId, Mark)>,
     /// How many of the next reads of the lease fail.
     pub(super) lease_unreadable: usize,
     /// How many of the next calls are throttled.
     pub(super) throttle: usize,
     /// A route that may not be replaced.
     pub(super) denied: Option<Route>,
+    /// Whether EC2 calls it done when an address is associated where it is; it documents either.
+    pub(super) says_done: bool,
     made: u8,
 }
 
@@ -55,6 +57,7 @@ impl Paper {
             lease_unreadable: 0,
             throttle: 0,
             denied: None,
+            says_done: false,
             made: 100,
         }
     }
@@ -126,8 +129,8 @@ impl Paper {
                 let effect = self.call(&call);
                 mover.handle_effect(self.now, &call, effect);
             }
-            Action::RecordRotation(allocation, association) => {
-                self.recorded.push((allocation.clone(), association));
+            Action::RecordRotation(allocation, mark) => {
+                self.recorded.push((allocation.clone(), mark));
                 mover.handle_rotation_recorded(self.now, &allocation, true);
             }
         }
@@ -186,6 +189,9 @@ impl Paper {
             },
             Call::Associate { allocation, placement } => match self.addresses.get(allocation) {
                 None => Err(CloudFailure::NotFound("InvalidAllocationID.NotFound".to_owned())),
+                Some(Some((id, place))) if self.says_done && place == placement => {
+                    Ok(Effect::Associated(id.clone()))
+                }
                 Some(Some(_)) => Err(CloudFailure::AlreadyAssociated),
                 Some(None) => {
                     // EC2 would take the other address away without a word.

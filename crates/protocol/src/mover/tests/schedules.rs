@@ -86,18 +86,14 @@ fn after_an_unfinished_move() -> Lease {
 }
 
 /// Runs a move for 8 s in which nothing is answered about what it records; returns what it asked to record.
-fn run_without_records(
-    paper: &mut Paper,
-    mover: &mut Mover,
-    lease: &Lease,
-) -> Vec<(AllocationId, AssociationId)> {
+fn run_without_records(paper: &mut Paper, mover: &mut Mover, lease: &Lease) -> Vec<(AllocationId, Mark)> {
     let mut records = Vec::new();
     for _ in 0..400 {
         mover.handle_timer(paper.now);
         paper.pass(Duration::from_millis(20));
         for action in std::iter::from_fn(|| mover.poll_action()).collect::<Vec<_>>() {
             match action {
-                Action::RecordRotation(allocation, association) => records.push((allocation, association)),
+                Action::RecordRotation(allocation, mark) => records.push((allocation, mark)),
                 other => paper.answer(mover, lease, other),
             }
         }
@@ -106,20 +102,21 @@ fn run_without_records(
 }
 
 #[test]
-fn an_address_is_recorded_as_freed_before_it_is_associated_again() {
+fn after_an_unfinished_move_nothing_is_ended_or_made_before_it_is_marked() {
     let mut paper = Paper::at_node_1();
     let lease = after_an_unfinished_move();
-    paper.seat(allocation(1), placement(2));
+    let there = paper.seat(allocation(1), placement(2));
     let mut mover = Mover::new(&lease, false, paper.now);
     mover.allow(paper.now, paper.now);
     let records = run_without_records(&mut paper, &mut mover, &lease);
-    assert_eq!(records, [(allocation(1), AssociationId::none())]);
-    assert_eq!(paper.association(&allocation(1)), None, "until it is recorded, it stays free");
+    assert_eq!(records, [(allocation(1), Mark::Ends(there.clone()))]);
+    assert_eq!(paper.association(&allocation(1)), Some(there.clone()), "until it is recorded, it stays");
     assert_eq!(mover.progress(), Progress::Moving);
     mover.handle_rotation_recorded(paper.now, &allocation(1), true);
     let records = run_without_records(&mut paper, &mut mover, &lease);
     let made = paper.association(&allocation(1)).expect("associated");
-    assert_eq!(records, [(allocation(1), made.clone())], "for others to know it");
+    assert_ne!(made, there);
+    assert_eq!(records, [(allocation(1), Mark::Made(made.clone()))], "for others to know it");
     assert_eq!(mover.progress(), Progress::Moving, "until that is recorded as well");
     mover.handle_rotation_recorded(paper.now, &allocation(1), false);
     let records = run_without_records(&mut paper, &mut mover, &lease);
@@ -130,25 +127,78 @@ fn an_address_is_recorded_as_freed_before_it_is_associated_again() {
 }
 
 #[test]
-fn an_address_that_could_not_be_recorded_as_freed_is_recorded_again_and_not_associated() {
-    let mut paper = Paper::at_node_1();
-    let lease = after_an_unfinished_move();
-    paper.seat(allocation(1), placement(2));
-    let mut mover = Mover::new(&lease, false, paper.now);
-    mover.allow(paper.now, paper.now);
-    run_without_records(&mut paper, &mut mover, &lease);
-    for _ in 0..3 {
-        let guards = paper.guards;
+fn a_mark_that_could_not_be_recorded_is_recorded_again_and_nothing_is_ended_or_made() {
+    for in_place in [true, false] {
+        let mut paper = Paper::at_node_1();
+        let lease = after_an_unfinished_move();
+        paper.addresses.insert(allocation(1), None);
+        let there = in_place.then(|| paper.seat(allocation(1), placement(2)));
+        let mark = there.clone().map_or(Mark::Free, Mark::Ends);
+        let mut mover = Mover::new(&lease, false, paper.now);
+        mover.allow(paper.now, paper.now);
+        run_without_records(&mut paper, &mut mover, &lease);
+        for _ in 0..3 {
+            let guards = paper.guards;
+            mover.handle_rotation_recorded(paper.now, &allocation(1), false);
+            let records = run_without_records(&mut paper, &mut mover, &lease);
+            assert_eq!(records, [(allocation(1), mark.clone())]);
+            assert_eq!(paper.association(&allocation(1)), there);
+            assert!(paper.guards > guards, "it may have been refused because the epoch is over");
+        }
+        // Refused for that very reason: the move is nobody's any more.
         mover.handle_rotation_recorded(paper.now, &allocation(1), false);
-        let records = run_without_records(&mut paper, &mut mover, &lease);
-        assert_eq!((records.len(), paper.association(&allocation(1))), (1, None));
-        assert!(paper.guards > guards, "it may have been refused because the epoch is over");
+        let newer = Lease { epoch: Epoch(4), ..lease };
+        run_without_records(&mut paper, &mut mover, &newer);
+        assert_eq!((mover.progress(), paper.association(&allocation(1))), (Progress::Superseded, there));
     }
-    // Refused for that very reason: the move is nobody's any more.
-    mover.handle_rotation_recorded(paper.now, &allocation(1), false);
-    let newer = Lease { epoch: Epoch(4), ..lease };
-    run_without_records(&mut paper, &mut mover, &newer);
-    assert_eq!((mover.progress(), paper.association(&allocation(1))), (Progress::Superseded, None));
+}
+
+/// Of two invocations one has seen the address free, and then a late call has put it in place, where the other saw it.
+/// Whoever sets the first mark, nothing is ended that the other may count.
+#[test]
+fn what_one_invocation_has_found_free_and_another_in_place_is_decided_by_the_first_mark() {
+    for (free_first, says_done) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut paper = Paper::at_node_1();
+        paper.says_done = says_done;
+        let mut lease = after_an_unfinished_move();
+        paper.addresses.insert(allocation(1), None);
+        let mut early = Mover::new(&lease, false, paper.now);
+        early.allow(paper.now, paper.now);
+        let freely = run_without_records(&mut paper, &mut early, &lease);
+        let stranger = paper.seat(allocation(1), placement(2));
+        let mut late = Mover::new(&lease, false, paper.now);
+        late.allow(paper.now, paper.now);
+        let ending = run_without_records(&mut paper, &mut late, &lease);
+        assert_eq!(freely, [(allocation(1), Mark::Free)]);
+        assert_eq!(ending, [(allocation(1), Mark::Ends(stranger.clone()))]);
+        lease.rotated.extend(if free_first { freely } else { ending });
+        early.handle_rotation_recorded(paper.now, &allocation(1), free_first);
+        late.handle_rotation_recorded(paper.now, &allocation(1), !free_first);
+        if free_first {
+            // EC2 answers the first with the association that is there, or refuses.
+            run_without_records(&mut paper, &mut late, &lease);
+            let waiting = run_without_records(&mut paper, &mut early, &lease).is_empty();
+            assert_eq!((late.progress(), early.progress()), (Progress::Moving, Progress::Moving));
+            assert_eq!(waiting, !says_done, "what was made is recorded");
+            early.handle_rotation_recorded(paper.now, &allocation(1), true);
+            early.trust_what_is_there(paper.now);
+            let ended = run_to_end(&mut paper, &mut early, &lease);
+            assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+            assert_eq!(paper.association(&allocation(1)), Some(stranger));
+            let ends = |call: &Call| matches!(call, Call::Disassociate { .. });
+            assert!(!paper.calls.iter().any(ends), "nobody ends it: {:?}", paper.calls);
+        } else {
+            // The first gets the same answers, and ends what the other is about to end.
+            let ended = run_to_end(&mut paper, &mut early, &lease);
+            assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+            let made = paper.association(&allocation(1)).expect("associated");
+            assert_ne!(made, stranger);
+            lease.rotated.extend(paper.recorded.drain(..));
+            let ended = run_to_end(&mut paper, &mut late, &lease);
+            assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
+            assert_eq!(paper.association(&allocation(1)), Some(made));
+        }
+    }
 }
 
 #[test]
@@ -170,7 +220,7 @@ fn no_invocation_ends_what_another_of_its_epoch_has_just_associated() {
     assert_eq!(other.progress(), Progress::Moving, "nobody has said yet who made it");
     assert_eq!(paper.association(&allocation(1)), Some(made.clone()));
     // The first has recorded it by the time the lease is read again.
-    lease.rotated.insert(allocation(1), made.clone());
+    lease.rotated.insert(allocation(1), Mark::Made(made.clone()));
     let mut third = Mover::new(&lease, false, paper.now);
     third.allow(paper.now, paper.now);
     let ended = run_to_end(&mut paper, &mut third, &lease);
@@ -188,6 +238,9 @@ fn a_move_that_was_completed_meanwhile_is_not_rotated() {
         mover.allow(paper.now, paper.now);
         // Another invocation records the move, or the one before, before this one reads the lease again.
         lease.moved = Epoch(moved);
+        run_without_records(&mut paper, &mut mover, &lease);
+        // Its own mark is refused, since the other has set one.
+        mover.handle_rotation_recorded(paper.now, &allocation(1), false);
         run_without_records(&mut paper, &mut mover, &lease);
         let complete = matches!(mover.progress(), Progress::Complete(_));
         assert_eq!(complete, moved == 3, "one step behind it does not count yet");
@@ -267,26 +320,26 @@ fn what_another_has_put_in_place_one_step_behind_is_neither_ended_nor_counted_un
 }
 
 #[test]
-fn what_is_in_place_since_another_invocation_freed_the_address_is_not_made_anew() {
+fn what_another_invocation_has_made_is_not_made_anew() {
     let mut paper = Paper::at_node_1();
     let mut lease = after_an_unfinished_move();
     let there = paper.seat(allocation(1), placement(2));
     let mut mover = Mover::new(&lease, false, paper.now);
     mover.allow(paper.now, paper.now);
-    // The other invocation has freed the address and recorded that, and what it made, before this one reads the lease again.
-    lease.rotated.insert(allocation(1), there.clone());
+    // The other invocation has recorded what it made before this one reads the lease again.
+    lease.rotated.insert(allocation(1), Mark::Made(there.clone()));
     let ended = run_to_end(&mut paper, &mut mover, &lease);
     assert!(matches!(ended, Progress::Complete(_)), "{ended:?}");
     assert_eq!(paper.association(&allocation(1)), Some(there));
 }
 
 #[test]
-fn what_was_there_before_an_address_was_taken_for_free_counts_only_when_no_late_call_can_name_it() {
+fn what_is_in_place_of_an_address_that_was_marked_free_counts_only_when_no_late_call_can_name_it() {
     let mut paper = Paper::at_node_1();
     let mut lease = after_an_unfinished_move();
     let there = paper.seat(allocation(1), placement(2));
-    // Another invocation has recorded the address as freed, by a late answer, and never made an association.
-    lease.rotated.insert(allocation(1), AssociationId::none());
+    // Another invocation has marked the address as free, by a late answer, and never made an association.
+    lease.rotated.insert(allocation(1), Mark::Free);
     let mut mover = Mover::new(&lease, false, paper.now);
     mover.allow(paper.now, paper.now);
     run_without_records(&mut paper, &mut mover, &lease);

@@ -7,9 +7,10 @@ use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{
-    AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
 use baton_protocol::lease::Lease;
+use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
@@ -150,7 +151,7 @@ impl Store for Faulty {
         _: &ClusterName,
         _: Epoch,
         _: &AllocationId,
-        _: &AssociationId,
+        _: &Mark,
     ) -> Write<Option<Lease>> {
         panic!("no business of the registrar")
     }

@@ -95,9 +95,9 @@ pub(super) async fn apply(
             Some(grant) => committed(store, grant).await,
             None => "there is no such grant".to_owned(),
         },
-        Operation::Rotate(ahead) => {
+        Operation::Rotate(ahead, mark) => {
             let epoch = counted(epoch, *ahead);
-            format!("{:?}", store.record_rotation(&cluster(), epoch, &allocation(1), &association(1)).await)
+            format!("{:?}", store.record_rotation(&cluster(), epoch, &allocation(1), mark).await)
         }
         Operation::Move { wrong, verify } => {
             let mut moved = the_move(lease.as_ref(), *wrong);

@@ -5,11 +5,13 @@
 
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::Ground;
+use baton_protocol::ids::AssociationId;
+use baton_protocol::mark::Mark;
 use baton_protocol::request::Wish;
 use proptest::prelude::*;
 
 use super::operation::{After, Change, Check, Operation, Wrong, WrongMove};
-use crate::store::build::node;
+use crate::store::build::{association, node};
 
 /// Sequences of operations, and whether they begin with a lease that the first node holds.
 pub fn sequences() -> impl Strategy<Value = (bool, Vec<Operation>)> {
@@ -88,12 +90,17 @@ fn ahead() -> impl Strategy<Value = i8> {
     prop_oneof![2 => Just(0i8), 1 => -2i8..=2]
 }
 
+fn mark() -> impl Strategy<Value = Mark> {
+    let of = |made: fn(AssociationId) -> Mark| three().prop_map(move |id| made(association(id)));
+    prop_oneof![1 => Just(Mark::Free), 1 => of(Mark::Ends), 2 => of(Mark::Made)]
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         14 => of_agent(),
         9 => grant(),
         3 => repeat(0..4),
-        2 => ahead().prop_map(Operation::Rotate),
+        4 => (ahead(), mark()).prop_map(|(ahead, mark)| Operation::Rotate(ahead, mark)),
         3 => a_move(),
         2 => three().prop_map(Operation::Append),
         2 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),

@@ -5,6 +5,7 @@
 
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::Ground;
+use baton_protocol::mark::Mark;
 use baton_protocol::request::Wish;
 
 /// Something to do. Nodes and runs are numbered from 1 to 3.
@@ -59,8 +60,8 @@ pub enum Operation {
         /// Whether the token of its transaction has been forgotten, as after ten minutes.
         late: bool,
     },
-    /// Record a rotation, of an epoch so many after the lease's.
-    Rotate(i8),
+    /// Record this mark of an address, of an epoch so many after the lease's.
+    Rotate(i8, Mark),
     /// Record a move, and whether another look is due.
     Move {
         /// What is wrong with it.
