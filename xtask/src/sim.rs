@@ -12,7 +12,7 @@ use crate::tools;
 /// Which runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many seeds: by default 10,000, with `--bound` 2,000 for each length of silence, with `--mutants` at most 10,000 of
+    /// How many seeds: by default 10,000, with `--bound` 2,000 for each length of silence, with `--mutants` at most 20,000 of
     /// each schedule.
     #[arg(long)]
     seeds: Option<u64>,
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             give(&["--mutant", mutant]);
         }
     } else if arguments.mutants {
-        give(&["mutants", "--limit", seeds.as_deref().unwrap_or("10000"), "--document"]);
+        give(&["mutants", "--limit", seeds.as_deref().unwrap_or("20000"), "--document"]);
         give(&[&workspace().join("docs/PROTOCOL.md").display().to_string()]);
         if arguments.bless {
             give(&["--bless"]);
@@ -120,7 +120,7 @@ pub(crate) fn check() -> Result<(), Box<dyn Error>> {
     pass(&program("baton-model", false)?, &words("run"))?;
     let simulator = program("baton-simulation", true)?;
     let document = workspace().join("docs/PROTOCOL.md").display().to_string();
-    let mut hunt = words("mutants --limit 10000 --document");
+    let mut hunt = words("mutants --limit 20000 --document");
     hunt.push(document);
     pass(&simulator, &hunt)?;
     pass(&simulator, &words("bound --seeds 1000"))?;

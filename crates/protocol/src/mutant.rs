@@ -134,9 +134,7 @@ mod registry {
         AnyClaim "s32" "a claim counts though it was made for a shorter silence";
         MovedByRetirement "s27" "a registration takes the move before the retirement for completed";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
-        EndsUnmarked "s23" "an association in place is ended though another invocation may count it";
-        MarkOverwritten "s35" "a mark takes the place of another invocation's";
-        AnswerIsProof "s36" "what is ended counts as made because EC2 answers so";
+        MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }
 
     /// The position in [`Mutant::ALL`] of the one that is switched on, plus one; zero: none.

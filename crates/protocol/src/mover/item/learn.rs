@@ -125,7 +125,7 @@ impl Item {
                 Effect::Associated(id),
             ) => {
                 // EC2 answers alike if the address was there already, by what this epoch has marked to be ended.
-                let made = *mark != Some(Mark::Ends(id.clone())) || mutant!(AnswerIsProof);
+                let made = *mark != Some(Mark::Ends(id.clone()));
                 if made {
                     // Other invocations of this epoch could not tell it from a stranger.
                     self.unrecorded = *renew || *doubt;
@@ -215,9 +215,7 @@ impl Item {
         let take = match &self.next {
             _ if due => sound.clone().map(Mark::Made),
             _ if !ready || !*renew || mark.is_some() => None,
-            Some(Call::Disassociate { association, .. }) if renews && !mutant!(EndsUnmarked) => {
-                Some(Mark::Ends(association.clone()))
-            }
+            Some(Call::Disassociate { association, .. }) if renews => Some(Mark::Ends(association.clone())),
             Some(Call::Associate { .. }) if !mutant!(FreedUnrecorded) => Some(Mark::Free),
             _ => None,
         };
