@@ -57,7 +57,7 @@ pub const LIVENESS: &[(&str, &str)] = &[
     ),
     (
         "L2",
-        "Within 100 s after the last fault has ended every address is at the holder, and within 180 s every route.",
+        "Within 100 s after the last fault has ended, and after a grant that follows it, every address is at the holder, and within 180 s every route.",
     ),
     (
         "L3",

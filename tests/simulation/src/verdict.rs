@@ -42,14 +42,18 @@ impl Sim<'_> {
         let places = self.places();
         let (there, total) = self.at_holder(&places);
         let addresses = self.addresses_at_holder(&places);
-        if quiet >= MOVED_WITHIN && addresses < self.resources.addresses.len()
-            || quiet >= ROUTED_WITHIN && there < total
-        {
+        // A move begins with its grant; not time after time.
+        let granted = self.now - self.watch.granted_at;
+        let moving = if quiet < 3 * ROUTED_WITHIN { quiet.min(granted) } else { quiet };
+        let unasked = gone && quiet < 2 * ASKED_WITHIN;
+        let late = moving >= MOVED_WITHIN && addresses < self.resources.addresses.len()
+            || moving >= ROUTED_WITHIN && there < total;
+        if late && !unasked {
             return self.broken("L2", format!("{there} of {total} resources are at the holder"));
         }
         let recorded = self.lease.moved == self.lease.epoch;
-        let granted = self.now - self.watch.granted_at < RECORDED_WITHIN;
-        let moves = quiet < 2 * RECORDED_WITHIN && (granted || self.now - stirred < SERVED_WITHIN);
+        let moves =
+            quiet < 2 * RECORDED_WITHIN && (granted < RECORDED_WITHIN || self.now - stirred < SERVED_WITHIN);
         if quiet >= RECORDED_WITHIN && !recorded && !moves {
             return self
                 .broken("L3", format!("epoch {} holds and {} is moved", self.lease.epoch, self.lease.moved));
