@@ -14,6 +14,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 use crate::drive::{Parts, Successor};
+use crate::notice::{self, Notice};
 use crate::trigger::{self, Trigger};
 
 /// Why an invocation asks to be tried again. The words are fixed: alarms and the runbook use them.
@@ -92,11 +93,42 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
         Trigger::Wake(wake) => vec![Hint::of_wake(wake)],
         Trigger::Stream(clusters) => clusters.into_iter().map(Hint::of_stream).collect(),
         Trigger::Instance(instance) => clusters_of(parts, &instance).await?,
+        Trigger::Notice(notice) => {
+            heed(parts, &notice).await?;
+            Vec::new()
+        }
         Trigger::Ignored(reason) => {
             tracing::warn!(reason, "event ignored");
             Vec::new()
         }
     })
+}
+
+/// Asks the clusters that the instance holds to hand over. None is left out because another one could not be asked.
+async fn heed<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    notice: &Notice,
+) -> Result<(), Error> {
+    let now = parts.now().wall;
+    let hints = clusters_of(parts, &notice.instance).await?;
+    let heeded = join_all(hints.into_iter().map(|hint| async {
+        let heed = notice::heed(&parts.store, &hint.cluster, notice, now).await;
+        (hint.cluster, heed)
+    }))
+    .await;
+    let mut failed = None;
+    for (cluster, heed) in heeded {
+        match heed {
+            Ok(heed) => {
+                tracing::info!(%cluster, instance = %notice.instance, kind = ?notice.kind, ?heed, "notice");
+            }
+            Err(failure) => {
+                let why = format!("no switchover could be asked for: {failure}");
+                failed = Some(Error::Unfinished { cluster, why });
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn clusters_of<S: Store, C: Cloud, W: Successor>(

@@ -5,10 +5,13 @@
 
 use aws_lambda_events::event::dynamodb::Event as StreamEvent;
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
-use baton_protocol::ids::{ClusterName, InstanceId};
+use baton_protocol::ids::{ClusterName, InstanceId, RequestId};
+use baton_protocol::time::WallTime;
 use baton_protocol::wake::{self, Wake};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::notice::{Kind, Notice};
 
 /// More records than this do not come in one stream batch of ours; the rest is left to the sweep.
 const RECORDS: usize = 100;
@@ -20,17 +23,54 @@ pub enum Trigger {
     Wake(Wake),
     /// The table's stream shows items that ask for attention in these clusters.
     Stream(Vec<ClusterName>),
-    /// EC2 reports a change of this instance's state. Which state is not taken from the event.
+    /// EC2 reports a change of this instance's state, or an alarm is about it. Which state is not taken from the event.
     Instance(InstanceId),
+    /// EC2 announces that it will or may take an instance.
+    Notice(Notice),
     /// Nothing that this function knows, with the reason.
     Ignored(String),
 }
 
-/// What EC2 puts into the detail of a state-change notification.
+/// What EC2 puts into the detail of every event about an instance, among other things.
 #[derive(Debug, Deserialize)]
-struct StateChange {
+struct AboutInstance {
     #[serde(rename = "instance-id")]
     instance: InstanceId,
+}
+
+/// The part of the detail of a `CloudWatch Alarm State Change` that says which instance it is about.
+#[derive(Debug, Deserialize)]
+struct Alarm {
+    configuration: AlarmConfiguration,
+}
+
+#[derive(Debug, Deserialize)]
+struct AlarmConfiguration {
+    metrics: Vec<AlarmMetric>,
+}
+
+/// One metric, or an expression over others, which has no `metricStat`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AlarmMetric {
+    metric_stat: Option<MetricStat>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MetricStat {
+    metric: Metric,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metric {
+    #[serde(default)]
+    dimensions: Dimensions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Dimensions {
+    #[serde(rename = "InstanceId")]
+    instance: Option<InstanceId>,
 }
 
 /// Reads an event. There is no error: what is not understood is [`Trigger::Ignored`].
@@ -52,13 +92,48 @@ pub fn read(event: Value) -> Trigger {
         ("aws.ec2", "EC2 Instance State-change Notification") => serde_json::from_value(event.detail)
             .map_or_else(
                 |error| Trigger::Ignored(format!("malformed state change: {error}")),
-                |change: StateChange| Trigger::Instance(change.instance),
+                |about: AboutInstance| Trigger::Instance(about.instance),
             ),
+        ("aws.ec2", about) if about == Kind::SpotInterruption.detail_type() => {
+            read_notice(Kind::SpotInterruption, event)
+        }
+        ("aws.ec2", about) if about == Kind::Rebalance.detail_type() => read_notice(Kind::Rebalance, event),
+        ("aws.cloudwatch", "CloudWatch Alarm State Change") => read_alarm(event.detail),
         (source, detail_type) => {
             let shown = |text: &str| text.chars().take(80).collect::<String>();
             Trigger::Ignored(format!("unknown event `{}` from `{}`", shown(detail_type), shown(source)))
         }
     }
+}
+
+/// A notice without an id or a time could not be told from a repeat, nor from one that is hours old.
+fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
+    let about: AboutInstance = match serde_json::from_value(event.detail) {
+        Ok(about) => about,
+        Err(error) => return Trigger::Ignored(format!("malformed notice: {error}")),
+    };
+    let id = event.id.map(RequestId::new);
+    let at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
+    match (id, at) {
+        (Some(Ok(id)), Some(at)) => {
+            Trigger::Notice(Notice { kind, instance: about.instance, id, at: WallTime(at) })
+        }
+        (Some(Err(error)), _) => Trigger::Ignored(format!("malformed notice: {error}")),
+        (None, _) | (_, None) => Trigger::Ignored("a notice without an id or a time".to_owned()),
+    }
+}
+
+/// An alarm on a metric of an instance, as on its status checks. That it rings says which instance to look at.
+fn read_alarm(detail: Value) -> Trigger {
+    let alarm: Alarm = match serde_json::from_value(detail) {
+        Ok(alarm) => alarm,
+        Err(error) => return Trigger::Ignored(format!("malformed alarm: {error}")),
+    };
+    let metrics = alarm.configuration.metrics.into_iter();
+    metrics
+        .filter_map(|metric| metric.metric_stat?.metric.dimensions.instance)
+        .next()
+        .map_or_else(|| Trigger::Ignored("an alarm about no instance".to_owned()), Trigger::Instance)
 }
 
 fn read_stream(event: Value) -> Trigger {
@@ -131,6 +206,55 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_names_its_instance_its_moment_and_its_id() {
+        for kind in [Kind::SpotInterruption, Kind::Rebalance] {
+            let detail = json!({"instance-id": "i-0123456789abcdef0", "instance-action": "terminate"});
+            let notice = Notice {
+                kind,
+                instance: InstanceId::new("i-0123456789abcdef0").expect("valid"),
+                id: RequestId::new("6a7e8feb-b491-4cf7-a9f1-bf3703467718").expect("valid"),
+                at: WallTime(1_767_225_600_000),
+            };
+            assert_eq!(read(bus_event("aws.ec2", kind.detail_type(), &detail)), Trigger::Notice(notice));
+            for missing in ["id", "time"] {
+                let mut event = bus_event("aws.ec2", kind.detail_type(), &detail);
+                event.as_object_mut().expect("an object").remove(missing);
+                assert!(matches!(read(event), Trigger::Ignored(_)), "without {missing}");
+            }
+        }
+    }
+
+    /// As in the EventBridge documentation of CloudWatch alarms, for an alarm on one metric and for one on an expression.
+    #[test]
+    fn an_alarm_names_the_instance_of_its_metric() {
+        let metric = |dimensions: Value| {
+            json!({
+                "id": "30b6c6b2-a864-43a2-4877-c09a1afc3b87", "returnData": true,
+                "metricStat": {
+                    "metric": {"dimensions": dimensions, "name": "StatusCheckFailed", "namespace": "AWS/EC2"},
+                    "period": 60, "stat": "Maximum",
+                },
+            })
+        };
+        let expression = json!({"id": "e1", "expression": "m1 > 0", "returnData": true});
+        let alarm = |metrics: Vec<Value>| {
+            let detail = json!({
+                "alarmName": "status", "configuration": {"description": "", "metrics": metrics},
+                "previousState": {"value": "OK"}, "state": {"value": "ALARM", "reason": ""},
+            });
+            read(bus_event("aws.cloudwatch", "CloudWatch Alarm State Change", &detail))
+        };
+        let about = metric(json!({"InstanceId": "i-0123456789abcdef0"}));
+        let id = InstanceId::new("i-0123456789abcdef0").expect("valid");
+        assert_eq!(alarm(vec![about.clone()]), Trigger::Instance(id.clone()));
+        assert_eq!(alarm(vec![expression.clone(), about]), Trigger::Instance(id));
+        for other in [vec![], vec![expression], vec![metric(json!({"AutoScalingGroupName": "asg"}))]] {
+            assert_eq!(alarm(other), Trigger::Ignored("an alarm about no instance".to_owned()));
+        }
+        assert!(matches!(alarm(vec![metric(json!({"InstanceId": "x"}))]), Trigger::Ignored(_)));
+    }
+
+    #[test]
     fn a_stream_batch_names_each_of_its_clusters_once() {
         let record = |pk: &str| {
             json!({
@@ -162,6 +286,10 @@ mod tests {
                 &json!({"cluster": "orders", "why": "claim", "schema_version": 1}),
             ),
             bus_event("aws.ec2", "EC2 Instance State-change Notification", &json!({"instance-id": "x"})),
+            bus_event("aws.ec2", Kind::SpotInterruption.detail_type(), &json!({"instance-id": "x"})),
+            bus_event("aws.ec2", Kind::Rebalance.detail_type(), &json!({})),
+            bus_event("someone.else", Kind::Rebalance.detail_type(), &json!({"instance-id": "i-01234567"})),
+            bus_event("aws.cloudwatch", "CloudWatch Alarm State Change", &json!({"configuration": {}})),
         ];
         for event in bad {
             assert!(matches!(read(event.clone()), Trigger::Ignored(_)), "{event}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use baton_arbiter::notice::Kind;
 use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
 use baton_sandbox::Venv;
 use baton_store::key::{REQUEST_PREFIX, WAKE};
@@ -83,6 +84,21 @@ fn wakes_are_matched_as_they_are_sent() {
     let sources = [SOURCE_AGENT, SOURCE_OPERATOR, SOURCE_CONTROL_PLANE];
     assert_eq!(texts(&pattern["source"]), sources.iter().map(|source| (*source).to_owned()).collect());
     assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from([DETAIL_TYPE.to_owned()]));
+}
+
+#[test]
+fn notices_and_alarms_are_matched_as_the_arbiter_reads_them() {
+    let pattern = &CONTROL_PLANE.resource("NoticeRule")["EventPattern"];
+    let kinds = [Kind::SpotInterruption, Kind::Rebalance].map(|kind| kind.detail_type().to_owned());
+    assert_eq!(texts(&pattern["source"]), BTreeSet::from(["aws.ec2".to_owned()]));
+    assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from(kinds));
+    let pattern = &CONTROL_PLANE.resource("InstanceAlarmRule")["EventPattern"];
+    assert_eq!(texts(&pattern["source"]), BTreeSet::from(["aws.cloudwatch".to_owned()]));
+    let ringing = json!({
+        "state": {"value": ["ALARM"]},
+        "configuration": {"metrics": {"metricStat": {"metric": {"namespace": ["AWS/EC2"]}}}},
+    });
+    assert_eq!(pattern["detail"], ringing);
 }
 
 #[test]

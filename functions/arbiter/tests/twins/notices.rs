@@ -1,0 +1,138 @@
+//! Notices that an instance will be taken: what they ask for, once, and when they ask for nothing.
+
+use baton_protocol::ids::{Epoch, InstanceArn};
+use baton_protocol::lease::Intent;
+use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
+use baton_store::Store;
+use serde_json::{Value, json};
+
+use crate::world::{World, cluster};
+
+const SPOT: &str = "EC2 Spot Instance Interruption Warning";
+const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
+const ID: &str = "1e5527d7-bb36-4607-3370-4164db56a40e";
+
+/// The moment in the form that EventBridge uses, which knows no fractions of a second.
+fn time(at: WallTime) -> String {
+    let seconds = i64::try_from(at.0 / 1_000).expect("in this era");
+    jiff::Timestamp::from_second(seconds).expect("in this era").to_string()
+}
+
+fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) -> Value {
+    let instance = instance.instance_id();
+    json!({
+        "version": "0", "id": ID, "detail-type": detail_type, "source": "aws.ec2",
+        "account": "123456789012", "time": time(at), "region": "eu-west-1",
+        "resources": [format!("arn:aws:ec2:eu-west-1a:instance/{instance}")],
+        "detail": { "instance-id": instance, "instance-action": "terminate" },
+    })
+}
+
+/// Node 0 holds the lease at epoch 1.
+async fn held() -> World {
+    let world = World::new(1, 0).await;
+    world.wake().await;
+    assert_eq!(world.lease().await.epoch, Epoch(1));
+    world
+}
+
+async fn requests(world: &World) -> Vec<Request> {
+    world.parts.store.requests(&cluster(), 10).await.expect("read")
+}
+
+#[tokio::test]
+async fn a_notice_about_the_holder_is_one_request_to_hand_over_however_often_it_comes() {
+    for (detail_type, lasts_ms, why) in [
+        (SPOT, 120_000, "EC2 will interrupt the Spot Instance"),
+        (REBALANCE, 600_000, "EC2 sees an elevated risk of interruption of the Spot Instance"),
+    ] {
+        let world = held().await;
+        let at = WallTime(world.parts.now().wall.0 / 1_000 * 1_000);
+        for _ in 0..3 {
+            world.send(notice(detail_type, &world.nodes[0].arn, at)).await;
+        }
+        let intent = world.lease().await.intent.expect("an intent");
+        let asked = requests(&world).await;
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_eq!(
+            intent,
+            Intent {
+                to: None,
+                reason: format!("switchover asked by arbiter: {why}"),
+                epoch: Epoch(1),
+                until: WallTime(at.0 + lasts_ms),
+                request: Some(asked[0].id.clone()),
+            }
+        );
+        assert_eq!((asked[0].id.as_str(), asked[0].answer.as_ref()), (ID, None));
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_after_the_hand_over_asks_for_nothing() {
+    let world = held().await;
+    let at = world.parts.now().wall;
+    world.send(notice(SPOT, &world.nodes[0].arn, at)).await;
+    // The holder obeys, and the arbiter grants and answers.
+    let run = crate::world::incarnation();
+    world.parts.store.release(&cluster(), &world.nodes[0].arn, &run, Epoch(1)).await.expect("released");
+    let mut world = world;
+    world.beat(&[0, 1, 2], None).await;
+    world.wake().await;
+    world.assert_whole_at(1, 2).await;
+    let asked = requests(&world).await;
+    assert!(asked[0].answer.is_some(), "{asked:?}");
+    for node in [0, 1] {
+        world.send(notice(SPOT, &world.nodes[node].arn, at)).await;
+        assert_eq!(world.lease().await.intent, None, "node {node}: the id is taken, or it holds no more");
+    }
+    assert_eq!(requests(&world).await, asked);
+}
+
+#[tokio::test]
+async fn a_notice_that_is_too_late_or_about_another_instance_asks_for_nothing() {
+    let world = held().await;
+    let now = world.parts.now().wall;
+    let stranger = InstanceArn::new("arn:aws:ec2:eu-west-1:123456789012:instance/i-0fedcba9876543210");
+    for (detail_type, instance, at) in [
+        (SPOT, world.nodes[0].arn.clone(), WallTime(now.0 - 121_000)),
+        (REBALANCE, world.nodes[0].arn.clone(), WallTime(now.0 - 601_000)),
+        (SPOT, world.nodes[1].arn.clone(), now),
+        (SPOT, stranger.expect("valid"), now),
+    ] {
+        world.send(notice(detail_type, &instance, at)).await;
+        assert_eq!((world.lease().await.intent, requests(&world).await), (None, vec![]), "{instance}");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_does_not_take_the_place_of_what_an_operator_asked_for() {
+    let world = held().await;
+    let now = world.parts.now().wall;
+    let asked = Request {
+        cluster: cluster(),
+        id: baton_protocol::ids::RequestId::new("of-alice").expect("valid"),
+        wish: Wish::Switchover { to: Some(world.nodes[2].arn.clone()), why: "patching".to_owned() },
+        by: "alice".to_owned(),
+        at: now,
+        until: WallTime(now.0 + 60_000),
+        epoch: Epoch(1),
+        answer: None,
+    };
+    world.parts.store.ask(&asked).await.expect("asked");
+    world.send(notice(SPOT, &world.nodes[0].arn, now)).await;
+    let intent = world.lease().await.intent.expect("the operator's");
+    assert_eq!((intent.to, intent.request), (Some(world.nodes[2].arn.clone()), Some(asked.id.clone())));
+    assert_eq!(requests(&world).await, [asked]);
+}
+
+#[tokio::test]
+async fn a_notice_from_the_future_lasts_no_longer_than_one_of_now() {
+    let world = held().await;
+    let now = world.parts.now().wall;
+    world.send(notice(SPOT, &world.nodes[0].arn, WallTime(now.0 + 86_400_000))).await;
+    let until = world.lease().await.intent.expect("an intent").until;
+    let at_most = world.parts.now().wall.0 + 120_000;
+    assert!(now.0 + 120_000 <= until.0 && until.0 <= at_most, "{until}");
+}
