@@ -16,7 +16,7 @@ use baton_store::Store;
 /// Who asks, in the history.
 const BY: &str = "arbiter";
 
-/// What EC2 announces.
+/// What is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// It will interrupt a Spot Instance, [two minutes](https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html)
@@ -25,23 +25,47 @@ pub enum Kind {
     /// A Spot Instance is at
     /// [elevated risk](https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html) of interruption.
     Rebalance,
+    /// Auto Scaling is about to terminate an instance and waits at a
+    /// [lifecycle hook](https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html), for an hour unless the
+    /// hook says otherwise.
+    AutoScalingTermination,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::SpotInterruption, Self::Rebalance, Self::AutoScalingTermination];
+
+    /// Who sends it.
+    pub const fn source(self) -> &'static str {
+        match self {
+            Self::SpotInterruption | Self::Rebalance => "aws.ec2",
+            Self::AutoScalingTermination => "aws.autoscaling",
+        }
+    }
+
+    /// The field of its detail that names the instance.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::SpotInterruption | Self::Rebalance => "instance-id",
+            Self::AutoScalingTermination => "EC2InstanceId",
+        }
+    }
+
     /// Its `detail-type`.
     pub const fn detail_type(self) -> &'static str {
         match self {
             Self::SpotInterruption => "EC2 Spot Instance Interruption Warning",
             Self::Rebalance => "EC2 Instance Rebalance Recommendation",
+            Self::AutoScalingTermination => "EC2 Instance-terminate Lifecycle Action",
         }
     }
 
     /// For how long after the notice a hand-over is worth while. A Spot Instance that is interrupted is gone after two
-    /// minutes; a recommendation that nobody could follow within ten is left to the interruption.
+    /// minutes; what nobody could follow within ten is left to the end of the instance.
     const fn lasts(self) -> Duration {
         match self {
             Self::SpotInterruption => Duration::from_secs(120),
-            Self::Rebalance => Duration::from_secs(600),
+            Self::Rebalance | Self::AutoScalingTermination => Duration::from_secs(600),
         }
     }
 
@@ -49,6 +73,7 @@ impl Kind {
         match self {
             Self::SpotInterruption => "EC2 will interrupt the Spot Instance",
             Self::Rebalance => "EC2 sees an elevated risk of interruption of the Spot Instance",
+            Self::AutoScalingTermination => "Auto Scaling will terminate the instance",
         }
     }
 }

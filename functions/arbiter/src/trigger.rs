@@ -25,7 +25,7 @@ pub enum Trigger {
     Stream(Vec<ClusterName>),
     /// EC2 reports a change of this instance's state, or an alarm is about it. Which state is not taken from the event.
     Instance(InstanceId),
-    /// EC2 announces that it will or may take an instance.
+    /// An instance will or may be taken.
     Notice(Notice),
     /// Nothing that this function knows, with the reason.
     Ignored(String),
@@ -84,6 +84,10 @@ pub fn read(event: Value) -> Trigger {
             return Trigger::Ignored(format!("neither an EventBridge event nor a stream batch: {error}"));
         }
     };
+    let announces = |kind: &Kind| kind.source() == event.source && kind.detail_type() == event.detail_type;
+    if let Some(kind) = Kind::ALL.into_iter().find(announces) {
+        return read_notice(kind, event);
+    }
     match (event.source.as_str(), event.detail_type.as_str()) {
         (wake::SOURCE_AGENT | wake::SOURCE_OPERATOR | wake::SOURCE_CONTROL_PLANE, wake::DETAIL_TYPE) => {
             serde_json::from_value(event.detail)
@@ -94,10 +98,6 @@ pub fn read(event: Value) -> Trigger {
                 |error| Trigger::Ignored(format!("malformed state change: {error}")),
                 |about: AboutInstance| Trigger::Instance(about.instance),
             ),
-        ("aws.ec2", about) if about == Kind::SpotInterruption.detail_type() => {
-            read_notice(Kind::SpotInterruption, event)
-        }
-        ("aws.ec2", about) if about == Kind::Rebalance.detail_type() => read_notice(Kind::Rebalance, event),
         ("aws.cloudwatch", "CloudWatch Alarm State Change") => read_alarm(event.detail),
         (source, detail_type) => {
             let shown = |text: &str| text.chars().take(80).collect::<String>();
@@ -108,16 +108,15 @@ pub fn read(event: Value) -> Trigger {
 
 /// A notice without an id or a time could not be told from a repeat, nor from one that is hours old.
 fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
-    let about: AboutInstance = match serde_json::from_value(event.detail) {
-        Ok(about) => about,
-        Err(error) => return Trigger::Ignored(format!("malformed notice: {error}")),
+    let about = event.detail.get(kind.field()).cloned().unwrap_or_default();
+    let instance: InstanceId = match serde_json::from_value(about) {
+        Ok(instance) => instance,
+        Err(error) => return Trigger::Ignored(format!("malformed notice: {}: {error}", kind.field())),
     };
     let id = event.id.map(RequestId::new);
     let at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
     match (id, at) {
-        (Some(Ok(id)), Some(at)) => {
-            Trigger::Notice(Notice { kind, instance: about.instance, id, at: WallTime(at) })
-        }
+        (Some(Ok(id)), Some(at)) => Trigger::Notice(Notice { kind, instance, id, at: WallTime(at) }),
         (Some(Err(error)), _) => Trigger::Ignored(format!("malformed notice: {error}")),
         (None, _) | (_, None) => Trigger::Ignored("a notice without an id or a time".to_owned()),
     }
@@ -207,17 +206,17 @@ mod tests {
 
     #[test]
     fn a_notice_names_its_instance_its_moment_and_its_id() {
-        for kind in [Kind::SpotInterruption, Kind::Rebalance] {
-            let detail = json!({"instance-id": "i-0123456789abcdef0", "instance-action": "terminate"});
+        for kind in Kind::ALL {
+            let detail = json!({kind.field(): "i-0123456789abcdef0", "instance-action": "terminate"});
             let notice = Notice {
                 kind,
                 instance: InstanceId::new("i-0123456789abcdef0").expect("valid"),
                 id: RequestId::new("6a7e8feb-b491-4cf7-a9f1-bf3703467718").expect("valid"),
                 at: WallTime(1_767_225_600_000),
             };
-            assert_eq!(read(bus_event("aws.ec2", kind.detail_type(), &detail)), Trigger::Notice(notice));
+            assert_eq!(read(bus_event(kind.source(), kind.detail_type(), &detail)), Trigger::Notice(notice));
             for missing in ["id", "time"] {
-                let mut event = bus_event("aws.ec2", kind.detail_type(), &detail);
+                let mut event = bus_event(kind.source(), kind.detail_type(), &detail);
                 event.as_object_mut().expect("an object").remove(missing);
                 assert!(matches!(read(event), Trigger::Ignored(_)), "without {missing}");
             }

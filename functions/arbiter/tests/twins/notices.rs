@@ -11,6 +11,7 @@ use crate::world::{World, cluster};
 
 const SPOT: &str = "EC2 Spot Instance Interruption Warning";
 const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
+const AUTO_SCALING: &str = "EC2 Instance-terminate Lifecycle Action";
 const ID: &str = "1e5527d7-bb36-4607-3370-4164db56a40e";
 
 /// The moment in the form that EventBridge uses, which knows no fractions of a second.
@@ -21,6 +22,19 @@ fn time(at: WallTime) -> String {
 
 fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) -> Value {
     let instance = instance.instance_id();
+    if detail_type == AUTO_SCALING {
+        return json!({
+            "version": "0", "id": ID, "detail-type": detail_type, "source": "aws.autoscaling",
+            "account": "123456789012", "time": time(at), "region": "eu-west-1",
+            "resources": ["auto-scaling-group-arn"],
+            "detail": {
+                "LifecycleActionToken": "87654321-4321-4321-4321-210987654321",
+                "AutoScalingGroupName": "my-asg", "LifecycleHookName": "my-lifecycle-hook",
+                "EC2InstanceId": instance, "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+                "NotificationMetadata": "additional-info", "Origin": "AutoScalingGroup", "Destination": "EC2",
+            },
+        });
+    }
     json!({
         "version": "0", "id": ID, "detail-type": detail_type, "source": "aws.ec2",
         "account": "123456789012", "time": time(at), "region": "eu-west-1",
@@ -46,6 +60,7 @@ async fn a_notice_about_the_holder_is_one_request_to_hand_over_however_often_it_
     for (detail_type, lasts_ms, why) in [
         (SPOT, 120_000, "EC2 will interrupt the Spot Instance"),
         (REBALANCE, 600_000, "EC2 sees an elevated risk of interruption of the Spot Instance"),
+        (AUTO_SCALING, 600_000, "Auto Scaling will terminate the instance"),
     ] {
         let world = held().await;
         let at = WallTime(world.parts.now().wall.0 / 1_000 * 1_000);
