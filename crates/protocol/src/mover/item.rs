@@ -368,12 +368,8 @@ impl Item {
     /// Draws the next call from what is known.
     pub(super) fn plan(&mut self, seats: Option<&Seats>, seats_fail: Option<&str>, now: BootTime) {
         (self.waits_for_seat, self.waits_for_word) = (false, false);
-        if self.calling
-            || self.recording.is_some()
-            || self.next.is_some()
-            || self.blocked.is_some()
-            || self.settled
-        {
+        let waits = self.calling || self.recording.is_some() || self.next.is_some();
+        if waits || self.blocked.is_some() || self.settled {
             return;
         }
         let renew = self.kind.renews();

@@ -273,6 +273,44 @@ fn an_answer_that_names_what_is_to_be_ended_is_no_proof_of_having_made_it() {
 }
 
 #[test]
+fn what_this_move_has_made_it_knows_best_until_that_is_recorded() {
+    let (mut address, ..) = items(&after_an_unfinished_move(), false);
+    address.note_recorded(&[(allocation(1), Mark::Free)].into(), Completed::No);
+    address.learn(&address_seen(None), at(0), at(100));
+    let associate = call(&mut address, at(100));
+    address.conclude(&associate, Ok(Effect::Associated(association(8))), at(200));
+    address.note_recorded(&[(allocation(1), Mark::Made(association(5)))].into(), Completed::No);
+    assert_eq!(address.take_mark(at(200)), Some((allocation(1), Mark::Made(association(8)))));
+}
+
+#[test]
+fn an_association_elsewhere_is_ended_without_a_mark_and_the_free_address_is_marked_then() {
+    let (mut address, ..) = items(&after_an_unfinished_move(), false);
+    address.learn(&sits(7, placement(1)), at(0), at(100));
+    plan(&mut address, at(100));
+    assert_eq!(address.take_mark(at(100)), None);
+    let end = address.take_call(at(100), at(100)).expect("a call");
+    assert_eq!(end.action(), "DisassociateAddress");
+    address.conclude(&end, Ok(Effect::Done), at(200));
+    plan(&mut address, at(200));
+    assert_eq!(address.take_mark(at(200)), Some((allocation(1), Mark::Free)));
+}
+
+#[test]
+fn what_was_verified_is_seen_twice_unless_another_has_recorded_this_very_move() {
+    let verified = |completed| {
+        let (mut address, ..) = items(&moved_to_node_2(), false);
+        address.note_recorded(&BTreeMap::new(), completed);
+        address.learn(&sits(1, placement(2)), at(0), at(100));
+        plan(&mut address, at(100));
+        (address.is_settled(), address.is_confirmed())
+    };
+    assert_eq!(verified(Completed::No), (true, false));
+    assert_eq!(verified(Completed::Last), (true, false));
+    assert_eq!(verified(Completed::This), (true, true));
+}
+
+#[test]
 fn what_is_marked_to_be_ended_is_ended_whenever_and_anything_else_is_trusted_in_time() {
     for (id, renews) in [(7, true), (6, false)] {
         let (mut address, ..) = items(&after_an_unfinished_move(), false);
