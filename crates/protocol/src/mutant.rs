@@ -132,7 +132,6 @@ mod registry {
         TrustOneLook "s25" "a move is recorded on one look of an invocation that has changed nothing";
         FreedUnrecorded "s26" "an address is associated without a mark";
         AnyClaim "s32" "a claim counts though it was made for a shorter silence";
-        MovedByRetirement "s27" "a registration takes the move before the retirement for completed";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }

@@ -32,8 +32,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         None => (Epoch(0), None, Epoch(0), None, 1),
         Some(lease) if lease.state == LeaseState::Retired => {
             let epoch = if mutant!(EpochReset) { Epoch(0) } else { lease.epoch.next() };
-            let moved = if mutant!(MovedByRetirement) { lease.epoch } else { lease.moved };
-            (epoch, lease.holder.clone(), moved, lease.last_grant, lease.revision + 1)
+            (epoch, lease.holder.clone(), lease.moved, lease.last_grant, lease.revision + 1)
         }
         Some(lease) if lease.uid == registration.uid => return Next::Done,
         Some(_) => return Next::Refused,

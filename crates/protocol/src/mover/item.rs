@@ -34,6 +34,8 @@ pub(super) enum Kind {
         doubt: bool,
         /// What this epoch has recorded of it: what is ended where it belongs, and that nothing else is.
         mark: Option<Mark>,
+        /// Whether this move has ended an association, so that what is made afterwards is younger than the grant.
+        cleared: bool,
         /// The association that this epoch is known to have made: no call can name it.
         sound: Option<AssociationId>,
         /// Whether what is in place counts, whoever has made it: no call of an earlier epoch can land any more.
@@ -146,6 +148,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
                 verified,
                 renew: unfinished && !mutant!(NoRotation),
                 doubt,
+                cleared: false,
                 sound: made(mark.as_ref()),
                 mark,
                 trusted: false,

@@ -115,17 +115,19 @@ impl Item {
 
     fn apply(&mut self, call: &Call, effect: Effect) {
         match (&mut self.kind, call, effect) {
-            (Kind::Address { known, gone, .. }, Call::Disassociate { association, .. }, _) => {
+            (Kind::Address { known, gone, cleared, .. }, Call::Disassociate { association, .. }, _) => {
                 *known = Some(None);
+                *cleared = true;
                 gone.insert(association.clone());
             }
             (
-                Kind::Address { target, known, renew, doubt, mark, sound, .. },
+                Kind::Address { target, known, renew, doubt, mark, cleared, sound, .. },
                 Call::Associate { .. },
                 Effect::Associated(id),
             ) => {
-                // EC2 answers alike if the address was there already, by what this epoch has marked to be ended.
-                let made = *mark != Some(Mark::Ends(id.clone()));
+                // EC2 answers alike if the address was there already: by what this epoch has marked to be ended, or behind a
+                // late answer that has shown it free, by what an epoch before has made and may still end.
+                let made = *mark != Some(Mark::Ends(id.clone())) && (!*renew || *cleared);
                 if made {
                     // Other invocations of this epoch could not tell it from a stranger.
                     self.unrecorded = *renew || *doubt;

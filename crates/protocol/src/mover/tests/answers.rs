@@ -256,31 +256,50 @@ fn an_association_in_place_is_spared_only_where_it_is_known_to_be_of_this_epoch(
     assert_eq!(free.waits_until(), Some(at(100)));
 }
 
+/// The address after an unfinished move, free by this move's own call, and its association asked for at 200 ms.
+fn freed_and_called_for(mark: Mark, place: Placement) -> (Item, Call) {
+    let (mut address, ..) = items(&after_an_unfinished_move(), false);
+    address.note_recorded(&[(allocation(1), mark)].into(), Completed::No);
+    address.learn(&sits(7, place), at(0), at(100));
+    let end = call(&mut address, at(100));
+    address.conclude(&end, Ok(Effect::Done), at(200));
+    let associate = call(&mut address, at(200));
+    (address, associate)
+}
+
 #[test]
 fn an_answer_that_names_what_is_to_be_ended_is_no_proof_of_having_made_it() {
     for (answer, made) in [(7, false), (8, true)] {
-        let (mut address, ..) = items(&after_an_unfinished_move(), false);
-        address.note_recorded(&[(allocation(1), Mark::Ends(association(7)))].into(), Completed::No);
-        address.learn(&address_seen(None), at(0), at(100));
-        let associate = call(&mut address, at(100));
-        address.conclude(&associate, Ok(Effect::Associated(association(answer))), at(200));
-        plan(&mut address, at(200));
-        let record = address.take_mark(at(200));
+        let (mut address, associate) = freed_and_called_for(Mark::Ends(association(7)), placement(2));
+        address.conclude(&associate, Ok(Effect::Associated(association(answer))), at(300));
+        plan(&mut address, at(300));
+        let record = address.take_mark(at(300));
         assert_eq!(record, made.then(|| (allocation(1), Mark::Made(association(8)))));
-        let next = address.take_call(at(200), at(200)).map(|call| call.action());
+        let next = address.take_call(at(300), at(300)).map(|call| call.action());
         assert_eq!(next, (!made).then_some("DisassociateAddress"));
     }
 }
 
 #[test]
+fn an_answer_about_an_address_that_was_only_seen_free_is_no_proof_after_an_unfinished_move() {
+    for (lease, proof) in [(after_an_unfinished_move(), false), (moved_to_node_2(), true)] {
+        let (mut address, ..) = items(&lease, false);
+        address.note_recorded(&[(allocation(1), Mark::Free)].into(), Completed::No);
+        address.learn(&address_seen(None), at(0), at(100));
+        let associate = call(&mut address, at(100));
+        address.conclude(&associate, Ok(Effect::Associated(association(8))), at(200));
+        plan(&mut address, at(200));
+        assert_eq!(address.take_mark(at(200)).is_some(), proof);
+        assert_eq!((address.waits_for_word(), address.waits_until().is_some()), (!proof, false));
+    }
+}
+
+#[test]
 fn what_this_move_has_made_it_knows_best_until_that_is_recorded() {
-    let (mut address, ..) = items(&after_an_unfinished_move(), false);
-    address.note_recorded(&[(allocation(1), Mark::Free)].into(), Completed::No);
-    address.learn(&address_seen(None), at(0), at(100));
-    let associate = call(&mut address, at(100));
-    address.conclude(&associate, Ok(Effect::Associated(association(8))), at(200));
+    let (mut address, associate) = freed_and_called_for(Mark::Free, placement(1));
+    address.conclude(&associate, Ok(Effect::Associated(association(8))), at(300));
     address.note_recorded(&[(allocation(1), Mark::Made(association(5)))].into(), Completed::No);
-    assert_eq!(address.take_mark(at(200)), Some((allocation(1), Mark::Made(association(8)))));
+    assert_eq!(address.take_mark(at(300)), Some((allocation(1), Mark::Made(association(8)))));
 }
 
 #[test]
