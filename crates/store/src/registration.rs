@@ -22,7 +22,8 @@ pub(crate) enum Next {
 /// A retired lease keeps its holder: that node may still serve, unguarded, and as long as its heartbeat says so, only its
 /// own release or EC2's word can end that in strict mode. The epoch grows, so nothing that was decided before the
 /// retirement has any effect after it. `moved` stays what it was: so the arbiter looks at every address although the
-/// holder is the same, and if the last move before the retirement was never completed, the next one knows it.
+/// holder is the same, and if the last move before the retirement was never completed, the next one knows it. The new
+/// epoch begins now, as with a grant: until then calls of the one before may have been sent.
 pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Next {
     // What is known of addresses that are the same is still true: these associations are older than what follows.
     let mut observed = found.map(|lease| lease.observed.clone()).unwrap_or_default();
@@ -32,7 +33,8 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         None => (Epoch(0), None, Epoch(0), None, 1),
         Some(lease) if lease.state == LeaseState::Retired => {
             let epoch = if mutant!(EpochReset) { Epoch(0) } else { lease.epoch.next() };
-            (epoch, lease.holder.clone(), lease.moved, lease.last_grant, lease.revision + 1)
+            let begins = lease.last_grant.map(|granted| granted.max(registration.at));
+            (epoch, lease.holder.clone(), lease.moved, begins, lease.revision + 1)
         }
         Some(lease) if lease.uid == registration.uid => return Next::Done,
         Some(_) => return Next::Refused,

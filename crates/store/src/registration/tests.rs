@@ -78,6 +78,20 @@ fn a_registration_after_a_retirement_neither_completes_a_move_nor_reopens_one() 
 }
 
 #[test]
+fn the_epoch_of_a_registration_begins_with_it() {
+    let begins = |granted: Option<u64>, at: u64| {
+        let held = Lease { last_grant: granted.map(WallTime), ..lease() };
+        let retired = written(retire(Some(&held), &held.uid));
+        let mut asked = registration("uid-2");
+        asked.at = WallTime(at);
+        written(register(Some(&retired), &asked)).last_grant
+    };
+    assert_eq!(begins(Some(500), 900), Some(WallTime(900)));
+    assert_eq!(begins(Some(500), 100), Some(WallTime(500)), "a clock that is behind takes nothing back");
+    assert_eq!(begins(None, 900), None, "there was no grant");
+}
+
+#[test]
 fn only_the_registration_that_was_read_is_changed() {
     let asked = registration("uid-1");
     let held = lease();

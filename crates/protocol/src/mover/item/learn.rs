@@ -223,6 +223,9 @@ impl Item {
         };
         let allocation = allocation.clone();
         take.map(|mark| {
+            if !mark.replaces() {
+                self.marked_at = now;
+            }
             self.recording = Some(mark.clone());
             (allocation, mark)
         })

@@ -248,6 +248,38 @@ fn a_move_that_was_completed_meanwhile_is_not_rotated() {
 }
 
 #[test]
+fn what_the_grant_was_decided_from_ends_nothing_that_was_recorded_before_its_commit() {
+    for known in [false, true] {
+        let mut paper = Paper::at_node_1();
+        let mut lease = after_an_unfinished_move();
+        let there = paper.seat(allocation(1), placement(2));
+        if known {
+            lease.observed.associations.insert(allocation(1), there.clone());
+        }
+        // The looks are answered while the grant is still being committed, after a conflict with the record of the last move.
+        let mut mover = Mover::new(&lease, false, paper.now);
+        for action in std::iter::from_fn(|| mover.poll_action()).collect::<Vec<_>>() {
+            paper.answer(&mut mover, &lease, action);
+        }
+        let sent = paper.now;
+        paper.pass(Duration::from_millis(20));
+        mover.allow(sent, paper.now);
+        let asked: Vec<_> = std::iter::from_fn(|| mover.poll_action()).collect();
+        let mark = Action::RecordRotation(allocation(1), Mark::Ends(there.clone()));
+        assert!(asked.contains(&mark) && asked.contains(&Action::Guard), "{asked:?}");
+        // The mark's answer is there before the guard's.
+        paper.pass(Duration::from_millis(10));
+        mover.handle_rotation_recorded(paper.now, &allocation(1), true);
+        let ends = |action: &Action| matches!(action, Action::Call(Call::Disassociate { .. }));
+        assert!(!std::iter::from_fn(|| mover.poll_action()).any(|action| ends(&action)));
+        lease.moved = Epoch(2);
+        mover.handle_guard(paper.now, Some(&lease));
+        run_without_records(&mut paper, &mut mover, &lease);
+        assert_eq!(paper.association(&allocation(1)), Some(there));
+    }
+}
+
+#[test]
 fn what_a_first_look_shows_in_place_is_seen_again_when_no_answer_can_be_so_old() {
     // Node 2 held everything before; EC2 shows that time, and then the present.
     let mut before = Paper::at_node_1();
