@@ -238,6 +238,14 @@ fn with_history() -> World {
             after(8_600),
         ),
         (Happening::Moved { took_ms: 3_000 }, after(9_300)),
+        (
+            Happening::Drift {
+                resource: "10.9.0.1/32 in rtb-1".to_owned(),
+                found: "leads to igw-0123456789abcdef0".to_owned(),
+            },
+            after(40_000),
+        ),
+        (Happening::Repaired { took_ms: 412 }, after(40_412)),
     ];
     for (what, at) in rows {
         ready(store.append(&event("orders", Epoch(2), "arbiter", what, at))).expect("appends");
@@ -265,7 +273,7 @@ fn history_keeps_the_newest_rows() {
     let world = with_history();
     let shown = world.run("history --limit 2 --format tsv").out;
     let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
-    assert_eq!(what, ["what", "stuck", "moved"]);
+    assert_eq!(what, ["what", "drift", "repaired"]);
 }
 
 #[test]

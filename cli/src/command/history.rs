@@ -106,6 +106,18 @@ pub enum What {
         /// The time since the grant.
         took_ms: u64,
     },
+    /// A resource was not where its move had put it.
+    Drift {
+        /// What it is about.
+        resource: String,
+        /// What EC2 showed of it.
+        found: String,
+    },
+    /// Every resource was seen at the holder again.
+    Repaired {
+        /// The time since the drift was found.
+        took_ms: u64,
+    },
     /// A resource could not be moved.
     Stuck {
         /// What it is about.
@@ -139,6 +151,8 @@ impl What {
             Self::Granted { .. } => "granted",
             Self::Step { .. } => "step",
             Self::Moved { .. } => "moved",
+            Self::Drift { .. } => "drift",
+            Self::Repaired { .. } => "repaired",
             Self::Stuck { .. } => "stuck",
             Self::Asked { .. } => "asked",
         }
@@ -246,6 +260,10 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
             failure: failure.as_deref().map(printable),
         },
         Happening::Moved { took_ms } => What::Moved { took_ms: *took_ms },
+        Happening::Drift { resource, found } => {
+            What::Drift { resource: printable(resource), found: printable(found) }
+        }
+        Happening::Repaired { took_ms } => What::Repaired { took_ms: *took_ms },
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
@@ -287,6 +305,13 @@ fn detail(what: &What, by: &str) -> String {
         }
         What::Moved { took_ms } => {
             format!("all addresses and routes at the holder, {} after the grant", seconds(*took_ms))
+        }
+        What::Drift { resource, found } => format!("{resource} was not at the holder any more: {found}"),
+        What::Repaired { took_ms } => {
+            format!(
+                "all addresses and routes at the holder again, {} after the drift was found",
+                seconds(*took_ms)
+            )
         }
         What::Stuck { resource, why } => format!("{resource}: {why}"),
         What::Asked { wish, to, why, until, answer, .. } => {

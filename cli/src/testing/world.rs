@@ -264,8 +264,8 @@ pub(crate) fn grant(store: &MemoryStore, to: char, ground: Ground, request: Opti
 /// The end of the current epoch's move.
 pub(crate) fn moved(store: &MemoryStore, at: WallTime) {
     let lease = ready(store.lease(&name("orders"))).expect("reads").expect("registered");
-    let (epoch, revision, before) = (lease.epoch, lease.revision, lease.moved);
-    let done = Moved { epoch, revision, before, observed: Default::default(), verify_at: None };
+    let (epoch, revision, before, due) = (lease.epoch, lease.revision, lease.moved, lease.verify_at);
+    let done = Moved { epoch, revision, before, due, observed: Default::default(), verify_at: None };
     ready(store.record_moved(&name("orders"), &done)).expect("records");
     let what = Happening::Moved { took_ms: 1_900 };
     ready(store.append(&event("orders", epoch, "arbiter", what, at))).expect("appends");

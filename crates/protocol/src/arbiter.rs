@@ -95,6 +95,11 @@ pub struct Invocation {
     calls: Vec<(Call, BootTime)>,
     /// Whether this invocation has asked EC2 to change anything.
     called: bool,
+    /// Whether the second look was due when this invocation began to look.
+    second_look: bool,
+    /// What was found astray after its move had been recorded, and when the first of it was.
+    astray: BTreeSet<String>,
+    astray_since: Option<BootTime>,
     guard_open: bool,
     outstanding: usize,
     granted: Option<Epoch>,
@@ -125,6 +130,9 @@ impl Invocation {
             mover: None,
             calls: Vec::new(),
             called: false,
+            second_look: false,
+            astray: BTreeSet::new(),
+            astray_since: None,
             guard_open: false,
             outstanding: 0,
             granted: None,
@@ -421,13 +429,15 @@ impl Invocation {
         self.settle(now);
     }
 
-    /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due.
+    /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due, or when
+    /// somebody may have moved a resource.
     fn stay(&mut self, now: Now, lease: Lease, stay: Stay, sent: BootTime) {
         let unfinished = lease.moved < lease.epoch;
-        let due = lease.verify_at.is_some_and(|at| now.wall >= at);
+        self.second_look = lease.verify_at.is_some_and(|at| now.wall >= at) || mutant!(AnyLookIsSecond);
         // A holder that is no member has no place for anything: it releases, and the next one gets it all.
         let nowhere = lease.holder.as_ref().and_then(|holder| lease.member(holder)).is_none();
-        if nowhere || !(unfinished || due) {
+        let look = unfinished || self.second_look || self.minds_drift(&lease, now);
+        if nowhere || !look {
             return self.finish(now, Outcome::Stayed(stay));
         }
         let mut mover = Mover::new(&lease, false, now.boot);
@@ -440,6 +450,13 @@ impl Invocation {
         self.lease = Some(lease);
         self.phase = Phase::Moving;
         self.drive_move(now);
+    }
+
+    /// Whether what somebody else may have moved is looked for. During a pause an operator may have good reason to move
+    /// things, and while the holder is asked to hand over all will be moved anyway.
+    fn minds_drift(&self, lease: &Lease, now: Now) -> bool {
+        let held_back = lease.is_paused(now.wall) || lease.live_intent(now.wall).is_some();
+        self.hint.maybe_moved && !held_back && !mutant!(DriftIgnored)
     }
 
     fn read_lease(&mut self, now: Now) {
@@ -473,6 +490,7 @@ impl Invocation {
                 }
                 mover::Action::Look(look) => self.act(Action::Look(look)),
                 mover::Action::Call(call) => {
+                    self.note_drift(now, &call);
                     self.called = true;
                     self.calls.push((call.clone(), now.boot));
                     self.act(Action::Call(call));
@@ -482,6 +500,19 @@ impl Invocation {
                     self.act(Action::RecordRotation { epoch, allocation, mark });
                 }
             }
+        }
+    }
+
+    /// A call after the move was recorded mends something. Each resource is told of once.
+    fn note_drift(&mut self, now: Now, call: &Call) {
+        let recorded = self.lease.as_ref().is_some_and(|lease| lease.moved == lease.epoch);
+        let Some(found) = self.mover.as_ref().and_then(|mover| mover.found(call)).filter(|_| recorded) else {
+            return;
+        };
+        let resource = call.resource();
+        if self.astray.insert(resource.clone()) {
+            self.astray_since.get_or_insert(now.boot);
+            self.tell(now, Happening::Drift { resource, found });
         }
     }
 
@@ -527,5 +558,6 @@ fn granted_lease(lease: &Lease, grant: &Grant) -> Lease {
     next.holder = Some(grant.to.clone());
     next.rotated.clear();
     next.intent = None;
+    next.verify_at = None;
     next
 }

@@ -83,6 +83,19 @@ pub enum Happening {
         /// The time since the grant, in milliseconds.
         took_ms: u64,
     },
+    /// A resource was not where its recorded move had put it: somebody else has moved it, or a call of an older epoch that
+    /// landed late. It is about to be put right.
+    Drift {
+        /// What it is about.
+        resource: String,
+        /// What EC2 showed of it.
+        found: String,
+    },
+    /// After a drift every resource was seen at the holder again.
+    Repaired {
+        /// The time since it was found, in milliseconds.
+        took_ms: u64,
+    },
     /// A resource could not be moved. The others are; attempts go on.
     Stuck {
         /// What it is about.

@@ -17,6 +17,7 @@ pub mod mutant;
 pub mod arbiter;
 pub mod candidate;
 pub mod decide;
+pub mod drift;
 pub mod ec2;
 pub mod grant;
 pub mod heartbeat;

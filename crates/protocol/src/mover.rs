@@ -247,6 +247,11 @@ impl Mover {
         Observed { associations: self.items.iter().filter_map(Item::association).collect() }
     }
 
+    /// What was seen of the resource that a call is about, in words; `None` if nothing was.
+    pub(crate) fn found(&self, call: &Call) -> Option<String> {
+        self.items.iter().find(|item| item.is_about(call)).and_then(Item::found)
+    }
+
     fn is_mine(&self, lease: &Lease) -> bool {
         let current = lease.epoch == self.epoch && lease.revision == self.revision;
         current && lease.state == crate::lease::LeaseState::Active

@@ -132,6 +132,10 @@ mod registry {
         TrustOneLook "s25" "a move is recorded on one look of an invocation that has changed nothing";
         FreedUnrecorded "s26" "an address is associated without a mark";
         AnyClaim "s32" "a claim counts though it was made for a shorter silence";
+        DriftIgnored "s29" "nobody looks for what somebody else has moved";
+        AnyLookIsSecond "s30" "any look counts as the second";
+        LookForgotten "s34" "a look is recorded though another has mended something since it began";
+        NoRound "s31" "the sweep has no turns";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }

@@ -1,18 +1,29 @@
 //! The sweep's decision: whether the arbiter ought to look at a cluster now. What was read goes in, the first reason found
 //! comes out. A wake too many costs the arbiter two reads; one too few, and unfinished business waits for the next event.
+//!
+//! Where nothing is unfinished the arbiter is woken all the same when the cluster's turn comes, to ask EC2 whether everything
+//! is where the lease says. Somebody may have moved it, and the event that tells so needs a trail and can be lost.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::candidate::stable_hash;
 use crate::heartbeat::Heartbeat;
 use crate::ids::InstanceArn;
 use crate::lease::{Lease, LeaseState};
 use crate::time::WallTime;
+use crate::wake::Why;
 
 /// A holder whose last heartbeat is so old may have lost its instance together with every event that said so. Only the
 /// arbiter asks EC2, and only `terminated` counts there, so a clock that is off costs a wake and nothing else.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// A cluster's turn comes so often. With the sweep's minute and the move itself, what nobody tells of is put right within
+/// three minutes or so, for three or four questions to EC2.
+pub const ROUND: Duration = Duration::from_secs(120);
+/// The sweep comes so often.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Why the arbiter ought to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +38,20 @@ pub enum Reason {
     Unmoved,
     /// A second look at the resources is due.
     VerifyDue,
+    /// Nothing is unfinished, and it is the cluster's turn to be looked at.
+    Turn,
     /// The holder has not been heard of for a while, and nobody claims.
     HolderQuiet,
+}
+
+impl Reason {
+    /// What the arbiter is told.
+    pub fn why(self) -> Why {
+        match self {
+            Self::Turn => Why::Verify,
+            _ => Why::Sweep,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -39,6 +62,7 @@ impl fmt::Display for Reason {
             Self::Claimed => "claimed",
             Self::Unmoved => "unmoved",
             Self::VerifyDue => "verify-due",
+            Self::Turn => "turn",
             Self::HolderQuiet => "holder-quiet",
         })
     }
@@ -67,8 +91,19 @@ pub fn needs_wake(
     if lease.verify_at.is_some_and(|due| due <= now) {
         return Some(Reason::VerifyDue);
     }
+    if is_turn(lease, now) {
+        return Some(Reason::Turn);
+    }
     let quiet = holder.is_none_or(|heartbeat| now.since(heartbeat.beat_at) >= QUIET);
     quiet.then_some(Reason::HolderQuiet)
+}
+
+/// Whether this sweep is the cluster's. Turns are spread by name, so that a thousand clusters do not ask EC2 all at once.
+fn is_turn(lease: &Lease, now: WallTime) -> bool {
+    let sweeps = |length: Duration| length.as_secs() / SWEEP.as_secs();
+    let this = now.0 / 1_000 / SWEEP.as_secs();
+    this.wrapping_add(stable_hash(&[lease.cluster.as_str()])).is_multiple_of(sweeps(ROUND))
+        && !mutant!(NoRound)
 }
 
 /// A claim that names anything but the holder's last heartbeat has been answered by a later one. Whether its author could

@@ -30,6 +30,8 @@ pub enum Why {
     Request,
     /// The sweep found unfinished business.
     Sweep,
+    /// It is the cluster's turn to be looked at, whether anything is unfinished or not.
+    Verify,
     /// An invocation ran out of time with work left.
     Continue,
     /// The registrar created or changed the cluster.

@@ -50,7 +50,12 @@ pub const EPOCH_CURRENT: &str = "#epoch = :epoch";
 pub const UNMARKED: &str = "#epoch = :epoch AND attribute_not_exists(#rotated.#allocation)";
 
 /// The move that was completed is still the one to complete: of this epoch, of this configuration, and recorded by nobody.
-pub const MOVE_CURRENT: &str = "#epoch = :epoch AND #revision = :revision AND #moved = :before";
+pub const MOVE_CURRENT: &str =
+    "#epoch = :epoch AND #revision = :revision AND #moved = :before AND attribute_not_exists(#verify_at)";
+
+/// The same where a further look was arranged: nobody has looked since, and mended something that is to be looked at again.
+pub const LOOK_CURRENT: &str =
+    "#epoch = :epoch AND #revision = :revision AND #moved = :before AND #verify_at = :due";
 
 /// The retired lease is the one that was read, so its epoch continues exactly once, and a move that was recorded meanwhile
 /// is not taken back.

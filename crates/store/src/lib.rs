@@ -97,6 +97,9 @@ pub struct Moved {
     /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations that
     /// complete the same move records it, and a change of the configuration in between is not undone.
     pub before: Epoch,
+    /// The further look that was arranged when the move began; a condition of the write, so that what another invocation
+    /// has mended since is looked at again.
+    pub due: Option<WallTime>,
     /// What was seen.
     pub observed: Observed,
     /// When to look once more; none: that look has been taken.

@@ -116,8 +116,8 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 }
                 Answer::Rotation(allocation, recorded.is_ok())
             }
-            Action::RecordMoved { epoch, revision, before, observed, verify_at } => {
-                let moved = Moved { epoch, revision, before, observed, verify_at };
+            Action::RecordMoved { epoch, revision, before, due, observed, verify_at } => {
+                let moved = Moved { epoch, revision, before, due, observed, verify_at };
                 Answer::Moved(self.store.record_moved(cluster, &moved).await)
             }
             Action::Append(event) => {

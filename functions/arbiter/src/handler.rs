@@ -1,15 +1,18 @@
 //! One event: find the clusters it points at, run an invocation for each, answer Lambda.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_cloud::Cloud;
 use baton_protocol::arbiter::{Hint, Outcome, Report};
 use baton_protocol::decide::Stay;
+use baton_protocol::drift;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::BootTime;
 use baton_store::Store;
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -45,6 +48,9 @@ impl From<Error> for Diagnostic {
 
 /// If Lambda gives no deadline, as a local runner may, an invocation takes no longer than this.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How many leases are read side by side.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Handles one event to its end.
 pub async fn handle<S: Store, C: Cloud, W: Successor>(
@@ -93,6 +99,11 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
         Trigger::Wake(wake) => vec![Hint::of_wake(wake)],
         Trigger::Stream(clusters) => clusters.into_iter().map(Hint::of_stream).collect(),
         Trigger::Instance(instance) => clusters_of(parts, &instance).await?,
+        Trigger::Call(call) => {
+            let touched = clusters_with(parts, &call.named).await?;
+            tracing::info!(call = call.name, named = ?call.named, clusters = touched.len(), "call to EC2");
+            touched
+        }
         Trigger::Notice(notice) => {
             heed(parts, &notice).await?;
             Vec::new()
@@ -140,11 +151,36 @@ async fn clusters_of<S: Store, C: Cloud, W: Successor>(
     Ok(ours.map(|entry| Hint::of_instance(entry.cluster)).collect())
 }
 
+/// The clusters that know one of these ids. Their leases say so and are many reads, but calls to EC2 that move anything
+/// are few.
+async fn clusters_with<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    named: &BTreeSet<String>,
+) -> Result<Vec<Hint>, Error> {
+    let entries = parts.store.clusters().await?;
+    let looks = entries.into_iter().map(|entry| async {
+        let lease = parts.store.lease(&entry.cluster).await;
+        (entry.cluster, lease)
+    });
+    let leases: Vec<_> = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).collect().await;
+    let mut hints = Vec::new();
+    for (cluster, lease) in leases {
+        match lease {
+            Ok(lease) if lease.as_ref().is_none_or(|lease| !drift::is_about(lease, named)) => {}
+            Ok(_) => hints.push(Hint::of_resource(cluster)),
+            // It may be about this one; its turn in the sweep comes, and none of the others waits for it.
+            Err(failure) => tracing::warn!(%cluster, %failure, "cannot tell whether a call is about it"),
+        }
+    }
+    Ok(hints)
+}
+
 /// One line for each invocation, with fixed field names.
 fn tell(cluster: &ClusterName, report: &Report) {
     let granted = report.granted.map(|epoch| epoch.0);
     let (outcome, detail) = match &report.outcome {
         Outcome::Moved => ("moved", String::new()),
+        Outcome::InPlace => ("in-place", String::new()),
         Outcome::Stuck(resources) => ("stuck", format!("{resources:?}")),
         Outcome::HandedOn => ("handed-on", String::new()),
         Outcome::Stayed(Stay::NoGround) => ("stayed", "no ground".to_owned()),

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::notice::{Kind, Notice};
+use crate::trail;
 
 /// More records than this do not come in one stream batch of ours; the rest is left to the sweep.
 const RECORDS: usize = 100;
@@ -27,6 +28,8 @@ pub enum Trigger {
     Instance(InstanceId),
     /// An instance will or may be taken.
     Notice(Notice),
+    /// Somebody has called EC2 about something.
+    Call(trail::Call),
     /// Nothing that this function knows, with the reason.
     Ignored(String),
 }
@@ -99,6 +102,9 @@ pub fn read(event: Value) -> Trigger {
                 |about: AboutInstance| Trigger::Instance(about.instance),
             ),
         ("aws.cloudwatch", "CloudWatch Alarm State Change") => read_alarm(event.detail),
+        ("aws.ec2", trail::DETAIL_TYPE) => {
+            trail::read(event.detail).map_or_else(Trigger::Ignored, Trigger::Call)
+        }
         (source, detail_type) => {
             let shown = |text: &str| text.chars().take(80).collect::<String>();
             Trigger::Ignored(format!("unknown event `{}` from `{}`", shown(detail_type), shown(source)))
@@ -289,6 +295,8 @@ mod tests {
             bus_event("aws.ec2", Kind::Rebalance.detail_type(), &json!({})),
             bus_event("someone.else", Kind::Rebalance.detail_type(), &json!({"instance-id": "i-01234567"})),
             bus_event("aws.cloudwatch", "CloudWatch Alarm State Change", &json!({"configuration": {}})),
+            bus_event("aws.ec2", trail::DETAIL_TYPE, &json!({"eventSource": "ec2.amazonaws.com"})),
+            bus_event("someone.else", trail::DETAIL_TYPE, &json!({"eventSource": "ec2.amazonaws.com"})),
         ];
         for event in bad {
             assert!(matches!(read(event.clone()), Trigger::Ignored(_)), "{event}");

@@ -12,7 +12,7 @@ use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::Failure;
 use baton_protocol::sweep::{Reason, needs_wake};
 use baton_protocol::time::WallTime;
-use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake, Why};
+use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
 use baton_store::Store;
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
@@ -127,7 +127,7 @@ async fn look_at<S: Store, W: Waker>(store: &S, waker: &W, cluster: &ClusterName
         Ok(None) => return Swept::InOrder,
         Err(failure) => return Swept::Unreadable(failure),
     };
-    let wake = Wake { cluster: cluster.clone(), why: Why::Sweep, schema: SCHEMA };
+    let wake = Wake { cluster: cluster.clone(), why: reason.why(), schema: SCHEMA };
     match waker.wake(&wake).await {
         Ok(()) => Swept::Woken(reason),
         Err(failure) => Swept::NotWoken(reason, failure),

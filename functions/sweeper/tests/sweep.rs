@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, RegistrationUid};
 use baton_protocol::outcome::Failure;
+use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
 use baton_sweeper::sweep::{SweepError, sweep};
 use lambda_runtime::Diagnostic;
 use serde_json::json;
 
-use support::{Faulty, NOW, TestBus, name, register};
+use support::{Faulty, NOW, TestBus, name, register, settle};
 
 fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -35,6 +36,24 @@ async fn a_wake_of_a_sweep_says_that_it_is_one() {
     assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 1, "woken": 1 })));
     let sent = bus.sent.lock().expect("nobody panicked");
     assert_eq!((&sent[0].cluster, sent[0].why), (&name("orders"), Why::Sweep));
+}
+
+#[tokio::test]
+async fn a_cluster_in_order_is_looked_at_when_its_turn_comes() {
+    let store = Faulty::default();
+    register(&store.record, "orders").await;
+    settle(&store.record, "orders").await;
+    let mut turns = 0;
+    for minute in 0..6 {
+        let bus = TestBus::default();
+        let now = WallTime(NOW.0 + minute * 60_000);
+        let answer = sweep(&store, &bus, now).await.expect("swept");
+        let sent = bus.sent.lock().expect("nobody panicked");
+        assert_eq!(answer["woken"], sent.len());
+        // In a minute between two turns the holder has been quiet for long by now, since nobody beats here.
+        turns += sent.iter().filter(|wake| wake.why == Why::Verify).count();
+    }
+    assert_eq!(turns, 3);
 }
 
 #[tokio::test]

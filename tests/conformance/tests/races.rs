@@ -157,7 +157,8 @@ async fn of_two_changes_at_once_the_second_is_refused() {
 async fn complete_the_move(store: &DynamoStore) {
     let lease = lease(store).await;
     let (epoch, revision, before) = (lease.epoch, lease.revision, lease.moved);
-    let moved = Moved { epoch, revision, before, observed: Observed::default(), verify_at: None };
+    let due = lease.verify_at;
+    let moved = Moved { epoch, revision, before, due, observed: Observed::default(), verify_at: None };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
 }
 

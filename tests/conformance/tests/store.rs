@@ -83,6 +83,7 @@ promises! {
         a_grant_clears_what_its_epoch_ends,
         work_for_an_ended_epoch_is_not_recorded,
         a_move_is_recorded_once_and_for_its_configuration,
+        a_look_is_recorded_only_while_it_is_the_last_that_was_arranged,
         the_first_mark_of_an_address_stands,
         history_is_read_newest_first,
         a_prefix_of_an_incarnation_is_another_run;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::SCHEMA;
-use baton_protocol::sweep::needs_wake;
+use baton_protocol::sweep::{Reason, needs_wake};
 use baton_protocol::wake::{Wake, Why};
 use baton_store::Store;
 
@@ -35,8 +35,8 @@ impl Sim<'_> {
         let reason = needs_wake(&self.lease, &heartbeats, self.global().wall);
         if let Some(reason) = reason {
             self.trace.say(self.now, "sweep", || format!("wakes the arbiter: {reason}"));
-            self.see(Sometimes::SweepWake);
-            self.send_wake(Why::Sweep);
+            self.see(if reason == Reason::Turn { Sometimes::TurnWake } else { Sometimes::SweepWake });
+            self.send_wake(reason.why());
         }
     }
 

@@ -91,6 +91,8 @@ pub enum Kind {
     Ec2AnswersLost,
     /// A foreign address sits where one of the cluster belongs.
     SeatTaken,
+    /// Somebody else moves a resource of the cluster.
+    Drift,
     /// An operator asks for a switchover.
     Switchover,
     /// An operator pauses the cluster.

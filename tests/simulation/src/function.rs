@@ -204,6 +204,7 @@ impl Sim<'_> {
         self.say_function(function, || format!("ends: {:?}", report.outcome));
         match &report.outcome {
             Outcome::HandedOn => self.see(Sometimes::HandedOn),
+            Outcome::InPlace => self.see(Sometimes::LookedInVain),
             Outcome::Superseded(_) if ended.granted.is_some() => self.see(Sometimes::MoveSuperseded),
             Outcome::Stayed(Stay::NoCandidate(refused)) => {
                 self.see(Sometimes::NoCandidate);
@@ -353,8 +354,8 @@ impl Sim<'_> {
                 self.lease_may_have_changed();
                 FunctionAnswer::Rotation(allocation, recorded.is_ok())
             }
-            Action::RecordMoved { epoch, revision, before, observed, verify_at } => {
-                let moved = Moved { epoch, revision, before, observed, verify_at };
+            Action::RecordMoved { epoch, revision, before, due, observed, verify_at } => {
+                let moved = Moved { epoch, revision, before, due, observed, verify_at };
                 let outcome = ready(self.store.record_moved(&cluster, &moved));
                 let words = if outcome.is_ok() { "recorded" } else { "refused" };
                 let epoch = moved.epoch;

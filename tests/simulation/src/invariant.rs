@@ -57,7 +57,7 @@ pub const LIVENESS: &[(&str, &str)] = &[
     ),
     (
         "L2",
-        "Within 100 s after the last fault has ended, and after a grant that follows it, every address is at the holder, and within 180 s every route.",
+        "Within 100 s after the last fault has ended, and after a grant that follows it, every address is at the holder, and within 180 s every route; within 200 s, if somebody else has moved one and nothing told so.",
     ),
     (
         "L3",
@@ -74,7 +74,10 @@ pub const LIVENESS: &[(&str, &str)] = &[
         "L9",
         "A released lease goes back to its releaser only if nobody else has been well and beating for 6 s; and is not held back by a pause, nor kept from the releaser when nobody else can serve.",
     ),
-    ("L8", "A completed move is looked at once more after the last moment at which a late call may land."),
+    (
+        "L8",
+        "A completed move is looked at once more after the last moment at which a late call may land, and no look before that takes its place.",
+    ),
 ];
 
 /// The sentence of a promise.

@@ -282,12 +282,50 @@ impl Sim<'_> {
             Kind::Pause => self.ask_for_pause(until),
             Kind::Timing => self.reconfigure_timing(),
             Kind::Mode => self.reconfigure_mode(),
+            Kind::Drift => self.drift(),
             Kind::Retire => self.retire(),
             Kind::Replay if !self.wakes.is_empty() => {
                 let old = self.wakes[self.rng.usize(..self.wakes.len())].clone();
                 self.queue.push(self.now, Event::Invoke { hint: old, retry: 1 });
             }
             _ => {}
+        }
+    }
+
+    /// Somebody else frees an address, puts it elsewhere or leads a route away. A trail may tell of it.
+    fn drift(&mut self) {
+        let (addresses, tables) = (self.resources.addresses.len(), self.resources.routes.len());
+        let which = self.rng.usize(..addresses + tables);
+        let before = self.places();
+        if which < addresses {
+            let address = self.resources.addresses[which].allocation.clone();
+            let elsewhere = self.rng.usize(..self.machines.len());
+            let there = self.machines[elsewhere].node.seat(which);
+            let taken =
+                self.foreign.iter().any(|(a, _)| self.cloud.seat_of(&a.allocation) == Some(there.clone()));
+            if self.rng.bool() || taken || self.machines[elsewhere].gone {
+                self.cloud.free(&address);
+            } else {
+                self.cloud.place(&address, &there);
+            }
+        } else {
+            let table = self.resources.routes[which - addresses].table.clone();
+            if self.rng.bool() {
+                self.cloud.put_route(&table, DESTINATION, RouteTarget::Other("igw-outside".to_owned()));
+            } else {
+                self.cloud.delete_route(&table, DESTINATION);
+            }
+        }
+        if self.places() == before {
+            return;
+        }
+        self.trace.say(self.now, "outside", || format!("moves resource {which}"));
+        self.see(Sometimes::Drifted);
+        self.watch.mutated(self.now);
+        self.watch.unsettle(self.now);
+        self.watch.drifted_at = Some(self.now);
+        for _ in 0..self.rng.usize(0..=2) {
+            self.deliver(Hint::of_resource(self.cluster.clone()));
         }
     }
 

@@ -59,6 +59,10 @@ sometimes! {
     RepeatedWake "an event delivered twice";
     StreamWake "an invocation by the table's stream";
     SweepWake "an invocation by the sweep";
+    TurnWake "an invocation because it was the cluster's turn";
+    LookedInVain "an invocation that looked for a drift and found none";
+    Drifted "a resource moved by somebody else";
+    Repaired "a drift put right";
     MoveSuperseded "a move that found another epoch in the lease";
     PartialMove "some resources at the new holder and others not";
     CallThrottled "a call to EC2 throttled";

@@ -17,6 +17,9 @@ const MOVED_WITHIN: Real = 100 * SECOND;
 /// The same for routes, which a late call may take back until the second look: a minute after the move, and found by a sweep.
 const ROUTED_WITHIN: Real = 180 * SECOND;
 
+/// What somebody else has moved is found when the cluster's turn comes, if nothing told of it: every two minutes.
+const REPAIRED_WITHIN: Real = 200 * SECOND;
+
 /// Until the move is recorded: what is in place, and may be older than the epoch, counts two minutes after the grant, and is
 /// found by the sweep after that.
 const RECORDED_WITHIN: Real = 200 * SECOND;
@@ -46,8 +49,9 @@ impl Sim<'_> {
         let granted = self.now - self.watch.granted_at;
         let moving = if quiet < 3 * ROUTED_WITHIN { quiet.min(granted) } else { quiet };
         let unasked = gone && quiet < 2 * ASKED_WITHIN;
-        let late = moving >= MOVED_WITHIN && addresses < self.resources.addresses.len()
-            || moving >= ROUTED_WITHIN && there < total;
+        let within = if self.watch.drifted_at.is_some() { REPAIRED_WITHIN } else { MOVED_WITHIN };
+        let late = moving >= within && addresses < self.resources.addresses.len()
+            || moving >= within.max(ROUTED_WITHIN) && there < total;
         if late && !unasked {
             return self.broken("L2", format!("{there} of {total} resources are at the holder"));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use baton_arbiter::notice::Kind;
+use baton_arbiter::trail;
 use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
 use baton_sandbox::Venv;
 use baton_store::key::{REQUEST_PREFIX, WAKE};
@@ -98,6 +99,17 @@ fn notices_and_alarms_are_matched_as_the_arbiter_reads_them() {
         "configuration": {"metrics": {"metricStat": {"metric": {"namespace": ["AWS/EC2"]}}}},
     });
     assert_eq!(pattern["detail"], ringing);
+}
+
+#[test]
+fn calls_to_ec2_are_matched_as_the_arbiter_reads_them() {
+    let pattern = &CONTROL_PLANE.resource("DriftRule")["EventPattern"];
+    assert_eq!(texts(&pattern["source"]), BTreeSet::from(["aws.ec2".to_owned()]));
+    assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from([trail::DETAIL_TYPE.to_owned()]));
+    let detail = &pattern["detail"];
+    assert_eq!(texts(&detail["eventSource"]), BTreeSet::from(["ec2.amazonaws.com".to_owned()]));
+    assert_eq!(texts(&detail["eventName"]), trail::CALLS.iter().map(|call| (*call).to_owned()).collect());
+    assert_eq!(detail["errorCode"], json!([{"exists": false}]), "a call that failed has moved nothing");
 }
 
 #[test]

@@ -128,6 +128,14 @@ impl MemoryCloud {
         });
     }
 
+    /// Switches the source/destination check of an interface on or off.
+    pub fn set_source_dest_check(&self, interface: &InterfaceId, on: bool) {
+        self.state().mutate(|world| {
+            let interface = world.interfaces.get_mut(interface);
+            interface.unwrap_or_else(|| panic!("no such interface in this world")).source_dest_check = on;
+        });
+    }
+
     /// Deletes a route.
     pub fn delete_route(&self, table: &RouteTableId, to: &str) {
         self.state().mutate(|world| {

@@ -19,22 +19,32 @@ pub struct Hint {
     pub why: Option<Why>,
     /// Whether an event spoke of a member's instance, so that EC2 is worth asking about the holder.
     pub maybe_gone: bool,
+    /// Whether somebody may have moved a resource, so that EC2 is worth asking where they are although the move is done.
+    pub maybe_moved: bool,
 }
 
 impl Hint {
-    /// From a wake. The sweep also comes for holders that have been quiet for long, whose own event may have been lost.
+    /// From a wake. The sweep also comes for holders that have been quiet for long, whose own event may have been lost. An
+    /// operator may have ended a pause in which something was moved by hand.
     pub fn of_wake(wake: Wake) -> Self {
-        Self { cluster: wake.cluster, why: Some(wake.why), maybe_gone: wake.why == Why::Sweep }
+        let maybe_gone = matches!(wake.why, Why::Sweep | Why::Verify);
+        let maybe_moved = matches!(wake.why, Why::Verify | Why::Request);
+        Self { cluster: wake.cluster, why: Some(wake.why), maybe_gone, maybe_moved }
     }
 
     /// From an item of the table's stream that asks for attention.
     pub fn of_stream(cluster: ClusterName) -> Self {
-        Self { cluster, why: None, maybe_gone: false }
+        Self { cluster, why: None, maybe_gone: false, maybe_moved: false }
     }
 
     /// From an event about an instance of this cluster.
     pub fn of_instance(cluster: ClusterName) -> Self {
-        Self { cluster, why: None, maybe_gone: true }
+        Self { cluster, why: None, maybe_gone: true, maybe_moved: false }
+    }
+
+    /// From an event about a resource of this cluster, or about what one leads to.
+    pub fn of_resource(cluster: ClusterName) -> Self {
+        Self { cluster, why: None, maybe_gone: false, maybe_moved: true }
     }
 }
 
@@ -69,6 +79,9 @@ pub enum Action {
         /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations
         /// that complete the same move records it.
         before: Epoch,
+        /// The further look that was arranged when the move began; a condition of the write, so that what another
+        /// invocation has mended since is looked at again.
+        due: Option<WallTime>,
         /// What was seen.
         observed: Observed,
         /// When to look once more.
@@ -92,6 +105,8 @@ pub enum Action {
 pub enum Outcome {
     /// Every resource was seen at the holder, and that is recorded.
     Moved,
+    /// Every resource was seen where it was recorded to be.
+    InPlace,
     /// Some resources cannot be moved, each with its reason; all others were.
     Stuck(Vec<(String, String)>),
     /// Time ran out with work left. A successor was woken by whoever granted, or continues a grant's chain; the

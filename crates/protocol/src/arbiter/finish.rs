@@ -22,6 +22,7 @@ pub(super) struct Record {
     epoch: Epoch,
     revision: u64,
     before: Epoch,
+    due: Option<WallTime>,
     observed: Observed,
     verify_at: Option<WallTime>,
 }
@@ -56,25 +57,36 @@ impl Invocation {
 
     fn complete(&mut self, now: Now, observed: Observed) {
         let Some(lease) = &self.lease else { return };
-        let (epoch, revision, before) = (lease.epoch, lease.revision, lease.moved);
+        let (epoch, revision, before, due) = (lease.epoch, lease.revision, lease.moved, lease.verify_at);
         let first = before < epoch;
         // The second look, if it found everything in place, is the last; if it had to mend something, another follows.
         let quiet = !first && !self.called && lease.observed == observed;
+        if quiet && !self.second_look {
+            // Looked at for a hint and found as it was recorded; a second look that is due later is still to come.
+            return self.finish(now, Outcome::InPlace);
+        }
         let verify_at = (!quiet && !mutant!(SecondLookSkipped)).then_some(now.wall + LATE_CALLS);
         self.tries = 0;
-        self.record(Record { epoch, revision, before, observed, verify_at });
+        self.record(Record { epoch, revision, before, due, observed, verify_at });
     }
 
     fn record(&mut self, record: Record) {
-        let Record { epoch, revision, before, observed, verify_at } = record.clone();
+        let Record { epoch, revision, before, due, observed, verify_at } = record.clone();
         self.phase = Phase::Recording { record };
-        self.act(Action::RecordMoved { epoch, revision, before, observed, verify_at });
+        self.act(Action::RecordMoved { epoch, revision, before, due, observed, verify_at });
     }
 
     fn tell_moved(&mut self, now: Now) {
         let granted = self.lease.as_ref().and_then(|lease| lease.last_grant).unwrap_or(self.started.wall);
         let took_ms = u64::try_from(now.wall.since(granted).as_millis()).unwrap_or(u64::MAX);
         self.tell(now, Happening::Moved { took_ms });
+    }
+
+    fn tell_repaired(&mut self, now: Now) {
+        if let Some(since) = self.astray_since {
+            let took_ms = u64::try_from(now.boot.since(since).as_millis()).unwrap_or(u64::MAX);
+            self.tell(now, Happening::Repaired { took_ms });
+        }
     }
 
     /// Takes in whether the completed move was recorded.
@@ -88,7 +100,18 @@ impl Invocation {
                 if first {
                     self.tell_moved(now);
                 }
+                self.tell_repaired(now);
                 Outcome::Moved
+            }
+            // Another look was recorded meanwhile; what this one has mended needs one after it all the same.
+            Err(WriteFailure::Refused(Some(found)))
+                if is_recorded(&record, &found)
+                    && !first
+                    && record.verify_at > found.verify_at
+                    && self.tries < super::READ_TRIES =>
+            {
+                self.tries += 1;
+                return self.record(Record { due: found.verify_at, ..record });
             }
             // Another invocation has completed the same move, or an earlier attempt of this one has.
             Err(WriteFailure::Refused(Some(found))) if is_recorded(&record, &found) => {
@@ -116,8 +139,9 @@ impl Invocation {
     }
 
     fn stuck(&mut self, now: Now, resources: Vec<(String, String)>) {
-        // A sweep finds the same trouble each minute; writing it down once, by whoever met it first, is enough.
-        if self.hint.why != Some(Why::Sweep) || self.granted.is_some() {
+        // A sweep finds the same trouble each time; writing it down once, by whoever met it first, is enough.
+        let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify));
+        if !again || self.granted.is_some() {
             for (resource, why) in resources.clone() {
                 self.tell(now, Happening::Stuck { resource, why });
             }

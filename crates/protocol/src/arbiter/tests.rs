@@ -1,6 +1,7 @@
 //! One invocation at a time, its table and EC2 answered from a script.
 
 mod chaos;
+mod drift;
 mod ends;
 mod rig;
 mod steps;

@@ -7,7 +7,7 @@ pub(super) use learn::Completed;
 use std::collections::BTreeSet;
 
 use super::{BootTime, SETTLES_WITHIN};
-use crate::ec2::{Call, Look, Seat};
+use crate::ec2::{Call, Look, RouteTarget, Seat};
 use crate::ids::{AllocationId, AssociationId, Epoch, InstanceArn, InterfaceId, RouteTableId};
 use crate::lease::Lease;
 use crate::mark::Mark;
@@ -292,6 +292,27 @@ impl Item {
                 Some((allocation.clone(), association.clone()))
             }
             _ => None,
+        }
+    }
+
+    /// What was seen of it, in words.
+    pub(super) fn found(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Address { known, .. } => known.as_ref().map(|known| match known {
+                Some((_, Some(place))) => format!("on {} of {}", place.private_ip, place.interface),
+                Some((association, None)) => format!("associated elsewhere as {association}"),
+                None => "not associated".to_owned(),
+            }),
+            Kind::Route { known, .. } => known.as_ref().map(|known| match known {
+                RouteKnown::To(RouteTarget::Interface(interface)) => format!("leads to {interface}"),
+                RouteKnown::To(RouteTarget::Other(target)) => format!("leads to {target}"),
+                RouteKnown::Missing => "missing".to_owned(),
+                RouteKnown::NoTable => "in no table".to_owned(),
+            }),
+            Kind::Forwarding { known, .. } => {
+                known.and_then(|checked| checked.then(|| "checks source and destination".to_owned()))
+            }
+            Kind::Nowhere { .. } => None,
         }
     }
 

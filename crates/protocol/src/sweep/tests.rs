@@ -4,7 +4,8 @@ use crate::testing::{self, arn, incarnation};
 
 use super::*;
 
-const NOW: WallTime = WallTime(1_800_000_000_000);
+/// A minute that is not the cluster's turn.
+const NOW: WallTime = WallTime(1_800_000_060_000);
 
 /// Held by node 1 at epoch 3, everything in place.
 fn lease() -> Lease {
@@ -50,6 +51,32 @@ fn every_kind_of_unfinished_business_is_a_reason() {
     assert_eq!(after(|lease, _, _| lease.verify_at = Some(NOW)), Some(Reason::VerifyDue));
     let minute_ago = WallTime(NOW.0 - 60_000);
     assert_eq!(after(|_, holder, _| holder.beat_at = minute_ago), Some(Reason::HolderQuiet));
+}
+
+#[test]
+fn each_cluster_has_its_turn_every_second_minute_and_not_all_have_the_same() {
+    let turns = |name: &str| -> Vec<bool> {
+        let lease = Lease { cluster: crate::ids::ClusterName::new(name).expect("valid"), ..lease() };
+        let heartbeats = BTreeMap::from([(arn(1), heartbeat(1)), (arn(2), heartbeat(2))]);
+        let minutes = (0..6).map(|minute| WallTime(NOW.0 + minute * 60_000));
+        minutes.map(|now| needs_wake(&lease, &heartbeats, now) == Some(Reason::Turn)).collect()
+    };
+    let even = [true, false, true, false, true, false];
+    let of_ten: Vec<_> = (0..10).map(|n| turns(&format!("cluster-{n}"))).collect();
+    assert!(of_ten.iter().all(|turns| *turns == even || *turns == even.map(|turn| !turn)), "{of_ten:?}");
+    assert!(of_ten.contains(&even.to_vec()) && of_ten.contains(&even.map(|turn| !turn).to_vec()));
+}
+
+#[test]
+fn unfinished_business_comes_before_a_turn_and_a_turn_before_a_quiet_holder() {
+    let turn = WallTime(NOW.0 + 60_000);
+    let at = |lease: &Lease| {
+        let quiet = Heartbeat { beat_at: WallTime(1), ..heartbeat(1) };
+        needs_wake(lease, &BTreeMap::from([(arn(1), quiet)]), turn)
+    };
+    assert_eq!(at(&lease()), Some(Reason::Turn));
+    assert_eq!(at(&Lease { verify_at: Some(turn), ..lease() }), Some(Reason::VerifyDue));
+    assert_eq!((Reason::Turn.why(), Reason::HolderQuiet.why()), (Why::Verify, Why::Sweep));
 }
 
 #[test]

@@ -93,13 +93,16 @@ fn claim(seq: u64) -> Claim {
 }
 
 pub(crate) fn sweep() -> String {
-    let mut table = head(["what the sweep sees", "wakes the arbiter as"]);
+    let mut table = head(["what the sweep sees", "wakes the arbiter as", "when it is the cluster's turn"]);
     for (name, edit) in SEEN {
         let mut lease = lease();
         let mut heartbeats = ['a', 'b', 'c'].map(|node| (arn(node), heartbeat(node, 10))).into();
         edit(&mut lease, &mut heartbeats);
-        let why = needs_wake(&lease, &heartbeats, WALL);
-        table.push_str(&row([name, &why.map_or_else(|| "no".to_owned(), |why| format!("`{why}`"))]));
+        // Within the turn, and in the minute after it.
+        let [turn, other] = [WALL, WallTime(WALL.0 + 20_000)].map(|now| {
+            needs_wake(&lease, &heartbeats, now).map_or_else(|| "no".to_owned(), |why| format!("`{why}`"))
+        });
+        table.push_str(&row([name, &other, &turn]));
     }
     table
 }

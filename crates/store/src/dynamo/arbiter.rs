@@ -69,14 +69,18 @@ impl DynamoStore {
             Some(_) => "SET #moved = :epoch, #observed = :observed, #verify_at = :verify_at",
             None => "SET #moved = :epoch, #observed = :observed REMOVE #verify_at",
         };
+        let condition = if moved.due.is_some() { condition::LOOK_CURRENT } else { condition::MOVE_CURRENT };
         let mut action = Action::update(Key::lease(cluster), change)
-            .only_if(condition::MOVE_CURRENT)
+            .only_if(condition)
             .value(":epoch", number(moved.epoch.0))
             .value(":revision", number(moved.revision))
             .value(":before", number(moved.before.0))
             .value(":observed", attribute(&moved.observed)?);
         if let Some(at) = moved.verify_at {
             action = action.value(":verify_at", number(at.0));
+        }
+        if let Some(due) = moved.due {
+            action = action.value(":due", number(due.0));
         }
         self.write(action).await.map_err(refused_lease)
     }

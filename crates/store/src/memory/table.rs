@@ -171,7 +171,8 @@ impl Table {
         let epoch = if mutant!(MovedOfOlderEpoch) { current } else { moved.epoch };
         let lease = self.lease_at(cluster, epoch)?;
         let other = lease.revision != moved.revision && !mutant!(MovedOfOtherRevision);
-        if other || (lease.moved != moved.before && !mutant!(MovedOfOlderEpoch)) {
+        let looked = lease.verify_at != moved.due && !mutant!(LookForgotten);
+        if other || looked || (lease.moved != moved.before && !mutant!(MovedOfOlderEpoch)) {
             return Err(WriteFailure::Refused(Some(lease.clone())));
         }
         lease.moved = moved.epoch;

@@ -7,18 +7,18 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use baton_client::BusFailure;
-use baton_protocol::grant::{Committed, Grant};
-use baton_protocol::heartbeat::{Beat, Heartbeat};
-use baton_protocol::history::{Event, Happening};
+use baton_protocol::grant::{Committed, Grant, HolderCheck};
+use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
+use baton_protocol::history::{Event, Ground, Happening};
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
-    RequestId,
+    RequestId, Seq,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::request::Request;
-use baton_protocol::resource::{Address, Resources};
+use baton_protocol::resource::{Address, Observed, Resources};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::{Wake, Why};
@@ -67,6 +67,57 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         event,
     };
     store.register(&registration).await.expect("registered");
+}
+
+/// Gives a vacant cluster to its first node, with everything in place.
+pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
+    let run = Incarnation::new("run-1").expect("valid");
+    let to = member(1).instance;
+    let start = Start {
+        expected: None,
+        incarnation: run.clone(),
+        boot_id: "boot".to_owned(),
+        agent_version: "test".to_owned(),
+        validity_ms: 4_000,
+        at: NOW,
+    };
+    store.start(&name(cluster), &to, &start).await.expect("started");
+    let beat = Beat {
+        incarnation: run.clone(),
+        seq: Seq(10),
+        health: Health::Ok,
+        claim: None,
+        serving_epoch: None,
+        serving_since: None,
+        validity_ms: 4_000,
+        seen: Vec::new(),
+        beat_at: NOW,
+    };
+    store.beat(&name(cluster), &to, &beat).await.expect("beaten");
+    let what = Happening::Moved { took_ms: 1 };
+    let grant = Grant {
+        cluster: name(cluster),
+        uid: RegistrationUid::new("uid-1").expect("valid"),
+        epoch: Epoch(0),
+        revision: 1,
+        holder: None,
+        holder_check: HolderCheck::Nobody,
+        to,
+        to_incarnation: run,
+        ground: Ground::Vacancy,
+        at: NOW,
+        event: Event { cluster: name(cluster), epoch: Epoch(1), at: NOW, by: "test".to_owned(), what },
+    };
+    assert_eq!(store.commit(&grant).await, Ok(Committed::Granted));
+    let moved = Moved {
+        epoch: Epoch(1),
+        revision: 1,
+        before: Epoch(0),
+        due: None,
+        observed: Observed::default(),
+        verify_at: None,
+    };
+    store.record_moved(&name(cluster), &moved).await.expect("recorded");
 }
 
 /// A bus that remembers its wakes, and refuses those of one cluster.

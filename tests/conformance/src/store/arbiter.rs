@@ -297,27 +297,49 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
 /// What an arbiter of an ended epoch did is not recorded as the current one's.
 pub async fn work_for_an_ended_epoch_is_not_recorded(record: &impl Record) {
     let store = record.store();
-    let moved = |epoch, before, verify_at| Moved {
+    let moved = |epoch, before, due, verify_at| Moved {
         epoch: Epoch(epoch),
         revision: 1,
         before: Epoch(before),
+        due,
         observed: Observed::default(),
         verify_at,
     };
-    assert_eq!(refused(store.record_moved(&cluster(), &moved(1, 0, None)).await), None);
+    assert_eq!(refused(store.record_moved(&cluster(), &moved(1, 0, None, None)).await), None);
     let held = held_by_the_first(store).await;
     for epoch in [0, 2] {
-        let found = refused(store.record_moved(&cluster(), &moved(epoch, 0, None)).await);
+        let found = refused(store.record_moved(&cluster(), &moved(epoch, 0, None, None)).await);
         assert_eq!(found.as_ref(), Some(&held));
         for mark in [Mark::Free, Mark::Ends(association(1)), Mark::Made(association(1))] {
             let rotation = store.record_rotation(&cluster(), Epoch(epoch), &allocation(1), &mark).await;
             assert_eq!(refused(rotation).as_ref(), Some(&held), "{mark:?}");
         }
     }
-    store.record_moved(&cluster(), &moved(1, 0, Some(AT))).await.expect("recorded");
+    store.record_moved(&cluster(), &moved(1, 0, None, Some(AT))).await.expect("recorded");
     assert_eq!((lease(store).await.moved, lease(store).await.verify_at), (Epoch(1), Some(AT)));
-    store.record_moved(&cluster(), &moved(1, 1, None)).await.expect("recorded");
+    store.record_moved(&cluster(), &moved(1, 1, Some(AT), None)).await.expect("recorded");
     assert_eq!(lease(store).await.verify_at, None);
+}
+
+/// A look that was begun before another one had to mend something does not take the place of the one that follows that.
+pub async fn a_look_is_recorded_only_while_it_is_the_last_that_was_arranged(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let look = |due, verify_at| Moved { before: Epoch(1), due, verify_at, ..moved(&held) };
+    let later = WallTime(AT.0 + 60_000);
+    store.record_moved(&cluster(), &Moved { verify_at: Some(AT), ..moved(&held) }).await.expect("recorded");
+    store
+        .record_moved(&cluster(), &look(Some(AT), Some(later)))
+        .await
+        .expect("it is the one that was arranged");
+    for due in [Some(AT), None] {
+        let found = refused(store.record_moved(&cluster(), &look(due, None)).await).expect("the lease");
+        assert_eq!((found.moved, found.verify_at), (Epoch(1), Some(later)), "{due:?}");
+    }
+    store.record_moved(&cluster(), &look(Some(later), None)).await.expect("it is the one that was arranged");
+    let found = refused(store.record_moved(&cluster(), &look(Some(later), None)).await).expect("the lease");
+    assert_eq!(found.verify_at, None);
+    store.record_moved(&cluster(), &look(None, Some(later))).await.expect("none was arranged");
 }
 
 /// Of two that complete the same move one records it, and what was moved for another configuration is not recorded.

@@ -211,6 +211,7 @@ pub fn moved(held: &Lease) -> Moved {
         epoch: held.epoch,
         revision: held.revision,
         before: held.moved,
+        due: held.verify_at,
         observed: Observed::default(),
         verify_at: None,
     }

@@ -30,6 +30,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("EPOCH_CURRENT", condition::EPOCH_CURRENT),
     ("UNMARKED", condition::UNMARKED),
     ("MOVE_CURRENT", condition::MOVE_CURRENT),
+    ("LOOK_CURRENT", condition::LOOK_CURRENT),
     ("RETIRED_AS_READ", condition::RETIRED_AS_READ),
     ("REGISTERED_AS_READ", condition::REGISTERED_AS_READ),
     ("UID_ACTIVE", condition::UID_ACTIVE),

@@ -27,6 +27,7 @@ pub fn adversarial(seed: u64) -> Plan {
     }
     let more = rng.usize(0..5);
     add_from_the_menu(&mut rng, &mut plan, more);
+    story::add_late(&mut rng, &mut plan);
     settle(&mut rng, plan)
 }
 

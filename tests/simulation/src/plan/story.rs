@@ -37,6 +37,26 @@ pub(super) fn add(rng: &mut fastrand::Rng, plan: &mut Plan, from: Real) {
     plan.faults.extend(story(rng, from));
 }
 
+/// How many of a hundred runs go on until nothing would look any more.
+const LATE: u32 = 5;
+
+/// Adds to some runs what somebody moves when all else is over: after the second look, when only a hint or the cluster's turn
+/// can find it, or about when the second look is taken.
+pub(super) fn add_late(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    if rng.u32(..100) >= LATE {
+        return;
+    }
+    if rng.bool() {
+        let from = draw(rng, (140_000, 200_000)) * MS;
+        return plan.faults.push(fault(Kind::Drift, Whom::Everybody, from, 1));
+    }
+    let minute = 60 * SECOND;
+    let sweep = plan.sweep_at + if plan.sweep_at < 20 * SECOND { 2 * minute } else { minute };
+    plan.faults.push(fault(Kind::FunctionsSlow, Whom::Everybody, sweep - SECOND, 20_000));
+    let from = sweep - 2 * SECOND + draw(rng, (0, 6_000)) * MS;
+    plan.faults.push(fault(Kind::Drift, Whom::Everybody, from, 1));
+}
+
 /// A fault of so many milliseconds.
 pub(super) fn fault(kind: Kind, whom: Whom, from: Real, length_ms: u64) -> Fault {
     Fault { kind, whom, from, until: from + length_ms * MS }

@@ -127,6 +127,9 @@ impl Sim<'_> {
         }
         if there == total {
             self.measure_associated();
+            if self.watch.drifted_at.is_some() && self.lease.moved == self.lease.epoch {
+                self.see(Sometimes::Repaired);
+            }
         }
     }
 
@@ -189,6 +192,11 @@ impl Sim<'_> {
         }
         if first && moved.verify_at.is_none() {
             self.broken("L8", "a move is recorded and nobody is to look again".to_owned());
+        }
+        // The lease is still as it was before this record.
+        let due = self.lease.verify_at.is_some_and(|due| due > self.global().wall);
+        if !first && moved.verify_at.is_none() && due {
+            self.broken("L8", "a look before its time counts as the second".to_owned());
         }
         let unsettled = self.watch.unsettled_at.is_some_and(|at| self.now - at < OF_ONE_INVOCATION);
         let (there, total) = self.at_holder(&self.places());

@@ -49,7 +49,7 @@ pub(super) struct Rig {
     /// `verify_at` of each record.
     pub(super) recorded: Vec<Option<WallTime>>,
     pub(super) log: Vec<Action>,
-    place: Option<(crate::ids::AssociationId, Placement)>,
+    pub(super) place: Option<(crate::ids::AssociationId, Placement)>,
     pub(super) routed: crate::ids::InterfaceId,
 }
 
@@ -62,7 +62,7 @@ impl Rig {
         Self {
             now: Now { boot: BootTime(1_000_000_000), wall: WallTime(1_000_000) },
             deadline: BootTime(26_000_000_000),
-            hint: Hint { cluster: cluster(), why: Some(crate::wake::Why::Claim), maybe_gone: false },
+            hint: Hint { why: Some(crate::wake::Why::Claim), ..Hint::of_stream(cluster()) },
             lease: Some(lease),
             heartbeats: (1..=3).map(|n| (arn(n), heartbeat(&arn(n), 10))).collect(),
             instance: InstanceState::Other("running".to_owned()),

@@ -216,13 +216,16 @@ fn spoil(grant: &mut Grant, wrong: Option<Wrong>) {
 fn the_move(lease: Option<&Lease>, wrong: Option<WrongMove>) -> Moved {
     let (epoch, revision, before) =
         lease.map_or((Epoch(0), 1, Epoch(0)), |lease| (lease.epoch, lease.revision, lease.moved));
+    let due = lease.and_then(|lease| lease.verify_at);
     let observed = Observed { associations: [(allocation(1), association(2))].into() };
-    let mut moved = Moved { epoch, revision, before, observed, verify_at: None };
+    let mut moved = Moved { epoch, revision, before, due, observed, verify_at: None };
     match wrong {
         None => {}
         Some(WrongMove::Epoch(by)) => moved.epoch = counted(epoch, by),
         Some(WrongMove::Revision) => moved.revision += 1,
         Some(WrongMove::Before) => moved.before = moved.before.next(),
+        Some(WrongMove::Due) => moved.due = Some(WallTime(due.map_or(1, |due| due.0 + 1))),
+        Some(WrongMove::NoneDue) => moved.due = None,
     }
     moved
 }

@@ -101,7 +101,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         9 => grant(),
         3 => repeat(0..4),
         4 => (ahead(), mark()).prop_map(|(ahead, mark)| Operation::Rotate(ahead, mark)),
-        3 => a_move(),
+        5 => a_move(),
         2 => three().prop_map(Operation::Append),
         2 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
         2 => three().prop_map(Operation::Answer),
@@ -154,7 +154,7 @@ fn grant() -> impl Strategy<Value = Operation> {
 }
 
 fn a_move() -> impl Strategy<Value = Operation> {
-    (wrong_move(), any::<bool>()).prop_map(|(wrong, verify)| Operation::Move { wrong, verify })
+    (wrong_move(), prop::bool::weighted(0.7)).prop_map(|(wrong, verify)| Operation::Move { wrong, verify })
 }
 
 fn wrong_move() -> impl Strategy<Value = Option<WrongMove>> {
@@ -162,8 +162,10 @@ fn wrong_move() -> impl Strategy<Value = Option<WrongMove>> {
         prop_oneof![Just(-1i8), Just(1)].prop_map(WrongMove::Epoch),
         Just(WrongMove::Revision),
         Just(WrongMove::Before),
+        Just(WrongMove::Due),
+        Just(WrongMove::NoneDue),
     ];
-    prop_oneof![2 => Just(None), 1 => wrong.prop_map(Some)]
+    prop_oneof![1 => Just(None), 1 => wrong.prop_map(Some)]
 }
 
 fn wish() -> impl Strategy<Value = Wish> {

@@ -153,4 +153,8 @@ pub enum WrongMove {
     Revision,
     /// What was recorded as moved when it began.
     Before,
+    /// The look that was arranged when it began.
+    Due,
+    /// That one was.
+    NoneDue,
 }

@@ -1,0 +1,141 @@
+//! What somebody else has moved: found only when there is reason to look, told, put right, and looked at once more.
+
+use super::rig::Rig;
+use super::*;
+use crate::decide::Stay;
+use crate::history::Happening;
+use crate::lease::{Intent, Pause};
+use crate::outcome::WriteFailure;
+use crate::testing::interface;
+use crate::time::WallTime;
+use crate::wake::{Wake, Why};
+
+fn told(rig: &Rig) -> Vec<Happening> {
+    let rows = rig.log.iter().filter_map(|action| match action {
+        Action::Append(event) => Some(event.what.clone()),
+        _ => None,
+    });
+    rows.filter(|what| !matches!(what, Happening::Step { .. })).collect()
+}
+
+/// Nothing is unfinished, and something may have been moved.
+fn hinted() -> Rig {
+    let mut rig = Rig::new();
+    let cluster = rig.hint.cluster.clone();
+    rig.hint = Hint::of_resource(cluster);
+    let observed = &mut rig.lease.as_mut().expect("there").observed.associations;
+    observed.insert(crate::testing::allocation(1), crate::testing::association(1));
+    rig
+}
+
+/// Both routes lead elsewhere.
+fn astray() -> Rig {
+    Rig { routed: interface(3), ..hinted() }
+}
+
+#[test]
+fn a_hint_makes_the_arbiter_look_and_nothing_is_written_if_all_is_in_place() {
+    let mut rig = hinted();
+    assert_eq!(rig.run().outcome, Outcome::InPlace);
+    assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats", "Look", "Look", "Look", "Look"]);
+    let mut rig = Rig { hint: Hint::of_stream(rig.hint.cluster), ..hinted() };
+    assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+    assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats"], "without a hint nobody looks");
+}
+
+#[test]
+fn what_was_moved_is_told_once_put_right_and_looked_at_once_more() {
+    let mut rig = astray();
+    let begun = rig.now.wall;
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    let rows = told(&rig);
+    let drifts = rows.iter().filter(|what| {
+        matches!(what, Happening::Drift { found, .. } if *found == format!("leads to {}", interface(3)))
+    });
+    assert_eq!(drifts.count(), 2, "{rows:?}");
+    assert!(matches!(rows.last(), Some(Happening::Repaired { took_ms: 1.. })), "{rows:?}");
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert_eq!(rig.routed, rig.lease.as_ref().expect("there").members[0].interface);
+    assert!(rig.recorded.len() == 1 && rig.recorded[0].is_some_and(|at| at >= begun + finish::LATE_CALLS));
+}
+
+#[test]
+fn a_look_before_its_time_takes_no_second_one_s_place() {
+    let mut rig = hinted();
+    rig.lease.as_mut().expect("there").verify_at = Some(WallTime(rig.now.wall.0 + 5_000));
+    assert_eq!(rig.run().outcome, Outcome::InPlace);
+    assert_eq!(rig.recorded, []);
+    let mut rig = hinted();
+    rig.lease.as_mut().expect("there").verify_at = Some(rig.now.wall);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert_eq!(rig.recorded, [None], "the second look itself is recorded");
+}
+
+#[test]
+fn during_a_pause_and_while_a_hand_over_is_asked_for_nothing_is_put_right() {
+    let until = WallTime(2_000_000);
+    let pause = Pause { until, by: "alice".to_owned(), why: "moving things".to_owned() };
+    let intent = Intent { to: None, reason: String::new(), epoch: Epoch(1), until, request: None };
+    for (paused, intent) in [(Some(pause), None), (None, Some(intent))] {
+        let mut rig = astray();
+        let lease = rig.lease.as_mut().expect("there");
+        (lease.paused, lease.intent) = (paused, intent);
+        assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+        assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats"]);
+        // Whatever holds it back ends by itself.
+        rig.now.wall = until;
+        rig.deadline = rig.now.boot + Duration::from_secs(25);
+        assert_eq!(rig.run().outcome, Outcome::Moved);
+    }
+}
+
+#[test]
+fn a_wake_for_the_cluster_s_turn_or_from_an_operator_makes_the_arbiter_look() {
+    for (why, looks) in [
+        (Why::Verify, true),
+        (Why::Request, true),
+        (Why::Sweep, false),
+        (Why::Claim, false),
+        (Why::Continue, false),
+    ] {
+        let mut rig = astray();
+        let wake = Wake { cluster: rig.hint.cluster.clone(), why, schema: SCHEMA };
+        rig.hint = Hint::of_wake(wake);
+        let moved = rig.run().outcome == Outcome::Moved;
+        assert_eq!(moved, looks, "{why:?}");
+    }
+}
+
+#[test]
+fn what_was_mended_is_looked_at_once_more_though_another_look_was_recorded_meanwhile() {
+    let mut rig = astray();
+    let mut found = rig.lease.clone().expect("there");
+    found.verify_at = Some(WallTime(5));
+    rig.record_answers = [Err(WriteFailure::Refused(Some(found)))].into();
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    let records = rig.log.iter().filter_map(|action| match action {
+        Action::RecordMoved { due, verify_at, .. } => Some((*due, verify_at.is_some())),
+        _ => None,
+    });
+    assert_eq!(records.collect::<Vec<_>>(), [(None, true), (Some(WallTime(5)), true)]);
+    // One that has mended nothing leaves it to the other.
+    let mut rig = hinted();
+    rig.lease.as_mut().expect("there").verify_at = Some(rig.now.wall);
+    let mut found = rig.lease.clone().expect("there");
+    found.verify_at = Some(WallTime(rig.now.wall.0 + 60_000));
+    rig.record_answers = [Err(WriteFailure::Refused(Some(found)))].into();
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert_eq!(rig.recorded, [None]);
+}
+
+#[test]
+fn a_grant_ends_the_look_that_was_arranged_for_the_epoch_before() {
+    let mut rig = Rig::claimed();
+    rig.lease.as_mut().expect("there").verify_at = Some(WallTime(5_000_000));
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    let due = rig.log.iter().find_map(|action| match action {
+        Action::RecordMoved { due, .. } => Some(*due),
+        _ => None,
+    });
+    assert_eq!(due, Some(None));
+}

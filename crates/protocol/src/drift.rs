@@ -1,0 +1,63 @@
+//! Drift: whether what somebody did to EC2 may have moved something of a cluster.
+//!
+//! An event names resources by their ids. Whether any of them is the cluster's is all that is asked of it; where everything
+//! is now, EC2 is asked.
+
+use std::collections::BTreeSet;
+
+use crate::lease::Lease;
+use crate::mark::Mark;
+
+/// Whether one of these ids or addresses is of the cluster: an address, by its allocation, its association or itself; a
+/// route table; an interface or an instance of a member.
+pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
+    let names = |id: &str| named.contains(id);
+    let address = lease.resources.addresses.iter();
+    let mut addresses =
+        address.flat_map(|address| [address.allocation.to_string(), address.public_ip.to_string()]);
+    let mut associations =
+        lease.observed.associations.values().chain(lease.rotated.values().filter_map(|mark| match mark {
+            Mark::Made(id) | Mark::Ends(id) => Some(id),
+            Mark::Free => None,
+        }));
+    let mut tables = lease.resources.routes.iter().map(|route| &route.table);
+    let mut members = lease.members.iter();
+    addresses.any(|id| names(&id))
+        || associations.any(|id| names(id.as_str()))
+        || tables.any(|id| names(id.as_str()))
+        || members.any(|member| {
+            names(member.interface.as_str())
+                || names(member.instance.instance_id().as_str())
+                || member.placements.values().any(|place| names(place.interface.as_str()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{allocation, association, lease};
+
+    #[test]
+    fn a_cluster_is_known_by_everything_that_is_its_own_and_by_nothing_else() {
+        let mut lease = lease();
+        lease.observed.associations.insert(allocation(1), association(7));
+        lease.rotated.insert(allocation(1), Mark::Made(association(8)));
+        let member = lease.members[1].clone();
+        let own = [
+            lease.resources.addresses[0].allocation.to_string(),
+            lease.resources.addresses[0].public_ip.to_string(),
+            association(7).to_string(),
+            association(8).to_string(),
+            lease.resources.routes[0].table.to_string(),
+            member.interface.to_string(),
+            member.placements.values().next().expect("a place").interface.to_string(),
+            member.instance.instance_id().to_string(),
+        ];
+        for id in own {
+            assert!(is_about(&lease, &BTreeSet::from(["x".to_owned(), id.clone()])), "{id}");
+        }
+        let others = ["eipalloc-0f0f0f0f", "eipassoc-0f0f0f0f", "rtb-0f0f0f0f", "eni-0f0f0f0f", "i-0f0f0f0f"];
+        assert!(!is_about(&lease, &others.into_iter().map(str::to_owned).collect()));
+        assert!(!is_about(&lease, &BTreeSet::new()));
+    }
+}

@@ -1,0 +1,170 @@
+//! Calls of somebody else to EC2, as CloudTrail tells of them: whose resources they name, and what becomes of those.
+
+use baton_cloud::memory::Asked;
+use baton_protocol::ec2::RouteTarget;
+use baton_protocol::history::Happening;
+use baton_protocol::ids::{ClusterName, Epoch, RequestId};
+use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
+use baton_store::Store;
+use serde_json::{Value, json};
+
+use crate::world::{DESTINATION, World, cluster};
+
+/// As in the CloudTrail record of such a call, wrapped as EventBridge wraps it.
+fn called(name: &str, parameters: Value) -> Value {
+    json!({
+        "version": "0", "id": "36eb8523-97d0-4518-b33d-ee3579ff19f0",
+        "detail-type": "AWS API Call via CloudTrail", "source": "aws.ec2", "account": "123456789012",
+        "time": "2026-01-01T00:00:00Z", "region": "eu-west-1", "resources": [],
+        "detail": {
+            "eventVersion": "1.10",
+            "userIdentity": {
+                "type": "AssumedRole", "principalId": "AROAEXAMPLE:alice",
+                "arn": "arn:aws:sts::123456789012:assumed-role/admin/alice", "accountId": "123456789012",
+            },
+            "eventTime": "2026-01-01T00:00:00Z", "eventSource": "ec2.amazonaws.com", "eventName": name,
+            "awsRegion": "eu-west-1", "sourceIPAddress": "192.0.2.1", "userAgent": "console.amazonaws.com",
+            "requestParameters": parameters,
+            "responseElements": {"requestId": "59dbff89-35bd-4eac-99ed-be587EXAMPLE", "_return": true},
+            "requestID": "59dbff89-35bd-4eac-99ed-be587EXAMPLE", "eventID": "36eb8523-97d0-4518-b33d-ee3579ff19f1",
+            "readOnly": false, "eventType": "AwsApiCall", "managementEvent": true,
+            "recipientAccountId": "123456789012", "eventCategory": "Management",
+        },
+    })
+}
+
+/// Everything is at node 0 at epoch 1, and looked at for the second time.
+async fn settled(addresses: usize, tables: usize) -> World {
+    let world = World::new(addresses, tables).await;
+    world.wake().await;
+    world.assert_whole_at(0, 1).await;
+    world.parts.cloud.clear_log();
+    world
+}
+
+async fn rows(world: &World, wanted: impl Fn(&Happening) -> bool) -> usize {
+    let history = world.parts.store.history(&cluster(), 100).await.expect("read");
+    history.iter().filter(|row| wanted(&row.what)).count()
+}
+
+#[tokio::test]
+async fn an_address_that_somebody_takes_away_comes_back() {
+    for taken in [true, false] {
+        let world = settled(1, 0).await;
+        let allocation = world.addresses[0].allocation.clone();
+        let event = if taken {
+            world.parts.cloud.place(&allocation, &world.nodes[2].seat(0));
+            called("AssociateAddress", json!({"allocationId": allocation, "allowReassociation": true}))
+        } else {
+            // All that the event of a disassociation names.
+            let association = world.lease().await.observed.associations[&allocation].clone();
+            world.parts.cloud.free(&allocation);
+            called("DisassociateAddress", json!({"associationId": association}))
+        };
+        world.send(event).await;
+        world.assert_whole_at(0, 1).await;
+        assert_eq!(rows(&world, |what| matches!(what, Happening::Drift { .. })).await, 1);
+        assert_eq!(rows(&world, |what| matches!(what, Happening::Repaired { .. })).await, 1);
+        assert_eq!(rows(&world, |what| matches!(what, Happening::Granted { .. })).await, 1, "no failover");
+        assert!(world.lease().await.verify_at.is_some(), "what was mended is looked at once more");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_somebody_leads_away_or_deletes_and_a_check_switched_on_are_put_right() {
+    let world = settled(0, 2).await;
+    let interface = world.nodes[0].interface.clone();
+    world.parts.cloud.put_route(&world.tables[0], DESTINATION, RouteTarget::Other("igw-1".to_owned()));
+    world.send(called("ReplaceRoute", json!({"routeTableId": world.tables[0], "gatewayId": "igw-1"}))).await;
+    world.assert_whole_at(0, 1).await;
+    world.parts.cloud.delete_route(&world.tables[1], DESTINATION);
+    world.send(called("DeleteRoute", json!({"routeTableId": world.tables[1]}))).await;
+    world.assert_whole_at(0, 1).await;
+    world.parts.cloud.set_source_dest_check(&interface, true);
+    let parameters = json!({"networkInterfaceId": interface, "sourceDestCheck": {"value": true}});
+    world.send(called("ModifyNetworkInterfaceAttribute", parameters)).await;
+    world.assert_whole_at(0, 1).await;
+    assert_eq!(rows(&world, |what| matches!(what, Happening::Drift { .. })).await, 3);
+    assert_eq!(rows(&world, |what| matches!(what, Happening::Repaired { .. })).await, 3);
+}
+
+#[tokio::test]
+async fn a_call_without_a_drift_is_a_look_and_one_about_others_is_none() {
+    let world = settled(1, 1).await;
+    let before = world.lease().await;
+    let own = called("AssociateAddress", json!({"allocationId": world.addresses[0].allocation}));
+    assert_eq!(world.send(own.clone()).await, json!({"clusters": 1}));
+    let looks = world.parts.cloud.log();
+    assert!(
+        !looks.is_empty() && looks.iter().all(|entry| matches!(entry.asked, Asked::Look(_))),
+        "{looks:?}"
+    );
+    assert_eq!(world.lease().await, before, "and nothing is written");
+    world.parts.cloud.clear_log();
+    let foreign = called("AssociateAddress", json!({"allocationId": "eipalloc-0fedcba9876543210"}));
+    let mut failed = own;
+    failed["detail"]["errorCode"] = json!("Client.UnauthorizedOperation");
+    for event in [foreign, failed] {
+        assert_eq!(world.send(event).await, json!({"clusters": 0}));
+    }
+    assert_eq!(world.parts.cloud.log(), []);
+}
+
+#[tokio::test]
+async fn during_a_pause_what_an_operator_moves_stays_until_the_pause_is_over() {
+    let world = settled(1, 0).await;
+    let now = world.parts.now().wall;
+    let ask = async |id: &str, wish| {
+        let request = Request {
+            cluster: cluster(),
+            id: RequestId::new(id).expect("valid"),
+            wish,
+            by: "alice".to_owned(),
+            at: now,
+            until: WallTime(now.0 + 600_000),
+            epoch: Epoch(1),
+            answer: None,
+        };
+        world.parts.store.ask(&request).await.expect("asked");
+    };
+    ask("pause", Wish::Pause { why: "a test by hand".to_owned() }).await;
+    let allocation = world.addresses[0].allocation.clone();
+    world.parts.cloud.place(&allocation, &world.nodes[1].seat(0));
+    world.send(called("AssociateAddress", json!({"allocationId": allocation}))).await;
+    assert_eq!(world.parts.cloud.seat_of(&allocation), Some(world.nodes[1].seat(0)));
+    ask("resume", Wish::Resume {}).await;
+    let detail = json!({ "cluster": "orders", "why": "request", "schema_version": 1 });
+    world.send(json!({ "source": "baton.operator", "detail-type": "Wake", "detail": detail })).await;
+    world.assert_whole_at(0, 1).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_right_is_told_and_everything_else_is() {
+    use baton_cloud::memory::{Fault, Trouble};
+    let world = settled(1, 1).await;
+    let (allocation, table) = (world.addresses[0].allocation.clone(), world.tables[0].clone());
+    world.parts.cloud.free(&allocation);
+    world.parts.cloud.put_route(&table, DESTINATION, RouteTarget::Other("igw-1".to_owned()));
+    world.parts.cloud.fail(Fault::on("ReplaceRoute", Trouble::Deny).always());
+    world.send(called("ReplaceRoute", json!({"routeTableId": table}))).await;
+    assert_eq!(world.parts.cloud.seat_of(&allocation), Some(world.nodes[0].seat(0)));
+    let stuck = |what: &Happening| matches!(what, Happening::Stuck { resource, .. } if resource.contains(table.as_str()));
+    assert_eq!(rows(&world, stuck).await, 1);
+    world.parts.cloud.heal();
+    let turn = json!({ "cluster": "orders", "why": "verify", "schema_version": 1 });
+    world.send(json!({ "source": "baton.control-plane", "detail-type": "Wake", "detail": turn })).await;
+    world.assert_whole_at(0, 1).await;
+}
+
+#[tokio::test]
+async fn a_cluster_whose_lease_cannot_be_read_keeps_no_other_from_being_looked_at() {
+    let world = settled(1, 0).await;
+    let mut other = world.registration();
+    other.cluster = ClusterName::new("other").expect("valid");
+    other.event.cluster = other.cluster.clone();
+    world.parts.store.register(&other).await.expect("registered");
+    world.parts.cloud.free(&world.addresses[0].allocation);
+    let event = called("DisassociateAddress", json!({"publicIp": world.addresses[0].public_ip}));
+    assert_eq!(world.send(event).await, json!({"clusters": 2}), "both declare the address");
+}
