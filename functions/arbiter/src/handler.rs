@@ -104,8 +104,11 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
             tracing::info!(call = call.name, named = ?call.named, clusters = touched.len(), "call to EC2");
             touched
         }
-        Trigger::Notice(notice) => {
-            heed(parts, &notice).await?;
+        Trigger::Notices(notices) => {
+            // One after the other: two nodes of one cluster must not both be asked to hand over to each other.
+            for notice in notices {
+                heed(parts, &notice).await?;
+            }
             Vec::new()
         }
         Trigger::Ignored(reason) => {

@@ -29,25 +29,31 @@ pub enum Kind {
     /// [lifecycle hook](https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html), for an hour unless the
     /// hook says otherwise.
     AutoScalingTermination,
+    /// AWS Health [tells](https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html) of a reboot,
+    /// a stop, a retirement or other maintenance to come, mostly days ahead.
+    ScheduledChange,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::SpotInterruption, Self::Rebalance, Self::AutoScalingTermination];
+    pub const ALL: [Self; 4] =
+        [Self::SpotInterruption, Self::Rebalance, Self::AutoScalingTermination, Self::ScheduledChange];
 
     /// Who sends it.
     pub const fn source(self) -> &'static str {
         match self {
             Self::SpotInterruption | Self::Rebalance => "aws.ec2",
             Self::AutoScalingTermination => "aws.autoscaling",
+            Self::ScheduledChange => "aws.health",
         }
     }
 
-    /// The field of its detail that names the instance.
-    pub const fn field(self) -> &'static str {
+    /// The field of its detail that names the instance; none: it names several.
+    pub const fn field(self) -> Option<&'static str> {
         match self {
-            Self::SpotInterruption | Self::Rebalance => "instance-id",
-            Self::AutoScalingTermination => "EC2InstanceId",
+            Self::SpotInterruption | Self::Rebalance => Some("instance-id"),
+            Self::AutoScalingTermination => Some("EC2InstanceId"),
+            Self::ScheduledChange => None,
         }
     }
 
@@ -57,6 +63,7 @@ impl Kind {
             Self::SpotInterruption => "EC2 Spot Instance Interruption Warning",
             Self::Rebalance => "EC2 Instance Rebalance Recommendation",
             Self::AutoScalingTermination => "EC2 Instance-terminate Lifecycle Action",
+            Self::ScheduledChange => "AWS Health Event",
         }
     }
 
@@ -65,7 +72,9 @@ impl Kind {
     const fn lasts(self) -> Duration {
         match self {
             Self::SpotInterruption => Duration::from_secs(120),
-            Self::Rebalance | Self::AutoScalingTermination => Duration::from_secs(600),
+            Self::Rebalance | Self::AutoScalingTermination | Self::ScheduledChange => {
+                Duration::from_secs(600)
+            }
         }
     }
 
@@ -74,6 +83,7 @@ impl Kind {
             Self::SpotInterruption => "EC2 will interrupt the Spot Instance",
             Self::Rebalance => "EC2 sees an elevated risk of interruption of the Spot Instance",
             Self::AutoScalingTermination => "Auto Scaling will terminate the instance",
+            Self::ScheduledChange => "AWS Health tells of a scheduled change of the instance",
         }
     }
 }
@@ -85,7 +95,8 @@ pub struct Notice {
     pub kind: Kind,
     /// The instance.
     pub instance: InstanceId,
-    /// The id of the event, which a repeat has as well.
+    /// The id of the event, which a repeat has as well; of a scheduled change one that its updates have too, so that a
+    /// cluster is asked once, and does not go to and fro between two nodes of the same change.
     pub id: RequestId,
     /// When it was sent.
     pub at: WallTime,

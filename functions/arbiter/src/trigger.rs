@@ -14,6 +14,28 @@ use serde_json::Value;
 use crate::notice::{Kind, Notice};
 use crate::trail;
 
+/// A Health event about more instances than this comes in several.
+const ENTITIES: usize = 100;
+
+/// The part of the detail of an AWS Health event that is read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HealthEvent {
+    event_arn: String,
+    service: String,
+    event_type_category: String,
+    #[serde(default)]
+    status_code: Option<String>,
+    #[serde(default)]
+    affected_entities: Vec<Entity>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entity {
+    entity_value: String,
+}
+
 /// More records than this do not come in one stream batch of ours; the rest is left to the sweep.
 const RECORDS: usize = 100;
 
@@ -26,8 +48,8 @@ pub enum Trigger {
     Stream(Vec<ClusterName>),
     /// EC2 reports a change of this instance's state, or an alarm is about it. Which state is not taken from the event.
     Instance(InstanceId),
-    /// An instance will or may be taken.
-    Notice(Notice),
+    /// Instances will or may be taken: one, but for AWS Health.
+    Notices(Vec<Notice>),
     /// Somebody has called EC2 about something.
     Call(trail::Call),
     /// Nothing that this function knows, with the reason.
@@ -114,18 +136,50 @@ pub fn read(event: Value) -> Trigger {
 
 /// A notice without an id or a time could not be told from a repeat, nor from one that is hours old.
 fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
-    let about = event.detail.get(kind.field()).cloned().unwrap_or_default();
-    let instance: InstanceId = match serde_json::from_value(about) {
-        Ok(instance) => instance,
-        Err(error) => return Trigger::Ignored(format!("malformed notice: {}: {error}", kind.field())),
+    let (id, instances) = match kind.field() {
+        Some(field) => {
+            let about = event.detail.get(field).cloned().unwrap_or_default();
+            let instance: InstanceId = match serde_json::from_value(about) {
+                Ok(instance) => instance,
+                Err(error) => return Trigger::Ignored(format!("malformed notice: {field}: {error}")),
+            };
+            (event.id, vec![instance])
+        }
+        None => match read_health(event.detail) {
+            Ok((id, instances)) => (Some(id), instances),
+            Err(why) => return Trigger::Ignored(why),
+        },
     };
-    let id = event.id.map(RequestId::new);
     let at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
-    match (id, at) {
-        (Some(Ok(id)), Some(at)) => Trigger::Notice(Notice { kind, instance, id, at: WallTime(at) }),
+    match (id.map(RequestId::new), at) {
+        (Some(Ok(id)), Some(at)) => {
+            let notice = |instance| Notice { kind, instance, id: id.clone(), at: WallTime(at) };
+            Trigger::Notices(instances.into_iter().map(notice).collect())
+        }
         (Some(Err(error)), _) => Trigger::Ignored(format!("malformed notice: {error}")),
         (None, _) | (_, None) => Trigger::Ignored("a notice without an id or a time".to_owned()),
     }
+}
+
+/// A scheduled change of EC2 instances: an id that all its events share, and the instances.
+fn read_health(detail: Value) -> Result<(String, Vec<InstanceId>), String> {
+    let health: HealthEvent =
+        serde_json::from_value(detail).map_err(|error| format!("malformed Health event: {error}"))?;
+    if health.service != "EC2" || health.event_type_category != "scheduledChange" {
+        return Err("a Health event about no scheduled change of EC2".to_owned());
+    }
+    if health.status_code.as_deref() == Some("closed") {
+        return Err("a Health event about a change that is over".to_owned());
+    }
+    let entities = health.affected_entities.into_iter().take(ENTITIES);
+    let instances: Vec<_> = entities.filter_map(|entity| InstanceId::new(entity.entity_value).ok()).collect();
+    if instances.is_empty() {
+        return Err("a Health event about no instance".to_owned());
+    }
+    // The end of the ARN is what tells one change from another.
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let end: Vec<char> = health.event_arn.chars().rev().take(56).map(plain).collect();
+    Ok((format!("health-{}", end.into_iter().rev().collect::<String>()), instances))
 }
 
 /// An alarm on a metric of an instance, as on its status checks. That it rings says which instance to look at.
@@ -213,19 +267,64 @@ mod tests {
     #[test]
     fn a_notice_names_its_instance_its_moment_and_its_id() {
         for kind in Kind::ALL {
-            let detail = json!({kind.field(): "i-0123456789abcdef0", "instance-action": "terminate"});
+            let Some(field) = kind.field() else { continue };
+            let detail = json!({field: "i-0123456789abcdef0", "instance-action": "terminate"});
             let notice = Notice {
                 kind,
                 instance: InstanceId::new("i-0123456789abcdef0").expect("valid"),
                 id: RequestId::new("6a7e8feb-b491-4cf7-a9f1-bf3703467718").expect("valid"),
                 at: WallTime(1_767_225_600_000),
             };
-            assert_eq!(read(bus_event(kind.source(), kind.detail_type(), &detail)), Trigger::Notice(notice));
+            assert_eq!(
+                read(bus_event(kind.source(), kind.detail_type(), &detail)),
+                Trigger::Notices(vec![notice])
+            );
             for missing in ["id", "time"] {
                 let mut event = bus_event(kind.source(), kind.detail_type(), &detail);
                 event.as_object_mut().expect("an object").remove(missing);
                 assert!(matches!(read(event), Trigger::Ignored(_)), "without {missing}");
             }
+        }
+    }
+
+    /// As in the documentation of AWS Health's events, shortened.
+    fn health(status: &str, entities: &[&str]) -> Value {
+        let entities: Vec<_> =
+            entities.iter().map(|id| json!({"entityValue": id, "status": "IMPAIRED"})).collect();
+        json!({
+            "eventArn": "arn:aws:health:eu-west-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED_90353408594353983",
+            "service": "EC2", "eventScopeCode": "ACCOUNT_SPECIFIC", "communicationId": "1234abc01232a4012345678-1",
+            "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", "eventTypeCategory": "scheduledChange",
+            "startTime": "Wed, 31 Jan 2026 02:00:00 GMT", "endTime": "Wed, 31 Jan 2026 04:00:00 GMT",
+            "lastUpdatedTime": "Wed, 15 Jan 2026 02:30:00 GMT", "statusCode": status, "eventRegion": "eu-west-1",
+            "eventDescription": [{"language": "en_US", "latestDescription": "It will be retired."}],
+            "affectedEntities": entities, "affectedAccount": "123456789012", "page": "1", "totalPages": "1",
+        })
+    }
+
+    #[test]
+    fn a_scheduled_change_is_a_notice_about_each_of_its_instances_under_one_id() {
+        let read = |detail: &Value| read(bus_event("aws.health", "AWS Health Event", detail));
+        let detail = health("upcoming", &["i-0123456789abcdef0", "vol-01234567", "i-01234567"]);
+        let Trigger::Notices(notices) = read(&detail) else { panic!("expected notices") };
+        let about: Vec<_> = notices.iter().map(|notice| notice.instance.as_str()).collect();
+        assert_eq!(about, ["i-0123456789abcdef0", "i-01234567"]);
+        let mut updated = detail.clone();
+        updated["startTime"] = json!("Thu, 01 Feb 2026 02:00:00 GMT");
+        assert_eq!(read(&updated), Trigger::Notices(notices.clone()));
+        let mut other = detail.clone();
+        other["eventArn"] = json!(
+            "arn:aws:health:eu-west-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED_90353408594353984"
+        );
+        let Trigger::Notices(others) = read(&other) else { panic!("expected notices") };
+        assert_ne!(others[0].id, notices[0].id);
+        let mut issue = detail.clone();
+        issue["eventTypeCategory"] = json!("issue");
+        let mut volumes = detail.clone();
+        volumes["service"] = json!("EBS");
+        for nothing in [health("closed", &["i-01234567"]), health("open", &["vol-01234567"]), issue, volumes]
+        {
+            assert!(matches!(read(&nothing), Trigger::Ignored(_)), "{nothing}");
         }
     }
 

@@ -12,6 +12,9 @@ use crate::world::{World, cluster};
 const SPOT: &str = "EC2 Spot Instance Interruption Warning";
 const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
 const AUTO_SCALING: &str = "EC2 Instance-terminate Lifecycle Action";
+const HEALTH: &str = "AWS Health Event";
+/// From the end of the change's ARN.
+const HEALTH_ID: &str = "health-vent-EC2-AWS-EC2-INSTANCE-REBOOT-MAINTENANCE-SCHEDULED-1";
 const ID: &str = "1e5527d7-bb36-4607-3370-4164db56a40e";
 
 /// The moment in the form that EventBridge uses, which knows no fractions of a second.
@@ -35,12 +38,54 @@ fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) -> Value {
             },
         });
     }
+    if detail_type == HEALTH {
+        return scheduled_change(&[instance.as_str()], at);
+    }
     json!({
         "version": "0", "id": ID, "detail-type": detail_type, "source": "aws.ec2",
         "account": "123456789012", "time": time(at), "region": "eu-west-1",
         "resources": [format!("arn:aws:ec2:eu-west-1a:instance/{instance}")],
         "detail": { "instance-id": instance, "instance-action": "terminate" },
     })
+}
+
+fn scheduled_change(instances: &[&str], at: WallTime) -> Value {
+    let entities: Vec<_> =
+        instances.iter().map(|id| json!({"entityValue": id, "status": "PENDING"})).collect();
+    json!({
+        "version": "0", "id": ID, "detail-type": HEALTH, "source": "aws.health", "account": "123456789012",
+        "time": time(at), "region": "eu-west-1", "resources": instances,
+        "detail": {
+            "eventArn": "arn:aws:health:eu-west-1::event/EC2/AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED/1",
+            "service": "EC2", "eventTypeCode": "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED",
+            "eventTypeCategory": "scheduledChange", "statusCode": "upcoming", "eventScopeCode": "ACCOUNT_SPECIFIC",
+            "startTime": "Wed, 31 Jan 2026 02:00:00 GMT", "endTime": "Wed, 31 Jan 2026 04:00:00 GMT",
+            "affectedEntities": entities, "page": "1", "totalPages": "1",
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_scheduled_change_of_both_nodes_moves_the_cluster_once() {
+    let mut world = held().await;
+    let at = world.parts.now().wall;
+    let ids = [0, 1].map(|n| world.nodes[n].arn.instance_id().to_string());
+    let event = scheduled_change(&[&ids[0], &ids[1]], at);
+    world.send(event.clone()).await;
+    let intent = world.lease().await.intent.expect("an intent");
+    assert_eq!(
+        intent.reason,
+        "switchover asked by arbiter: AWS Health tells of a scheduled change of the instance"
+    );
+    let run = crate::world::incarnation();
+    world.parts.store.release(&cluster(), &world.nodes[0].arn, &run, Epoch(1)).await.expect("released");
+    world.beat(&[0, 1, 2], None).await;
+    world.wake().await;
+    world.assert_whole_at(1, 2).await;
+    // The same change, told once more, is about the new holder as well.
+    world.send(event).await;
+    assert_eq!(world.lease().await.intent, None);
+    assert_eq!(requests(&world).await.len(), 1);
 }
 
 /// Node 0 holds the lease at epoch 1.
@@ -61,6 +106,7 @@ async fn a_notice_about_the_holder_is_one_request_to_hand_over_however_often_it_
         (SPOT, 120_000, "EC2 will interrupt the Spot Instance"),
         (REBALANCE, 600_000, "EC2 sees an elevated risk of interruption of the Spot Instance"),
         (AUTO_SCALING, 600_000, "Auto Scaling will terminate the instance"),
+        (HEALTH, 600_000, "AWS Health tells of a scheduled change of the instance"),
     ] {
         let world = held().await;
         let at = WallTime(world.parts.now().wall.0 / 1_000 * 1_000);
@@ -80,7 +126,8 @@ async fn a_notice_about_the_holder_is_one_request_to_hand_over_however_often_it_
                 request: Some(asked[0].id.clone()),
             }
         );
-        assert_eq!((asked[0].id.as_str(), asked[0].answer.as_ref()), (ID, None));
+        let id = if detail_type == HEALTH { HEALTH_ID } else { ID };
+        assert_eq!((asked[0].id.as_str(), asked[0].answer.as_ref()), (id, None));
     }
 }
 
