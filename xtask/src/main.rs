@@ -1,6 +1,7 @@
 //! The project's own commands. Rust and not shell, so that a fresh machine needs nothing but cargo and Python.
 
 mod demo;
+mod faults;
 mod output;
 mod sim;
 mod test;
@@ -25,6 +26,10 @@ enum Command {
     Sim(sim::Arguments),
     /// Walks every order of events of a small cluster.
     Model(sim::ModelArguments),
+    /// Plays every trigger and every fault of the cloud's side against real servers, and says what came of it.
+    Scenarios(faults::ScenarioArguments),
+    /// Measures.
+    Bench(faults::BenchArguments),
     /// Runs every check: formatting, lints, licences, tests. Installs what it needs below `target/`.
     Test(test::Arguments),
 }
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Model(arguments) => sim::model(&arguments),
+        Command::Scenarios(arguments) => faults::scenarios(&arguments),
+        Command::Bench(arguments) => faults::bench(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -30,6 +30,8 @@ enum Part {
     Deny,
     /// The simulator and the model: 100,000 runs, every deliberate fault, the bound, every order of events.
     Sim,
+    /// The cloud's side alone: the functions as programs, against a real table and a real EC2 server. Part of the tests.
+    Cloud,
     /// All tests: units, conformance, templates, and whole failovers in the sandbox.
     Tests,
 }
@@ -55,6 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                 tools::run(&mut deny)?;
             }
             Part::Sim => sim::check()?,
+            Part::Cloud => {
+                let mut test = tools::cargo();
+                test.args(["test", "--package", "baton-faults", "--no-fail-fast", "--"])
+                    .args(&arguments.runner);
+                tools::run(&mut test)?;
+            }
             Part::Tests => {
                 let mut test = tools::cargo();
                 test.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.runner);

@@ -1,19 +1,141 @@
-"""Serves moto on a free port of the loopback and writes the port to the file named as the only argument."""
+"""Serves moto on a free port of the loopback and writes the port to the file named as the only argument.
 
+Each request of Baton's own (of the SDK for Rust, that is; whoever looks on uses another one) is written to `moto.calls` beside that file, a line of JSON with its action and when it began and
+ended. Before and after moto has answered, a request is treated as the list of faults in `moto.faults` says:
+
+    {"action": "AssociateAddress", "about": "eipalloc-1", "times": 2, "how": "throttle"}
+
+`how` is `throttle` or `deny` (refused before anything is done), `lose` (done, and the answer is lost) or `stale` (a
+Describe answered as it was answered when the fault was set up, by the first request of the same text before). `about`, if
+given, has to stand somewhere in the request. A fault strikes `times` times, or always without that. `{"action":
+"DescribeAddresses", "delay_ms": 120}` makes every answer take longer.
+"""
+
+import json
 import os
 import signal
 import sys
+import threading
+import time
+import urllib.parse
 
-from moto.server import ThreadedMotoServer
+from moto.moto_server.threaded_moto_server import create_backend_app, make_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
+
+ERROR = (
+    '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>{code}</Code><Message>{message}</Message>'
+    "</Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+)
+REFUSALS = {
+    "throttle": ("503 Service Unavailable", "RequestLimitExceeded", "Request limit exceeded."),
+    "deny": ("403 Forbidden", "UnauthorizedOperation", "You are not authorized to perform this operation."),
+    "lose": ("500 Internal Server Error", "InternalError", "An internal error has occurred"),
+}
+
+
+class Faults:
+    """What a test asks for; read anew whenever the file has changed."""
+
+    def __init__(self, path):
+        self.path, self.stamp, self.list, self.struck = path, None, [], {}
+        self.lock = threading.Lock()
+
+    def _read(self):
+        try:
+            stamp = os.stat(self.path).st_mtime_ns
+        except FileNotFoundError:
+            stamp = None
+        if stamp != self.stamp:
+            self.stamp, self.struck = stamp, {}
+            self.list = json.load(open(self.path, encoding="utf-8")) if stamp else []
+
+    def of(self, action, text):
+        """The delay in seconds and the fault that strikes, if one does."""
+        with self.lock:
+            self._read()
+            mine = [(n, f) for n, f in enumerate(self.list) if f["action"] == action and f.get("about", "") in text]
+            delay = sum(f.get("delay_ms", 0) for _, f in mine) / 1000
+            for number, fault in mine:
+                if "how" not in fault or self.struck.get(number, 0) >= fault.get("times", 1 << 30):
+                    continue
+                self.struck[number] = self.struck.get(number, 0) + 1
+                return delay, fault["how"]
+            return delay, None
+
+
+class Layer:
+    """Around moto: faults on the way in and out, and a record of each call."""
+
+    def __init__(self, app, directory):
+        self.app = app
+        self.faults = Faults(os.path.join(directory, "moto.faults"))
+        self.calls = open(os.path.join(directory, "moto.calls"), "a", encoding="utf-8", buffering=1)
+        self.answers = {}
+
+    def __call__(self, environ, start_response):
+        begun = time.monotonic()
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = Body(body)
+        text = urllib.parse.unquote_plus(body.decode("utf-8", "replace"))
+        action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action")
+        if not action or "aws-sdk-rust" not in environ.get("HTTP_USER_AGENT", ""):
+            return self.app(environ, start_response)
+        delay, how = self.faults.of(action, text)
+        time.sleep(delay)
+        try:
+            return self.answer(environ, start_response, action, text, how)
+        finally:
+            row = {"action": action, "begun": begun, "ended": time.monotonic(), "fault": how}
+            self.calls.write(json.dumps(row) + "\n")
+
+    def answer(self, environ, start_response, action, text, how):
+        if how == "stale" and text in self.answers:
+            status, headers, chunks = self.answers[text]
+            start_response(status, headers)
+            return chunks
+        if how in ("throttle", "deny"):
+            return refuse(start_response, how)
+        said = []
+        chunks = list(self.app(environ, lambda status, headers, info=None: said.append((status, headers))))
+        if how == "lose":
+            return refuse(start_response, how)
+        if action.startswith("Describe") and how != "stale":
+            self.answers[text] = (*said[0], chunks)
+        start_response(*said[0])
+        return chunks
+
+
+class Body:
+    """A request's body, to be read again."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def read(self, size=-1):
+        end = len(self.data) if size is None or size < 0 else self.at + size
+        part, self.at = self.data[self.at : end], min(end, len(self.data))
+        return part
+
+    def readline(self, size=-1):
+        return self.read(size)
+
+
+def refuse(start_response, how):
+    status, code, message = REFUSALS[how]
+    body = ERROR.format(code=code, message=message).encode()
+    start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def main():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    _, port = server.get_host_and_port()
+    directory = os.path.dirname(os.path.abspath(sys.argv[1]))
+    app = Layer(DomainDispatcherApplication(create_backend_app), directory)
+    server = make_server("127.0.0.1", 0, app, True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     # Renamed into place, so that a reader never sees half a number.
     with open(sys.argv[1] + ".part", "w", encoding="ascii") as out:
-        out.write(str(port))
+        out.write(str(server.server_address[1]))
     os.rename(sys.argv[1] + ".part", sys.argv[1])
     signal.pause()
 

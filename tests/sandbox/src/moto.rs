@@ -1,9 +1,12 @@
 //! moto, which stands in for EC2 alone: Elastic IPs, route tables, interfaces and instances.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::SandboxError;
 use crate::machine::{Machine, Pid, Program, START_LIMIT, mark};
@@ -16,6 +19,84 @@ pub struct Moto {
     pid: Pid,
     address: SocketAddr,
     log: PathBuf,
+}
+
+/// What becomes of requests to EC2 from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ec2Fault {
+    /// The call, as EC2 names it.
+    pub action: &'static str,
+    /// Only requests in which this text stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// How often it strikes; always, if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// How much longer every such request takes.
+    pub delay_ms: u32,
+    /// What goes wrong; nothing, for a delay only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<Ec2Trouble>,
+}
+
+impl Ec2Fault {
+    /// Every request of this action has this trouble.
+    pub fn on(action: &'static str, how: Ec2Trouble) -> Self {
+        Self { action, about: None, times: None, delay_ms: 0, how: Some(how) }
+    }
+
+    /// Every request of this action takes longer.
+    pub fn slow(action: &'static str, delay_ms: u32) -> Self {
+        Self { action, about: None, times: None, delay_ms, how: None }
+    }
+
+    /// Only the first few.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Only those that name this.
+    #[must_use]
+    pub fn about(mut self, about: &str) -> Self {
+        self.about = Some(about.to_owned());
+        self
+    }
+}
+
+/// What goes wrong with a request to EC2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ec2Trouble {
+    /// `RequestLimitExceeded`; nothing is done.
+    Throttle,
+    /// `UnauthorizedOperation`; nothing is done.
+    Deny,
+    /// It is done, and what is answered is an internal error.
+    Lose,
+    /// A Describe is answered as the same request was before.
+    Stale,
+}
+
+/// A request that EC2 has answered.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Ec2Call {
+    /// The action.
+    pub action: String,
+    /// When it came, in seconds of the server's monotonic clock.
+    pub begun: f64,
+    /// When it was answered.
+    pub ended: f64,
+    /// Which trouble it had.
+    pub fault: Option<String>,
+}
+
+impl Ec2Call {
+    /// Whether it asks for a change.
+    pub fn changes(&self) -> bool {
+        !self.action.starts_with("Describe")
+    }
 }
 
 impl Moto {
@@ -57,6 +138,26 @@ impl Moto {
     /// Its log file.
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// From now on, treats requests like this.
+    pub fn set_faults(&self, faults: &[Ec2Fault]) -> Result<(), SandboxError> {
+        let file = self.log.with_file_name("moto.faults");
+        let part = file.with_extension("part");
+        let text = serde_json::to_string(faults).expect("faults are plain");
+        // Renamed into place, since it is read at every request.
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, &file))
+            .map_err(SandboxError::io(format!("writing {}", file.display())))
+    }
+
+    /// Every request so far, in the order in which they were answered.
+    pub fn calls(&self) -> Result<Vec<Ec2Call>, SandboxError> {
+        let file = self.log.with_file_name("moto.calls");
+        let text =
+            fs::read_to_string(&file).map_err(SandboxError::io(format!("reading {}", file.display())))?;
+        // The last line may be half written while we read.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Whether its process still runs.
