@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::Member;
+use baton_protocol::readiness::looks_silent;
 
 use crate::command::Snapshot;
 use crate::exit::Exit;
 use crate::text::{ago, moment};
 use crate::trouble::{Trouble, join};
-use crate::view::{has_released, is_unguarded, looks_silent};
+use crate::view::{has_released, is_unguarded};
 
 /// A hand-over that may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

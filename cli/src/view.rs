@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Lease, LeaseState, Mode};
+use baton_protocol::readiness::{is_ready, looks_silent};
 use baton_protocol::resource::{Address, Route};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::{Durations, Timing};
@@ -283,14 +284,6 @@ pub fn instances(lease: &Lease) -> Vec<InstanceArn> {
     lease.members.iter().map(|member| &member.instance).chain(stray).cloned().collect()
 }
 
-/// Whether a heartbeat is older than S, by its node's clock against this machine's. Of a node that nothing guards, silence
-/// may be without consequence, and is silence all the same: it is held against the cluster's own timing.
-pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
-    let silence =
-        if heartbeat.is_unguarded() { lease.timing.silence() } else { lease.silence_for(heartbeat) };
-    now.since(heartbeat.beat_at) > silence
-}
-
 /// Whether the node may serve for ever, whatever becomes of its agent, in a cluster that is to be guarded.
 pub fn is_unguarded(lease: &Lease, heartbeat: &Heartbeat) -> bool {
     lease.state == LeaseState::Active && lease.mode == Mode::Strict && heartbeat.is_unguarded()
@@ -331,7 +324,9 @@ fn node(lease: &Lease, instance: &InstanceArn, heartbeat: Option<&Heartbeat>, no
             silent_ms: claim.silent_ms,
             at: rfc3339(claim.at),
         }),
-        eligible: state == State::Ready && member.is_some(),
+        eligible: role == Role::Standby
+            && member.is_some()
+            && heartbeat.is_some_and(|found| is_ready(lease, found, now)),
         agent_version: heartbeat.map(|heartbeat| printable(&heartbeat.agent_version)),
     }
 }

@@ -5,6 +5,7 @@
 //! hidden in a client would make one attempt last several, and the time budget of a cluster counts attempts.
 
 mod bus;
+pub mod metric;
 mod sdk;
 
 pub use aws_config::SdkConfig;

@@ -30,6 +30,7 @@ pub mod node;
 pub mod outcome;
 pub mod peers;
 pub mod plan;
+pub mod readiness;
 pub mod request;
 pub mod resource;
 pub mod silence;

@@ -38,6 +38,8 @@ pub struct Parts<S, C, W> {
     pub successor: W,
     /// The beginning of this process's time.
     pub origin: Instant,
+    /// The control plane, for metrics.
+    pub name: String,
 }
 
 /// How often a row of the history is tried. It is a record for people: worth a second try, and never worth an outage.

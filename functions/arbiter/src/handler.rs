@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use baton_client::metric;
 use baton_cloud::Cloud;
 use baton_protocol::arbiter::{Hint, Outcome, Report};
 use baton_protocol::decide::Stay;
 use baton_protocol::drift;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
-use baton_protocol::time::BootTime;
+use baton_protocol::time::{BootTime, WallTime};
 use baton_store::Store;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
@@ -69,6 +70,9 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let mut failed = None;
     for (cluster, report) in &reports {
         tell(cluster, report);
+        if let Some(line) = stuck(&parts.name, parts.now().wall, cluster, report) {
+            metric::emit(&line);
+        }
         if let Outcome::Failed(why) = &report.outcome {
             failed = Some(Error::Unfinished { cluster: cluster.clone(), why: why.clone() });
         } else if report.outcome == Outcome::CommitUnknown {
@@ -178,6 +182,15 @@ async fn clusters_with<S: Store, C: Cloud, W: Successor>(
     Ok(hints)
 }
 
+/// A metric for resources that cannot be moved, which ask for a person.
+fn stuck(name: &str, now: WallTime, cluster: &ClusterName, report: &Report) -> Option<Value> {
+    let Outcome::Stuck(resources) = &report.outcome else { return None };
+    let about: Vec<_> =
+        resources.iter().map(|(resource, why)| json!({"resource": resource, "why": why})).collect();
+    let count = u64::try_from(about.len()).unwrap_or(u64::MAX);
+    Some(metric::line(name, now.0, &[("Stuck", count)], json!({"cluster": cluster, "resources": about})))
+}
+
 /// One line for each invocation, with fixed field names.
 fn tell(cluster: &ClusterName, report: &Report) {
     let granted = report.granted.map(|epoch| epoch.0);
@@ -197,4 +210,21 @@ fn tell(cluster: &ClusterName, report: &Report) {
         Outcome::Failed(why) => ("failed", why.clone()),
     };
     tracing::info!(%cluster, epoch = granted, outcome, reason = detail, "invocation");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_moved_is_counted_with_its_reasons_and_nothing_else_is() {
+        let cluster = ClusterName::new("orders").expect("valid");
+        let of = |outcome| stuck("baton", WallTime(7), &cluster, &Report { granted: None, outcome });
+        let why = ("rtb-1".to_owned(), "denied".to_owned());
+        let line = of(Outcome::Stuck(vec![why.clone(), why])).expect("a line");
+        assert_eq!((&line["Stuck"], &line["ControlPlane"]), (&json!(2), &json!("baton")));
+        assert_eq!(line["about"]["resources"][1], json!({"resource": "rtb-1", "why": "denied"}));
+        assert_eq!(line["about"]["cluster"], json!("orders"));
+        assert_eq!([Outcome::Moved, Outcome::InPlace, Outcome::HandedOn].map(of), [None, None, None]);
+    }
 }

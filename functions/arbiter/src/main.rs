@@ -38,6 +38,8 @@ fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Erro
     let named =
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     Ok(Parts {
+        // Table and bus have the control plane's name.
+        name: named("BATON_TABLE")?,
         store: DynamoStore::new(config, named("BATON_TABLE")?),
         cloud: Ec2Cloud::new(config),
         successor: OnBus(Bus::new(config, named("BATON_BUS")?)),

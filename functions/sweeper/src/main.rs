@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use baton_client::{Bus, Limits, load};
+use baton_client::{Bus, Limits, load, metric};
 use baton_protocol::time::WallTime;
 use baton_store::DynamoStore;
-use baton_sweeper::sweep::sweep;
+use baton_sweeper::sweep::{Census, sweep};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
 
@@ -15,9 +15,12 @@ async fn main() -> Result<(), Error> {
     let named =
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     let config = load(Limits::function()).await;
-    let store = DynamoStore::new(&config, named("BATON_TABLE")?);
+    let table = named("BATON_TABLE")?;
+    let store = DynamoStore::new(&config, table.clone());
     let bus = Bus::new(&config, named("BATON_BUS")?);
-    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| sweep(&store, &bus, now()))).await
+    // Table and bus have the control plane's name.
+    let count = |census: &Census| metric::emit(&census.line(&table, now()));
+    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| sweep(&store, &bus, now(), count))).await
 }
 
 fn now() -> WallTime {

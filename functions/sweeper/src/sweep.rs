@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use baton_client::{Bus, BusFailure};
+use baton_client::{Bus, BusFailure, metric};
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::Failure;
+use baton_protocol::readiness::{Want, wants};
 use baton_protocol::sweep::{Reason, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
@@ -83,8 +84,37 @@ enum Swept {
     NotWoken(Reason, BusFailure),
 }
 
-/// Sweeps every cluster once. The answer says how many there are and how many were woken.
-pub async fn sweep<S: Store, W: Waker>(store: &S, waker: &W, now: WallTime) -> Result<Value, SweepError> {
+/// How the clusters stand, for whoever counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// How many clusters there are.
+    pub clusters: usize,
+    /// Which of them want what. One that could not be read wants everything: nobody knows.
+    pub wants: BTreeMap<Want, Vec<ClusterName>>,
+}
+
+impl Census {
+    /// As a line of the log with metrics in it.
+    pub fn line(&self, control_plane: &str, now: WallTime) -> Value {
+        let count = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
+        let of = |want| self.wants.get(&want).map_or(0, Vec::len);
+        let wants = Want::ALL.map(|want| (want.name(), count(of(want))));
+        let counts: Vec<_> = [("Clusters", count(self.clusters))].into_iter().chain(wants).collect();
+        let named = self.wants.iter().map(|(want, clusters)| {
+            let clusters: Vec<_> = clusters.iter().map(ToString::to_string).collect();
+            (want.name().to_owned(), json!(name(&clusters)))
+        });
+        metric::line(control_plane, now.0, &counts, Value::Object(named.collect()))
+    }
+}
+
+/// Sweeps every cluster once. The answer says how many there are and how many were woken; `count` is told how they stand.
+pub async fn sweep<S: Store, W: Waker>(
+    store: &S,
+    waker: &W,
+    now: WallTime,
+    count: impl FnOnce(&Census),
+) -> Result<Value, SweepError> {
     let entries = store.clusters().await.map_err(SweepError::DirectoryUnreadable)?;
     let clusters: BTreeSet<ClusterName> = entries.into_iter().map(|entry| entry.cluster).collect();
     let swept = clusters.len();
@@ -95,7 +125,11 @@ pub async fn sweep<S: Store, W: Waker>(store: &S, waker: &W, now: WallTime) -> R
     // By name, whatever the order in which answers came.
     let outcomes: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).collect().await;
     let (mut woken, mut unreadable, mut not_woken) = (Vec::new(), Vec::new(), Vec::new());
-    for (cluster, outcome) in outcomes {
+    let mut census = Census { clusters: swept, ..Census::default() };
+    for (cluster, (outcome, wants)) in outcomes {
+        for want in wants {
+            census.wants.entry(want).or_default().push(cluster.clone());
+        }
         match outcome {
             Swept::InOrder => {}
             Swept::Woken(reason) => woken.push(format!("{cluster} ({reason})")),
@@ -103,6 +137,7 @@ pub async fn sweep<S: Store, W: Waker>(store: &S, waker: &W, now: WallTime) -> R
             Swept::NotWoken(reason, failure) => not_woken.push(format!("{cluster} ({reason}): {failure}")),
         }
     }
+    count(&census);
     tracing::info!(
         clusters = swept,
         woken = woken.len(),
@@ -121,20 +156,30 @@ pub async fn sweep<S: Store, W: Waker>(store: &S, waker: &W, now: WallTime) -> R
     Ok(json!({ "clusters": swept, "woken": woken.len() }))
 }
 
-async fn look_at<S: Store, W: Waker>(store: &S, waker: &W, cluster: &ClusterName, now: WallTime) -> Swept {
-    let reason = match read(store, cluster, now).await {
-        Ok(Some(reason)) => reason,
-        Ok(None) => return Swept::InOrder,
-        Err(failure) => return Swept::Unreadable(failure),
+async fn look_at<S: Store, W: Waker>(
+    store: &S,
+    waker: &W,
+    cluster: &ClusterName,
+    now: WallTime,
+) -> (Swept, Vec<Want>) {
+    let (reason, wants) = match read(store, cluster, now).await {
+        Ok((Some(reason), wants)) => (reason, wants),
+        Ok((None, wants)) => return (Swept::InOrder, wants),
+        Err(failure) => return (Swept::Unreadable(failure), Want::ALL.to_vec()),
     };
     let wake = Wake { cluster: cluster.clone(), why: reason.why(), schema: SCHEMA };
-    match waker.wake(&wake).await {
+    let swept = match waker.wake(&wake).await {
         Ok(()) => Swept::Woken(reason),
         Err(failure) => Swept::NotWoken(reason, failure),
-    }
+    };
+    (swept, wants)
 }
 
-async fn read<S: Store>(store: &S, cluster: &ClusterName, now: WallTime) -> Result<Option<Reason>, Failure> {
+async fn read<S: Store>(
+    store: &S,
+    cluster: &ClusterName,
+    now: WallTime,
+) -> Result<(Option<Reason>, Vec<Want>), Failure> {
     let Some(lease) = store.lease(cluster).await? else {
         let why = "it is in the directory and has no lease";
         return Err(Failure::Malformed(why.to_owned()));
@@ -144,7 +189,7 @@ async fn read<S: Store>(store: &S, cluster: &ClusterName, now: WallTime) -> Resu
     instances.extend(lease.holder.clone());
     let instances: Vec<_> = instances.into_iter().collect();
     let heartbeats = store.heartbeats(cluster, &instances).await?;
-    Ok(needs_wake(&lease, &heartbeats, now))
+    Ok((needs_wake(&lease, &heartbeats, now), wants(&lease, &heartbeats, now)))
 }
 
 /// The first few of a list, and how many more there are.

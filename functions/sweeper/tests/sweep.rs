@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, RegistrationUid};
 use baton_protocol::outcome::Failure;
+use baton_protocol::readiness::Want;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
@@ -23,7 +24,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn an_empty_directory_is_swept_and_wakes_nobody() {
     let bus = TestBus::default();
-    let answer = sweep(&Faulty::default(), &bus, NOW).await;
+    let answer = sweep(&Faulty::default(), &bus, NOW, |_| ()).await;
     assert_eq!(answer, Ok(json!({ "clusters": 0, "woken": 0 })));
     assert_eq!(bus.woken(), names(&[]));
 }
@@ -33,7 +34,7 @@ async fn a_wake_of_a_sweep_says_that_it_is_one() {
     let store = Faulty::default();
     register(&store.record, "orders").await;
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 1, "woken": 1 })));
     let sent = bus.sent.lock().expect("nobody panicked");
     assert_eq!((&sent[0].cluster, sent[0].why), (&name("orders"), Why::Sweep));
 }
@@ -47,13 +48,39 @@ async fn a_cluster_in_order_is_looked_at_when_its_turn_comes() {
     for minute in 0..6 {
         let bus = TestBus::default();
         let now = WallTime(NOW.0 + minute * 60_000);
-        let answer = sweep(&store, &bus, now).await.expect("swept");
+        let answer = sweep(&store, &bus, now, |_| ()).await.expect("swept");
         let sent = bus.sent.lock().expect("nobody panicked");
         assert_eq!(answer["woken"], sent.len());
         // In a minute between two turns the holder has been quiet for long by now, since nobody beats here.
         turns += sent.iter().filter(|wake| wake.why == Why::Verify).count();
     }
     assert_eq!(turns, 3);
+}
+
+#[tokio::test]
+async fn how_the_clusters_stand_is_counted_and_one_that_cannot_be_read_wants_everything() {
+    let mut store = Faulty::default();
+    for cluster in ["a", "b", "c"] {
+        register(&store.record, cluster).await;
+    }
+    settle(&store.record, "a").await;
+    store.lease.insert(name("c"), Failure::Throttled);
+    let mut counted = None;
+    let swept = sweep(&store, &TestBus::default(), NOW, |census| counted = Some(census.clone())).await;
+    assert!(swept.is_err(), "one could not be read");
+    let census = counted.expect("counted all the same");
+    // Nobody serves here, since agents do that, and there is one node that beats in the first cluster only.
+    let all = |names: &[&str]| names.iter().map(|text| name(text)).collect::<Vec<_>>();
+    assert_eq!(census.clusters, 3);
+    assert_eq!(census.wants[&Want::Unprotected], all(&["a", "b", "c"]));
+    assert_eq!(census.wants[&Want::Unserved], all(&["a", "b", "c"]));
+    assert_eq!(census.wants[&Want::Unmoved], all(&["c"]), "a vacant lease has nothing to be moved");
+    let line = census.line("baton", NOW);
+    assert_eq!(
+        (&line["Clusters"], &line["Unprotected"], &line["Unmoved"]),
+        (&json!(3), &json!(3), &json!(1))
+    );
+    assert_eq!((&line["about"]["Unmoved"], &line["_aws"]["Timestamp"]), (&json!("c"), &json!(NOW.0)));
 }
 
 #[tokio::test]
@@ -71,7 +98,7 @@ async fn a_retired_cluster_is_not_swept() {
     };
     store.record.retire(&name("orders"), &uid, &event).await.expect("retired");
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 1, "woken": 1 })));
     assert_eq!(bus.woken(), names(&["billing"]));
 }
 
@@ -84,7 +111,7 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
     store.lease.insert(name("b"), Failure::Throttled);
     store.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
     let bus = TestBus::default();
-    let error = sweep(&store, &bus, NOW).await.expect_err("two clusters cannot be read");
+    let error = sweep(&store, &bus, NOW, |_| ()).await.expect_err("two clusters cannot be read");
     assert_eq!(bus.woken(), names(&["a", "d"]));
     assert_eq!(
         error.to_string(),
@@ -96,7 +123,7 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
 #[tokio::test]
 async fn an_unreadable_directory_is_told_apart() {
     let store = Faulty { directory: Some(Failure::Denied("no".to_owned())), ..Faulty::default() };
-    let error = sweep(&store, &TestBus::default(), NOW).await.expect_err("nothing can be swept");
+    let error = sweep(&store, &TestBus::default(), NOW, |_| ()).await.expect_err("nothing can be swept");
     assert_eq!(error, SweepError::DirectoryUnreadable(Failure::Denied("no".to_owned())));
     assert_eq!(Diagnostic::from(error).error_type, "DirectoryUnreadable");
 }
@@ -107,7 +134,7 @@ async fn a_wake_that_is_refused_fails_the_sweep_after_the_others_were_sent() {
     register(&store.record, "a").await;
     register(&store.record, "b").await;
     let bus = TestBus { refused: Some(name("a")), ..TestBus::default() };
-    let error = sweep(&store, &bus, NOW).await.expect_err("one wake was refused");
+    let error = sweep(&store, &bus, NOW, |_| ()).await.expect_err("one wake was refused");
     assert_eq!(bus.woken(), names(&["b"]));
     assert!(error.to_string().contains("a (vacant): the event bus is throttled"), "{error}");
     assert_eq!(Diagnostic::from(error).error_type, "WakesNotSent");
@@ -120,6 +147,6 @@ async fn more_clusters_than_are_read_side_by_side_are_all_swept() {
         register(&store.record, &format!("cluster-{number}")).await;
     }
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW).await, Ok(json!({ "clusters": 50, "woken": 50 })));
+    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 50, "woken": 50 })));
     assert_eq!(bus.woken().len(), 50);
 }

@@ -168,6 +168,11 @@ impl Rig {
         self.beat_at(now(), nodes, claim).await
     }
 
+    /// The last heartbeat of everybody is a minute old.
+    pub async fn fall_silent(&mut self) -> Result<(), Trouble> {
+        self.beat_at(WallTime(now().0 - 60_000), &[0, 1, 2], None).await
+    }
+
     async fn beat_at(
         &mut self,
         beat_at: WallTime,
@@ -243,6 +248,13 @@ impl Rig {
     pub async fn sweep(&self) -> Result<Invoked, Trouble> {
         let mut sweeper = function(&self.sandbox, &self.counter, &self.programs, "baton-sweeper").await?;
         Ok(sweeper.invoke(bus_event("aws.events", "Scheduled Event", &json!({}))).await)
+    }
+
+    /// The last line with metrics in a function's log.
+    pub fn metrics(&self, function: &str) -> Result<Value, Trouble> {
+        let log = std::fs::read_to_string(self.sandbox.run_dir().join(format!("{function}.log")))?;
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.filter(|line| line["_aws"].is_object()).next_back().unwrap_or_default())
     }
 
     /// Where everything is, in one line: the lease as the table has it, the rest as EC2 answers the account's owner.

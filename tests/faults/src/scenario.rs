@@ -73,6 +73,7 @@ scenarios! {
     "drift-route" trigger::drift_route "somebody deletes a route and leads another away, and a trail tells of it";
     "turn" trigger::turn "somebody frees the address, nothing tells of it, and the cluster's turn comes";
     "sweep" trigger::sweep "the arbiter is killed after its grant, and the sweep finds the unfinished move";
+    "unprotected" trigger::unprotected "every standby falls silent, and the sweep counts";
     "garbage" trigger::garbage "unknown, malformed, oversized, forged and hours-old events come";
     "replay" trigger::replay "every wake comes three times, at once and later";
     "F1" fault::similar_address "an address that begins like the cluster's sits on the next holder's instance";

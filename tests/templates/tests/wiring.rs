@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use baton_arbiter::notice::Kind;
 use baton_arbiter::trail;
+use baton_client::metric::{DIMENSION, NAMESPACE};
+use baton_protocol::readiness::Want;
 use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
 use baton_sandbox::Venv;
 use baton_store::key::{REQUEST_PREFIX, WAKE};
@@ -99,6 +101,19 @@ fn notices_and_alarms_are_matched_as_the_arbiter_reads_them() {
         "configuration": {"metrics": {"metricStat": {"metric": {"namespace": ["AWS/EC2"]}}}},
     });
     assert_eq!(pattern["detail"], ringing);
+}
+
+#[test]
+fn every_metric_of_ours_has_an_alarm_and_no_alarm_waits_for_another() {
+    let alarms = CONTROL_PLANE.of_type("AWS::CloudWatch::Alarm");
+    let ours: Vec<_> =
+        alarms.map(|(_, alarm)| alarm).filter(|alarm| alarm["Namespace"] == NAMESPACE).collect();
+    let named: BTreeSet<_> = ours.iter().filter_map(|alarm| alarm["MetricName"].as_str()).collect();
+    assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(["Stuck"]).collect());
+    for alarm in ours {
+        // The functions say the table's name for the control plane's.
+        assert_eq!(alarm["Dimensions"], json!([{"Name": DIMENSION, "Value": {"Ref": "Table"}}]));
+    }
 }
 
 #[test]

@@ -63,7 +63,13 @@ impl World {
             cloud.put_route(table, DESTINATION, RouteTarget::Interface(nodes[0].interface.clone()));
         }
         let store = MemoryStore::new();
-        let parts = Parts { store, cloud, successor: Woken::default(), origin: Instant::now() };
+        let parts = Parts {
+            store,
+            cloud,
+            successor: Woken::default(),
+            origin: Instant::now(),
+            name: "baton".to_owned(),
+        };
         let mut world = Self { parts, nodes, addresses, tables, seq: 1 };
         world.parts.store.register(&world.registration()).await.expect("registered");
         for n in 0..3 {

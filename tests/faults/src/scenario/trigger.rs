@@ -276,6 +276,21 @@ pub(super) async fn sweep(rig: &mut Rig) -> Result<Seen, Trouble> {
     Ok(and(seen, "the sweeper answered", r#"{"clusters":1,"woken":1}"#, answer(&swept)))
 }
 
+pub(super) async fn unprotected(rig: &mut Rig) -> Result<Seen, Trouble> {
+    let (holder, epoch, _) = standing(rig).await?;
+    let counted = async |rig: &Rig| -> Result<String, Trouble> {
+        rig.sweep().await?;
+        let line = rig.metrics("baton-sweeper")?;
+        Ok(format!("{} of {}: {}", line["Unprotected"], line["Clusters"], line["about"]["Unprotected"]))
+    };
+    let before = counted(rig).await?;
+    rig.fall_silent().await?;
+    let after = counted(rig).await?;
+    let seen = whole(rig, holder, epoch).await?;
+    let seen = and(seen, "unprotected before", "0 of 1: null", before);
+    Ok(and(seen, "unprotected then", r#"1 of 1: "orders""#, after))
+}
+
 pub(super) async fn garbage(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, next) = standing(rig).await?;
     let from = rig.history().await?.len();

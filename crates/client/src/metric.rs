@@ -1,0 +1,60 @@
+//! Metrics, written as a line of the log in CloudWatch's
+//! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
+//! they need no call, no permission and no time, and the line says what the numbers are about.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+
+/// Under which all metrics stand.
+pub const NAMESPACE: &str = "Baton";
+/// Their only dimension: the control plane's name. What they are about of one cluster is in the line itself, since each
+/// value of a dimension is a metric that is paid for.
+pub const DIMENSION: &str = "ControlPlane";
+
+/// A line with these counts, and with more to read beside them.
+pub fn line(control_plane: &str, at_ms: u64, counts: &[(&str, u64)], about: Value) -> Value {
+    let metrics: Vec<_> = counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
+    let mut line = Map::new();
+    line.insert(
+        "_aws".to_owned(),
+        json!({
+            "Timestamp": at_ms,
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}],
+        }),
+    );
+    line.insert(DIMENSION.to_owned(), json!(control_plane));
+    line.extend(counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
+    line.insert("about".to_owned(), about);
+    // Lambda keeps lines from its log that are below the function's level, and takes a line without one for INFO.
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|_| "INFO".to_owned());
+    line.insert("level".to_owned(), json!(level));
+    Value::Object(line)
+}
+
+/// Writes a line to standard output, where Lambda reads it. A line that cannot be written is no reason to fail: whoever
+/// reads the metric learns of its absence.
+pub fn emit(line: &Value) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_declares_each_count_that_it_holds() {
+        let line =
+            line("baton", 1_800_000_000_000, &[("Clusters", 3), ("Unprotected", 1)], json!({"a": ["b"]}));
+        let declared = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(declared["Dimensions"], json!([["ControlPlane"]]));
+        for metric in declared["Metrics"].as_array().expect("a list") {
+            assert!(line[metric["Name"].as_str().expect("a name")].is_u64(), "{line}");
+        }
+        assert_eq!((&line["Unprotected"], &line["ControlPlane"]), (&json!(1), &json!("baton")));
+        assert_eq!(
+            (&line["_aws"]["Timestamp"], &line["about"]),
+            (&json!(1_800_000_000_000_u64), &json!({"a": ["b"]}))
+        );
+    }
+}
