@@ -253,8 +253,8 @@ impl Rig {
     /// The last line with metrics in a function's log.
     pub fn metrics(&self, function: &str) -> Result<Value, Trouble> {
         let log = std::fs::read_to_string(self.sandbox.run_dir().join(format!("{function}.log")))?;
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(lines.filter(|line| line["_aws"].is_object()).next_back().unwrap_or_default())
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.rfind(|line| line["_aws"].is_object()).unwrap_or_default())
     }
 
     /// Where everything is, in one line: the lease as the table has it, the rest as EC2 answers the account's owner.
