@@ -9,7 +9,9 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use baton_protocol::wake::{DETAIL_TYPE, Wake};
+use baton_protocol::notification::Notification;
+use baton_protocol::wake::{DETAIL_TYPE, SOURCE_CONTROL_PLANE, Wake};
+use serde::Serialize;
 
 /// Why a wake was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,11 +95,20 @@ impl Bus {
 
     /// Sends one wake, as `source`: one of the sources in `baton_protocol::wake`.
     pub async fn wake(&self, source: &str, wake: &Wake) -> Result<(), BusFailure> {
-        let detail = serde_json::to_string(wake).map_err(|error| BusFailure::Invalid(error.to_string()))?;
+        self.put(source, DETAIL_TYPE, wake).await
+    }
+
+    /// Tells whoever listens of what happened to a cluster, as the control plane.
+    pub async fn tell(&self, told: &Notification) -> Result<(), BusFailure> {
+        self.put(SOURCE_CONTROL_PLANE, told.detail_type, &told.detail).await
+    }
+
+    async fn put<D: Serialize>(&self, source: &str, detail_type: &str, detail: &D) -> Result<(), BusFailure> {
+        let detail = serde_json::to_string(detail).map_err(|error| BusFailure::Invalid(error.to_string()))?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source(source)
-            .detail_type(DETAIL_TYPE)
+            .detail_type(detail_type)
             .detail(detail)
             .build();
         let answer = self.client.put_events().entries(entry).send().await?;

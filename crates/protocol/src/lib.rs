@@ -27,6 +27,7 @@ pub mod lease;
 pub mod mark;
 pub mod mover;
 pub mod node;
+pub mod notification;
 pub mod outcome;
 pub mod peers;
 pub mod plan;

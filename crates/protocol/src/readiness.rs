@@ -102,6 +102,11 @@ mod tests {
     }
 
     #[test]
+    fn each_want_has_the_name_that_its_alarm_waits_for() {
+        assert_eq!(Want::ALL.map(|want| want.to_string()), ["Unprotected", "Unserved", "Unmoved"]);
+    }
+
+    #[test]
     fn a_cluster_in_order_wants_nothing() {
         assert_eq!(after(|_, _, _| ()), []);
     }

@@ -15,6 +15,7 @@ use baton_protocol::grant::Committed;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn};
 use baton_protocol::lease::Lease;
+use baton_protocol::notification::{self, Notification};
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::time::{BootTime, Now, WallTime};
 use baton_store::{Moved, Store};
@@ -25,6 +26,9 @@ use tokio::time::Instant;
 pub trait Successor: Send + Sync {
     /// Sends a wake for this cluster. A failure is logged by whoever implements it: the sweep comes within a minute.
     fn wake(&self, cluster: &ClusterName) -> impl Future<Output = ()> + Send;
+
+    /// Tells whoever listens on the bus. A failure is logged by whoever implements it: the history has it all.
+    fn tell(&self, told: Notification) -> impl Future<Output = ()> + Send;
 }
 
 /// What an invocation works with.
@@ -70,11 +74,22 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
         let cluster = hint.cluster.clone();
         let mut invocation = Invocation::new(hint, by, self.now(), deadline);
         let mut open = FuturesUnordered::new();
+        let mut telling = FuturesUnordered::new();
+        let mut granting = None;
         loop {
             while let Some(action) = invocation.poll_action() {
+                match &action {
+                    Action::Commit(grant) => granting = notification::of(&grant.event),
+                    Action::Append(event) => {
+                        telling.extend(notification::of(event).map(|told| self.successor.tell(told)));
+                    }
+                    _ => {}
+                }
                 open.push(self.perform(&cluster, action));
             }
             if let Some(report) = invocation.report() {
+                // Nothing of an invocation outlives it.
+                while telling.next().await.is_some() {}
                 return report;
             }
             let due = invocation.next_deadline();
@@ -83,7 +98,13 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 return Report { granted: None, outcome: Outcome::Failed("waits for nothing".to_owned()) };
             }
             tokio::select! {
-                Some(answer) = open.next() => give(&mut invocation, self.now(), answer),
+                Some(answer) = open.next() => {
+                    if matches!(answer, Answer::Committed(Ok(Committed::Granted))) {
+                        telling.extend(granting.take().map(|told| self.successor.tell(told)));
+                    }
+                    give(&mut invocation, self.now(), answer);
+                }
+                Some(()) = telling.next() => {}
                 () = self.until(due) => invocation.handle_timer(self.now()),
             }
         }

@@ -8,6 +8,7 @@ use baton_cloud::{Cloud, Ec2Cloud};
 use baton_protocol::ec2::Look;
 use baton_protocol::ids::{ClusterName, InterfaceId};
 use baton_protocol::lease::SCHEMA;
+use baton_protocol::notification::Notification;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake, Why};
 use baton_store::{DynamoStore, Store};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
@@ -21,6 +22,13 @@ impl Successor for OnBus {
         let wake = Wake { cluster: cluster.clone(), why: Why::Continue, schema: SCHEMA };
         if let Err(failure) = self.0.wake(SOURCE_CONTROL_PLANE, &wake).await {
             tracing::warn!(%cluster, %failure, "no successor was woken; the sweep comes within a minute");
+        }
+    }
+
+    async fn tell(&self, told: Notification) {
+        if let Err(failure) = self.0.tell(&told).await {
+            let (cluster, kind) = (&told.detail.cluster, told.detail_type);
+            tracing::warn!(%cluster, kind, %failure, "not told; the history has it");
         }
     }
 }

@@ -68,6 +68,7 @@ async fn an_address_that_somebody_takes_away_comes_back() {
         assert_eq!(rows(&world, |what| matches!(what, Happening::Repaired { .. })).await, 1);
         assert_eq!(rows(&world, |what| matches!(what, Happening::Granted { .. })).await, 1, "no failover");
         assert!(world.lease().await.verify_at.is_some(), "what was mended is looked at once more");
+        assert_eq!(world.told().split_off(2), ["Drift Found", "Drift Repaired"]);
     }
 }
 

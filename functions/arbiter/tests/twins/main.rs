@@ -62,6 +62,25 @@ async fn a_claim_moves_everything_with_two_calls_in_a_row_at_most() {
 }
 
 #[tokio::test]
+async fn what_happens_is_told_on_the_bus_and_what_does_not_is_not() {
+    let mut world = World::new(1, 1).await;
+    world.wake().await;
+    assert_eq!(world.told(), ["Lease Granted", "Move Completed"]);
+    world.wake().await;
+    assert_eq!(world.told(), [""; 0]);
+    // Another invocation is quicker: one of them tells.
+    world.claim(0, 1).await;
+    tokio::join!(world.wake(), world.wake());
+    let told = world.told();
+    assert_eq!(told.iter().filter(|kind| **kind == "Lease Granted").count(), 1, "{told:?}");
+    let route = world.tables[0].clone();
+    world.parts.cloud.fail(Fault::on("ReplaceRoute", Trouble::Deny).about(&route).always());
+    world.claim(1, 0).await;
+    world.wake().await;
+    assert_eq!(world.told(), ["Lease Granted", "Resource Stuck"]);
+}
+
+#[tokio::test]
 async fn two_invocations_of_one_wake_make_one_grant() {
     let mut world = World::new(1, 2).await;
     world.wake().await;

@@ -11,6 +11,7 @@ use baton_protocol::heartbeat::{Beat, Claim, Health};
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{ClusterName, Epoch, Incarnation, NodeName, RegistrationUid, RouteTableId, Seq};
 use baton_protocol::lease::{Lease, Member, Mode};
+use baton_protocol::notification::Notification;
 use baton_protocol::resource::{Address, Destination, Resources, Route};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
@@ -22,11 +23,15 @@ use tokio::time::Instant;
 pub(crate) const DESTINATION: &str = "192.0.2.10/32";
 
 #[derive(Default)]
-pub(crate) struct Woken(Mutex<Vec<ClusterName>>);
+pub(crate) struct Woken(Mutex<Vec<ClusterName>>, pub(crate) Mutex<Vec<Notification>>);
 
 impl Successor for Woken {
     async fn wake(&self, cluster: &ClusterName) {
         self.0.lock().expect("no test panics in here").push(cluster.clone());
+    }
+
+    async fn tell(&self, told: Notification) {
+        self.1.lock().expect("no test panics in here").push(told);
     }
 }
 
@@ -183,6 +188,12 @@ impl World {
         if !self.tables.is_empty() {
             assert_eq!(self.parts.cloud.checks_source_and_destination(&self.nodes[n].interface), Some(false));
         }
+    }
+
+    /// What was told since the last time, by kind.
+    pub(crate) fn told(&self) -> Vec<&'static str> {
+        let mut told = self.parts.successor.1.lock().expect("no test panics in here");
+        told.drain(..).map(|told| told.detail_type).collect()
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {

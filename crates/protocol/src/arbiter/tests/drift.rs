@@ -139,3 +139,28 @@ fn a_grant_ends_the_look_that_was_arranged_for_the_epoch_before() {
     });
     assert_eq!(due, Some(None));
 }
+
+fn refused(rig: &Rig, verify_at: Option<WallTime>) -> Result<(), WriteFailure<Option<Lease>>> {
+    let found = Lease { verify_at, ..rig.lease.clone().expect("there") };
+    Err(WriteFailure::Refused(Some(found)))
+}
+
+#[test]
+fn a_record_that_was_made_by_its_own_first_attempt_is_not_made_again() {
+    let mut rig = astray();
+    rig.run();
+    let own = rig.recorded[0];
+    let mut rig = astray();
+    let lost = Err(WriteFailure::Failed(Failure::Unknown("lost".to_owned())));
+    rig.record_answers = [lost, refused(&rig, own)].into();
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert_eq!(rig.recorded, [own, own], "the attempt whose answer was lost, and its repeat");
+}
+
+#[test]
+fn looks_of_others_are_followed_a_few_times_and_not_for_ever() {
+    let mut rig = astray();
+    rig.record_answers = (0..10).map(|n| refused(&rig, Some(WallTime(n)))).collect();
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+    assert_eq!(rig.recorded.len(), 5);
+}
