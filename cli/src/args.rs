@@ -99,6 +99,8 @@ pub enum Command {
     History(History),
     /// Move a healthy cluster to another node, in good order.
     Switchover(Switchover),
+    /// Move a healthy cluster back to its preferred node, in good order.
+    Failback(Failback),
     /// Hold back automatic action for a while.
     Pause(Pause),
     /// Allow automatic action again.
@@ -166,6 +168,30 @@ pub struct Switchover {
     pub yes: bool,
 }
 
+/// `baton failback`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton failback orders --wait\n\n\
+    The preferred node is the one with the smallest priority. Where it holds the lease already there is nothing to do; \
+    where it could not take over, this is refused as a switchover to it would be.")]
+pub struct Failback {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Wait until the addresses are verified at the preferred node, 60s unless given.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s",
+          value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// How long the request stays valid.
+    #[arg(long = "for", value_name = "DURATION", default_value = "2m", value_parser = validity)]
+    pub valid_for: Duration,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
 /// `baton pause`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton pause orders --for 30m --reason 'kernel update'\n\n\
@@ -207,6 +233,7 @@ impl Command {
             Self::Status(args) => args.cluster.as_ref(),
             Self::History(args) => args.cluster.as_ref(),
             Self::Switchover(args) => args.cluster.as_ref(),
+            Self::Failback(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),
             Self::Completions(_) => None,

@@ -1,0 +1,66 @@
+//! `baton failback` as an operator types it.
+
+use baton_protocol::history::{Ground, Happening};
+use baton_protocol::ids::Epoch;
+use baton_protocol::request::Wish;
+use baton_store::Store;
+
+use crate::exit::Exit;
+use crate::testing::world::{World, beat, event, grant, moved, ready, release};
+use crate::testing::{NOW, arn, before};
+
+#[test]
+fn a_failback_asks_for_the_preferred_node_and_for_nothing_where_it_holds() {
+    let world = World::new();
+    let run = world.run("failback --yes");
+    assert_eq!(
+        (run.exit, run.err.as_str()),
+        (Exit::Done, "db-a holds the lease of `orders` already; nothing to do\n")
+    );
+    assert_eq!(world.requests(), []);
+    // After a failover to the second node.
+    let store = &world.store.inner;
+    release(store, 'a', Epoch(1));
+    beat(store, 'a', None, before(900));
+    grant(store, 'b', Ground::Release, None, before(5_000));
+    moved(store, before(4_000));
+    beat(store, 'b', Some(Epoch(2)), before(900));
+    let run = world.run("failback --yes");
+    assert_eq!(run.exit, Exit::Done, "{}", run.err);
+    let asked = world.requests().remove(0);
+    assert_eq!(asked.wish, Wish::Switchover { to: Some(arn('a')), why: "failback".to_owned() });
+    assert_eq!(asked.epoch, Epoch(2));
+}
+
+#[test]
+fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwell() {
+    let world = World::new();
+    let store = &world.store.inner;
+    release(store, 'a', Epoch(1));
+    grant(store, 'b', Ground::Release, None, before(5_000));
+    beat(store, 'b', Some(Epoch(2)), before(900));
+    beat(store, 'a', None, before(600_000));
+    let refused = world.run("failback --yes");
+    assert_eq!(refused.exit, Exit::Refused, "{}", refused.err);
+    assert!(refused.err.contains("db-a"), "{}", refused.err);
+    let lease = world.lease();
+    let mut same = lease.members.clone();
+    same[1].priority = same[0].priority;
+    let what = Happening::Registered { revision: 2, summary: "priorities".to_owned() };
+    let registration = baton_store::Registration {
+        cluster: lease.cluster.clone(),
+        uid: lease.uid.clone(),
+        mode: lease.mode,
+        timing: lease.timing,
+        members: same,
+        resources: lease.resources.clone(),
+        at: NOW,
+        event: event("orders", lease.epoch, "registrar", what, NOW),
+    };
+    ready(store.reconfigure(&registration, lease.holder.as_ref())).expect("reconfigured");
+    let refused = world.run("failback --yes");
+    assert_eq!(refused.exit, Exit::Refused);
+    assert!(refused.err.contains("prefers no node"), "{}", refused.err);
+    assert!(refused.err.contains("db-a") && refused.err.contains("db-b"), "{}", refused.err);
+    assert_eq!(world.requests(), []);
+}
