@@ -75,6 +75,7 @@ mod memory_idempotent {
 }
 
 mod moto {
+    use std::net::Ipv4Addr;
     use std::sync::LazyLock;
     use std::time::Duration;
 
@@ -158,8 +159,13 @@ mod moto {
             let made = made.instances().first().expect("one, as asked");
             let interface = made.network_interfaces().first().expect("a primary interface");
             let id = text(interface.network_interface_id());
+            // Where moto may choose, it takes the network's own address now and then, which AWS keeps for itself.
+            let primary: Ipv4Addr = text(interface.private_ip_address()).parse().expect("an address");
+            let [a, b, c, last] = primary.octets();
+            let second = Ipv4Addr::new(a, b, c, if last < 150 { last + 100 } else { last - 100 });
             let request = self.ec2.assign_private_ip_addresses().network_interface_id(&id);
-            request.secondary_private_ip_address_count(1).send().await.expect("a second private address");
+            let request = request.private_ip_addresses(second.to_string());
+            request.send().await.expect("a second private address");
             let seen = self.ec2.describe_network_interfaces().network_interface_ids(&id).send().await;
             let seen = seen.expect("described");
             let seats = seen.network_interfaces().first().expect("just made").private_ip_addresses();
