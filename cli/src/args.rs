@@ -141,18 +141,9 @@ pub struct History {
     pub limit: u16,
 }
 
-/// `baton switchover`.
+/// How a hand-over is asked for.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:\n  baton switchover orders --to db-b --wait\n  \
-    baton switchover --reason 'kernel update' --wait=2m --yes\n\n\
-    Both sides must be healthy: the holder hands over by itself. Where the holder is silent, this is refused.")]
-pub struct Switchover {
-    /// The cluster.
-    #[arg(value_name = "CLUSTER")]
-    pub cluster: Option<ClusterName>,
-    /// The node that shall hold next; otherwise the best standby.
-    #[arg(long, value_name = "NODE")]
-    pub to: Option<String>,
+pub struct HandOver {
     /// Why, for the history.
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
@@ -168,6 +159,23 @@ pub struct Switchover {
     pub yes: bool,
 }
 
+/// `baton switchover`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton switchover orders --to db-b --wait\n  \
+    baton switchover --reason 'kernel update' --wait=2m --yes\n\n\
+    Both sides must be healthy: the holder hands over by itself. Where the holder is silent, this is refused.")]
+pub struct Switchover {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// The node that shall hold next; otherwise the best standby.
+    #[arg(long, value_name = "NODE")]
+    pub to: Option<String>,
+    /// How it is asked for.
+    #[command(flatten)]
+    pub how: HandOver,
+}
+
 /// `baton failback`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton failback orders --wait\n\n\
@@ -177,19 +185,9 @@ pub struct Failback {
     /// The cluster.
     #[arg(value_name = "CLUSTER")]
     pub cluster: Option<ClusterName>,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    pub reason: Option<String>,
-    /// Wait until the addresses are verified at the preferred node, 60s unless given.
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s",
-          value_parser = parse_duration)]
-    pub wait: Option<Duration>,
-    /// How long the request stays valid.
-    #[arg(long = "for", value_name = "DURATION", default_value = "2m", value_parser = validity)]
-    pub valid_for: Duration,
-    /// Do not ask.
-    #[arg(long, short = 'y')]
-    pub yes: bool,
+    /// How it is asked for.
+    #[command(flatten)]
+    pub how: HandOver,
 }
 
 /// `baton pause`.
@@ -351,13 +349,13 @@ mod tests {
         let Command::Switchover(args) = read("baton switchover --wait").expect("parses").command else {
             panic!("switchover")
         };
-        assert_eq!((args.wait, args.valid_for), (Some(Duration::from_secs(60)), Duration::from_secs(120)));
+        assert_eq!((args.how.wait, args.how.valid_for), (Some(Duration::from_secs(60)), Duration::from_secs(120)));
         let Command::Switchover(args) =
             read("baton switchover --wait=1m30s --for 5m").expect("parses").command
         else {
             panic!("switchover")
         };
-        assert_eq!((args.wait, args.valid_for), (Some(Duration::from_secs(90)), Duration::from_secs(300)));
+        assert_eq!((args.how.wait, args.how.valid_for), (Some(Duration::from_secs(90)), Duration::from_secs(300)));
     }
 
     #[test]

@@ -32,14 +32,9 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         console.data(&output::status(&snapshot.view(), session.format, console.look)?)?;
         return Ok(Exit::Done);
     }
-    let asked = Switchover {
-        cluster: Some(cluster.clone()),
-        to: Some(preferred.node.to_string()),
-        reason: Some(args.reason.clone().unwrap_or_else(|| "failback".to_owned())),
-        wait: args.wait,
-        valid_for: args.valid_for,
-        yes: args.yes,
-    };
+    let mut how = args.how.clone();
+    how.reason.get_or_insert_with(|| "failback".to_owned());
+    let asked = Switchover { cluster: Some(cluster.clone()), to: Some(preferred.node.to_string()), how };
     switchover::run(session, console, Some(&cluster), &asked).await
 }
 

@@ -73,10 +73,10 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     let cluster = session.cluster(named).await?;
     let before = session.snapshot(&cluster).await?;
     let plan = plan(session, console, &before, args.to.as_deref()).await?;
-    if !args.yes && console.look.can_ask {
+    if !args.how.yes && console.look.can_ask {
         console.talk(output::table::status(&before.view(), console.look).trim_end());
     }
-    confirm(console, &question(&before, &plan), args.yes)?;
+    confirm(console, &question(&before, &plan), args.how.yes)?;
 
     // Whoever was asked may have taken a while to answer.
     let now = session.snapshot(&cluster).await?;
@@ -85,15 +85,15 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
     }
     let plan = self::plan(session, console, &now, args.to.as_deref()).await?;
-    let why = args.reason.clone().unwrap_or_default();
+    let why = args.how.reason.clone().unwrap_or_default();
     let wish = Wish::Switchover { to: plan.to.clone(), why };
     let request =
-        asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
+        asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.how.valid_for)?;
     asking::put(session, &request).await?;
     let wake_sent = asking::wake(session, console, &cluster).await;
 
     let mut handover = Handover::new(&request, &plan.from);
-    let end = follow(session, console, &mut handover, &request, args.wait).await?;
+    let end = follow(session, console, &mut handover, &request, args.how.wait).await?;
     report(session, console, &request, &plan, &end, wake_sent, handover.seen()).await?;
     match end.exit {
         Exit::Done => Ok(Exit::Done),
