@@ -349,13 +349,19 @@ mod tests {
         let Command::Switchover(args) = read("baton switchover --wait").expect("parses").command else {
             panic!("switchover")
         };
-        assert_eq!((args.how.wait, args.how.valid_for), (Some(Duration::from_secs(60)), Duration::from_secs(120)));
+        assert_eq!(
+            (args.how.wait, args.how.valid_for),
+            (Some(Duration::from_secs(60)), Duration::from_secs(120))
+        );
         let Command::Switchover(args) =
             read("baton switchover --wait=1m30s --for 5m").expect("parses").command
         else {
             panic!("switchover")
         };
-        assert_eq!((args.how.wait, args.how.valid_for), (Some(Duration::from_secs(90)), Duration::from_secs(300)));
+        assert_eq!(
+            (args.how.wait, args.how.valid_for),
+            (Some(Duration::from_secs(90)), Duration::from_secs(300))
+        );
     }
 
     #[test]
