@@ -32,12 +32,11 @@ use crate::heartbeat::Heartbeat;
 use crate::history::{Event, Happening};
 use crate::ids::{AllocationId, ClusterName, Epoch, InstanceArn};
 use crate::lease::{Lease, LeaseState, SCHEMA};
+use crate::moved::Moved;
 use crate::mover::{self, Mover};
 use crate::outcome::{Failure, Read};
 use crate::time::{BootTime, Now};
 use crate::wake::Why;
-
-use finish::Record;
 
 /// Between two reads of the same invocation that look for a sign of life. A claimant beats each 200 ms.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -64,7 +63,7 @@ enum Phase {
     Commit { grant: Box<Grant>, sent: BootTime },
     CommitAgain { grant: Box<Grant>, at: BootTime },
     Moving,
-    Recording { record: Record },
+    Recording { record: Moved },
     Draining { then_restart: bool },
 }
 

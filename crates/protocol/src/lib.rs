@@ -25,6 +25,7 @@ pub mod history;
 pub mod ids;
 pub mod lease;
 pub mod mark;
+pub mod moved;
 pub mod mover;
 pub mod node;
 pub mod notification;

@@ -1,6 +1,7 @@
 //! What other programs are told of: rows of the history that somebody may wait for, as events on the bus.
 //!
-//! An event is told after its row was written, at most once, and may be lost; the history is the record. Nothing of Baton's
+//! A grant is told after its commit, anything else beside the writing of its row, at most once; it may be lost. The history is
+//! the record. Nothing of Baton's
 //! own listens.
 
 use serde::Serialize;

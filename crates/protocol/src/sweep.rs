@@ -100,9 +100,9 @@ pub fn needs_wake(
 
 /// Whether this sweep is the cluster's. Turns are spread by name, so that a thousand clusters do not ask EC2 all at once.
 fn is_turn(lease: &Lease, now: WallTime) -> bool {
-    let sweeps = |length: Duration| length.as_secs() / SWEEP.as_secs();
     let this = now.0 / 1_000 / SWEEP.as_secs();
-    this.wrapping_add(stable_hash(&[lease.cluster.as_str()])).is_multiple_of(sweeps(ROUND))
+    this.wrapping_add(stable_hash(&[lease.cluster.as_str()]))
+        .is_multiple_of(ROUND.as_secs() / SWEEP.as_secs())
         && !mutant!(NoRound)
 }
 

@@ -39,11 +39,12 @@ use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::request::Request;
-use baton_protocol::resource::{Observed, Resources};
+use baton_protocol::resource::Resources;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Why;
 
+pub use baton_protocol::moved::Moved;
 #[cfg(feature = "aws")]
 pub use dynamo::DynamoStore;
 pub use memory::MemoryStore;
@@ -84,26 +85,6 @@ pub struct Registration {
     pub at: WallTime,
     /// The row of the history that is written with it.
     pub event: Event,
-}
-
-/// What the completion of a move records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
-    /// The epoch whose resources were all seen at its holder; a condition of the write.
-    pub epoch: Epoch,
-    /// The configuration whose resources they are; a condition of the write, since the registrar may have accepted
-    /// another one meanwhile, at the same epoch.
-    pub revision: u64,
-    /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations that
-    /// complete the same move records it, and a change of the configuration in between is not undone.
-    pub before: Epoch,
-    /// The further look that was arranged when the move began; a condition of the write, so that what another invocation
-    /// has mended since is looked at again.
-    pub due: Option<WallTime>,
-    /// What was seen.
-    pub observed: Observed,
-    /// When to look once more; none: that look has been taken.
-    pub verify_at: Option<WallTime>,
 }
 
 /// A row of the directory of clusters, by which the sweeper and events about instances find them.

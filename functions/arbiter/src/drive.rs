@@ -18,7 +18,7 @@ use baton_protocol::lease::Lease;
 use baton_protocol::notification::{self, Notification};
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::time::{BootTime, Now, WallTime};
-use baton_store::{Moved, Store};
+use baton_store::Store;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -139,10 +139,7 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 }
                 Answer::Rotation(allocation, recorded.is_ok())
             }
-            Action::RecordMoved { epoch, revision, before, due, observed, verify_at } => {
-                let moved = Moved { epoch, revision, before, due, observed, verify_at };
-                Answer::Moved(self.store.record_moved(cluster, &moved).await)
-            }
+            Action::RecordMoved(moved) => Answer::Moved(self.store.record_moved(cluster, &moved).await),
             Action::Append(event) => {
                 for attempt in 1..=APPEND_TRIES {
                     match self.store.append(&event).await {

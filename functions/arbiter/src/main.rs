@@ -45,13 +45,14 @@ async fn main() -> Result<(), Error> {
 fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Error> {
     let named =
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
+    // Table and bus have the control plane's name.
+    let name = named("BATON_TABLE")?;
     Ok(Parts {
-        // Table and bus have the control plane's name.
-        name: named("BATON_TABLE")?,
-        store: DynamoStore::new(config, named("BATON_TABLE")?),
+        store: DynamoStore::new(config, name.clone()),
         cloud: Ec2Cloud::new(config),
         successor: OnBus(Bus::new(config, named("BATON_BUS")?)),
         origin: Instant::now(),
+        name,
     })
 }
 

@@ -8,12 +8,11 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use baton_conformance::engine::Engine;
-use baton_protocol::heartbeat::{Beat, Claim, Health};
+pub use baton_conformance::store::build::cluster;
+use baton_conformance::store::build::{beat, run, start, uid};
+use baton_protocol::heartbeat::{Beat, Claim};
 use baton_protocol::history::{Event, Happening};
-use baton_protocol::ids::{
-    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
-    RouteTableId, Seq,
-};
+use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, InterfaceId, NodeName, RouteTableId};
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::resource::{Address, Destination, Placement, Resources, Route};
 use baton_protocol::time::WallTime;
@@ -30,6 +29,8 @@ pub type Trouble = Box<dyn Error>;
 
 const TABLE: &str = "baton";
 const NODES: usize = 3;
+/// Of every agent that is written for.
+const RUN: u8 = 1;
 
 /// How large the cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,24 +47,12 @@ pub struct Rig {
     arbiter: Function,
     store: DynamoStore,
     counter: Counter,
-    engine: Engine,
+    /// Ends when it is dropped.
+    _engine: Engine,
     sandbox: Sandbox,
     registration: Registration,
     programs: PathBuf,
     seq: u64,
-}
-
-/// The cluster's name.
-pub fn cluster() -> ClusterName {
-    ClusterName::new("orders").expect("valid")
-}
-
-fn run() -> Incarnation {
-    Incarnation::new("run-1").expect("valid")
-}
-
-fn uid() -> RegistrationUid {
-    RegistrationUid::new("uid-1").expect("valid")
 }
 
 /// The moment, as everybody's wall clock says.
@@ -88,7 +77,8 @@ impl Rig {
         let store = DynamoStore::new(&engine.config().await, TABLE);
         let registration = registration(&sandbox)?;
         let arbiter = function(&sandbox, &counter, &programs, "baton-arbiter").await?;
-        let mut rig = Self { arbiter, store, counter, engine, sandbox, registration, programs, seq: 1 };
+        let mut rig =
+            Self { arbiter, store, counter, _engine: engine, sandbox, registration, programs, seq: 1 };
         rig.register().await?;
         Ok(rig)
     }
@@ -96,14 +86,7 @@ impl Rig {
     async fn register(&mut self) -> Result<(), Trouble> {
         self.store.register(&self.registration).await.map_err(said)?;
         for n in 0..NODES {
-            let start = Start {
-                expected: None,
-                incarnation: run(),
-                boot_id: "boot".to_owned(),
-                agent_version: "0.1.0".to_owned(),
-                validity_ms: 4_000,
-                at: now(),
-            };
+            let start = Start { at: now(), ..start(None, RUN) };
             self.store.start(&cluster(), self.node(n), &start).await.map_err(said)?;
         }
         self.beat(&[0, 1, 2], None).await
@@ -181,17 +164,8 @@ impl Rig {
     ) -> Result<(), Trouble> {
         self.seq += 1;
         for n in nodes {
-            let beat = Beat {
-                incarnation: run(),
-                seq: Seq(self.seq),
-                health: Health::Ok,
-                claim: if Some(n) == nodes.last() { claim.take() } else { None },
-                serving_epoch: None,
-                serving_since: None,
-                validity_ms: 4_000,
-                seen: Vec::new(),
-                beat_at,
-            };
+            let claim = if Some(n) == nodes.last() { claim.take() } else { None };
+            let beat = Beat { claim, beat_at, ..beat(RUN, self.seq) };
             self.store.beat(&cluster(), self.node(*n), &beat).await.map_err(said)?;
         }
         Ok(())
@@ -229,7 +203,7 @@ impl Rig {
     pub async fn release(&mut self) -> Result<(), Trouble> {
         let lease = self.lease().await?;
         let holder = lease.holder.ok_or("nobody holds")?;
-        self.store.release(&cluster(), &holder, &run(), lease.epoch).await.map_err(said)?;
+        self.store.release(&cluster(), &holder, &run(RUN), lease.epoch).await.map_err(said)?;
         self.beat(&[0, 1, 2], None).await
     }
 
@@ -287,11 +261,6 @@ impl Rig {
         let all = |count: usize| vec![name.clone(); count];
         let (addresses, routes) = (all(resources.addresses.len()), all(resources.routes.len()));
         picture(&name, Epoch(epoch), Epoch(epoch), &addresses, &routes)
-    }
-
-    /// The engine, whose endpoint other clients may want.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 }
 
@@ -373,7 +342,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
     let what = Happening::Registered { revision: 1, summary: "made".to_owned() };
     Ok(Registration {
         cluster: cluster(),
-        uid: uid(),
+        uid: uid(1),
         mode: Mode::Strict,
         timing: Timing::DEFAULT,
         members,

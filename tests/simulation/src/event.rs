@@ -121,7 +121,7 @@ impl FunctionAnswer {
             Action::ReadHeartbeats(_) => Self::Heartbeats(Err(failure)),
             Action::Commit(_) => Self::Committed(Err(failure)),
             Action::RecordRotation { allocation, .. } => Self::Rotation(allocation.clone(), false),
-            Action::RecordMoved { .. } => Self::Moved(Err(failure.into())),
+            Action::RecordMoved(_) => Self::Moved(Err(failure.into())),
             Action::Look(look) => {
                 Self::Sight(look.clone(), Err(CloudFailure::Unknown("no answer".to_owned())))
             }

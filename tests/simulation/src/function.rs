@@ -11,7 +11,7 @@ use baton_protocol::mark::Mark;
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::BootTime;
 use baton_protocol::wake::Why;
-use baton_store::{Moved, Store};
+use baton_store::Store;
 
 use crate::clock::{MS, Real, SECOND};
 use crate::event::{Event, FunctionAnswer};
@@ -354,8 +354,7 @@ impl Sim<'_> {
                 self.lease_may_have_changed();
                 FunctionAnswer::Rotation(allocation, recorded.is_ok())
             }
-            Action::RecordMoved { epoch, revision, before, due, observed, verify_at } => {
-                let moved = Moved { epoch, revision, before, due, observed, verify_at };
+            Action::RecordMoved(moved) => {
                 let outcome = ready(self.store.record_moved(&cluster, &moved));
                 let words = if outcome.is_ok() { "recorded" } else { "refused" };
                 let epoch = moved.epoch;

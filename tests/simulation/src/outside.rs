@@ -323,7 +323,7 @@ impl Sim<'_> {
         self.see(Sometimes::Drifted);
         self.watch.mutated(self.now);
         self.watch.unsettle(self.now);
-        self.watch.drifted_at = Some(self.now);
+        self.watch.drifted = true;
         for _ in 0..self.rng.usize(0..=2) {
             self.deliver(Hint::of_resource(self.cluster.clone()));
         }

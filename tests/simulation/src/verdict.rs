@@ -49,7 +49,7 @@ impl Sim<'_> {
         let granted = self.now - self.watch.granted_at;
         let moving = if quiet < 3 * ROUTED_WITHIN { quiet.min(granted) } else { quiet };
         let unasked = gone && quiet < 2 * ASKED_WITHIN;
-        let within = if self.watch.drifted_at.is_some() { REPAIRED_WITHIN } else { MOVED_WITHIN };
+        let within = if self.watch.drifted { REPAIRED_WITHIN } else { MOVED_WITHIN };
         let late = moving >= within && addresses < self.resources.addresses.len()
             || moving >= within.max(ROUTED_WITHIN) && there < total;
         if late && !unasked {

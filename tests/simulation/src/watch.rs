@@ -72,8 +72,8 @@ pub struct Watch {
     registered: Vec<Epoch>,
     /// When a call last landed that its epoch's own move could not know of.
     unsettled_at: Option<Real>,
-    /// When somebody else last moved something.
-    pub(crate) drifted_at: Option<Real>,
+    /// Whether somebody else has moved something.
+    pub(crate) drifted: bool,
     /// Whether a late call has taken a route away from the holder.
     route_taken: bool,
     /// Requests that a function's commit has obeyed, until it answers them.

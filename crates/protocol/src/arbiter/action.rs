@@ -6,8 +6,7 @@ use crate::grant::Grant;
 use crate::history::Event;
 use crate::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
 use crate::mark::Mark;
-use crate::resource::Observed;
-use crate::time::WallTime;
+use crate::moved::Moved;
 use crate::wake::{Wake, Why};
 
 /// What a wake told: where to look. It decides nothing.
@@ -71,22 +70,7 @@ pub enum Action {
         mark: Mark,
     },
     /// Answer: [`super::Invocation::handle_moved_recorded`].
-    RecordMoved {
-        /// The epoch; a condition of the write.
-        epoch: Epoch,
-        /// The configuration whose resources were moved; a condition of the write.
-        revision: u64,
-        /// What was recorded as moved when the move began; a condition of the write, so that one of several invocations
-        /// that complete the same move records it.
-        before: Epoch,
-        /// The further look that was arranged when the move began; a condition of the write, so that what another
-        /// invocation has mended since is looked at again.
-        due: Option<WallTime>,
-        /// What was seen.
-        observed: Observed,
-        /// When to look once more.
-        verify_at: Option<WallTime>,
-    },
+    RecordMoved(Moved),
     /// Append to the history. Answer: [`super::Invocation::handle_told`].
     Append(Box<Event>),
     /// Answer an operator's request. Answer: [`super::Invocation::handle_told`].

@@ -4,28 +4,17 @@ use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
 use crate::history::Happening;
-use crate::ids::Epoch;
 use crate::lease::Lease;
+use crate::moved::Moved;
 use crate::mover::Progress;
 use crate::outcome::{Failure, Write, WriteFailure};
 use crate::resource::Observed;
-use crate::time::{Now, WallTime};
+use crate::time::Now;
 use crate::wake::Why;
 
 /// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
 /// call it may have left behind. One more look is taken then.
 pub(super) const LATE_CALLS: Duration = Duration::from_secs(60);
-
-/// What is recorded of a completed move.
-#[derive(Debug, Clone)]
-pub(super) struct Record {
-    epoch: Epoch,
-    revision: u64,
-    before: Epoch,
-    due: Option<WallTime>,
-    observed: Observed,
-    verify_at: Option<WallTime>,
-}
 
 impl Invocation {
     pub(super) fn drive_move(&mut self, now: Now) {
@@ -67,13 +56,12 @@ impl Invocation {
         }
         let verify_at = (!quiet && !mutant!(SecondLookSkipped)).then_some(now.wall + LATE_CALLS);
         self.tries = 0;
-        self.record(Record { epoch, revision, before, due, observed, verify_at });
+        self.record(Moved { epoch, revision, before, due, observed, verify_at });
     }
 
-    fn record(&mut self, record: Record) {
-        let Record { epoch, revision, before, due, observed, verify_at } = record.clone();
-        self.phase = Phase::Recording { record };
-        self.act(Action::RecordMoved { epoch, revision, before, due, observed, verify_at });
+    fn record(&mut self, record: Moved) {
+        self.phase = Phase::Recording { record: record.clone() };
+        self.act(Action::RecordMoved(record));
     }
 
     fn tell_moved(&mut self, now: Now) {
@@ -111,7 +99,7 @@ impl Invocation {
                     && self.tries < super::READ_TRIES =>
             {
                 self.tries += 1;
-                return self.record(Record { due: found.verify_at, ..record });
+                return self.record(Moved { due: found.verify_at, ..record });
             }
             // Another invocation has completed the same move, or an earlier attempt of this one has.
             Err(WriteFailure::Refused(Some(found))) if is_recorded(&record, &found) => {
@@ -173,6 +161,6 @@ impl Invocation {
 }
 
 /// Whether the lease holds what was to be recorded.
-fn is_recorded(record: &Record, found: &Lease) -> bool {
+fn is_recorded(record: &Moved, found: &Lease) -> bool {
     found.epoch == record.epoch && found.revision == record.revision && found.moved == record.epoch
 }

@@ -3,9 +3,8 @@
 use baton_cloud::memory::Asked;
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{ClusterName, Epoch, RequestId};
-use baton_protocol::request::{Request, Wish};
-use baton_protocol::time::WallTime;
+use baton_protocol::ids::ClusterName;
+use baton_protocol::request::Wish;
 use baton_store::Store;
 use serde_json::{Value, json};
 
@@ -115,28 +114,13 @@ async fn a_call_without_a_drift_is_a_look_and_one_about_others_is_none() {
 #[tokio::test]
 async fn during_a_pause_what_an_operator_moves_stays_until_the_pause_is_over() {
     let world = settled(1, 0).await;
-    let now = world.parts.now().wall;
-    let ask = async |id: &str, wish| {
-        let request = Request {
-            cluster: cluster(),
-            id: RequestId::new(id).expect("valid"),
-            wish,
-            by: "alice".to_owned(),
-            at: now,
-            until: WallTime(now.0 + 600_000),
-            epoch: Epoch(1),
-            answer: None,
-        };
-        world.parts.store.ask(&request).await.expect("asked");
-    };
-    ask("pause", Wish::Pause { why: "a test by hand".to_owned() }).await;
+    world.ask("pause", Wish::Pause { why: "a test by hand".to_owned() }).await;
     let allocation = world.addresses[0].allocation.clone();
     world.parts.cloud.place(&allocation, &world.nodes[1].seat(0));
     world.send(called("AssociateAddress", json!({"allocationId": allocation}))).await;
     assert_eq!(world.parts.cloud.seat_of(&allocation), Some(world.nodes[1].seat(0)));
-    ask("resume", Wish::Resume {}).await;
-    let detail = json!({ "cluster": "orders", "why": "request", "schema_version": 1 });
-    world.send(json!({ "source": "baton.operator", "detail-type": "Wake", "detail": detail })).await;
+    world.ask("resume", Wish::Resume {}).await;
+    world.wake_for("baton.operator", "request").await;
     world.assert_whole_at(0, 1).await;
 }
 
@@ -153,13 +137,12 @@ async fn what_cannot_be_put_right_is_told_and_everything_else_is() {
     let stuck = |what: &Happening| matches!(what, Happening::Stuck { resource, .. } if resource.contains(table.as_str()));
     assert_eq!(rows(&world, stuck).await, 1);
     world.parts.cloud.heal();
-    let turn = json!({ "cluster": "orders", "why": "verify", "schema_version": 1 });
-    world.send(json!({ "source": "baton.control-plane", "detail-type": "Wake", "detail": turn })).await;
+    world.wake_for("baton.control-plane", "verify").await;
     world.assert_whole_at(0, 1).await;
 }
 
 #[tokio::test]
-async fn a_cluster_whose_lease_cannot_be_read_keeps_no_other_from_being_looked_at() {
+async fn every_cluster_that_declares_what_a_call_names_is_looked_at() {
     let world = settled(1, 0).await;
     let mut other = world.registration();
     other.cluster = ClusterName::new("other").expect("valid");

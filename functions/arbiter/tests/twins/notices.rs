@@ -172,17 +172,8 @@ async fn a_notice_that_is_too_late_or_about_another_instance_asks_for_nothing() 
 async fn a_notice_does_not_take_the_place_of_what_an_operator_asked_for() {
     let world = held().await;
     let now = world.parts.now().wall;
-    let asked = Request {
-        cluster: cluster(),
-        id: baton_protocol::ids::RequestId::new("of-alice").expect("valid"),
-        wish: Wish::Switchover { to: Some(world.nodes[2].arn.clone()), why: "patching".to_owned() },
-        by: "alice".to_owned(),
-        at: now,
-        until: WallTime(now.0 + 60_000),
-        epoch: Epoch(1),
-        answer: None,
-    };
-    world.parts.store.ask(&asked).await.expect("asked");
+    let wish = Wish::Switchover { to: Some(world.nodes[2].arn.clone()), why: "patching".to_owned() };
+    let asked = world.ask("of-alice", wish).await;
     world.send(notice(SPOT, &world.nodes[0].arn, now)).await;
     let intent = world.lease().await.intent.expect("the operator's");
     assert_eq!((intent.to, intent.request), (Some(world.nodes[2].arn.clone()), Some(asked.id.clone())));

@@ -9,9 +9,12 @@ use baton_cloud::memory::MemoryNode;
 use baton_protocol::ec2::{Call, RouteTarget};
 use baton_protocol::heartbeat::{Beat, Claim, Health};
 use baton_protocol::history::{Event, Happening};
-use baton_protocol::ids::{ClusterName, Epoch, Incarnation, NodeName, RegistrationUid, RouteTableId, Seq};
+use baton_protocol::ids::{
+    ClusterName, Epoch, Incarnation, NodeName, RegistrationUid, RequestId, RouteTableId, Seq,
+};
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::notification::Notification;
+use baton_protocol::request::{Request, Wish};
 use baton_protocol::resource::{Address, Destination, Resources, Route};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
@@ -162,8 +165,29 @@ impl World {
     }
 
     pub(crate) async fn wake(&self) -> Value {
-        let detail = json!({ "cluster": "orders", "why": "claim", "schema_version": 1 });
-        self.send(json!({ "source": "baton.agent", "detail-type": "Wake", "detail": detail })).await
+        self.wake_for("baton.agent", "claim").await
+    }
+
+    pub(crate) async fn wake_for(&self, source: &str, why: &str) -> Value {
+        let detail = json!({ "cluster": "orders", "why": why, "schema_version": 1 });
+        self.send(json!({ "source": source, "detail-type": "Wake", "detail": detail })).await
+    }
+
+    /// An operator asks for something at epoch 1, for a minute.
+    pub(crate) async fn ask(&self, id: &str, wish: Wish) -> Request {
+        let at = self.parts.now().wall;
+        let request = Request {
+            cluster: cluster(),
+            id: RequestId::new(id).expect("valid"),
+            wish,
+            by: "alice".to_owned(),
+            at,
+            until: WallTime(at.0 + 60_000),
+            epoch: Epoch(1),
+            answer: None,
+        };
+        self.parts.store.ask(&request).await.expect("asked");
+        request
     }
 
     pub(crate) async fn send(&self, payload: Value) -> Value {

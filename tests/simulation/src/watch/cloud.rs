@@ -3,8 +3,8 @@
 use baton_protocol::ec2::{Call, RouteTarget};
 use baton_protocol::ids::{AssociationId, InstanceArn};
 use baton_protocol::lease::LeaseState;
+use baton_protocol::moved::Moved;
 use baton_protocol::resource::Placement;
-use baton_store::Moved;
 
 use crate::clock::{MS, Real, SECOND};
 use crate::ec2::{STALEST, told};
@@ -127,7 +127,7 @@ impl Sim<'_> {
         }
         if there == total {
             self.measure_associated();
-            if self.watch.drifted_at.is_some() && self.lease.moved == self.lease.epoch {
+            if self.watch.drifted && self.lease.moved == self.lease.epoch {
                 self.see(Sometimes::Repaired);
             }
         }

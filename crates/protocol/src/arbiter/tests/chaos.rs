@@ -35,7 +35,7 @@ fn answer_badly(rig: &mut Rig, invocation: &mut Invocation, action: Action, how:
         Action::RecordRotation { allocation, .. } => {
             invocation.handle_rotation_recorded(now, &allocation, false);
         }
-        Action::RecordMoved { .. } => {
+        Action::RecordMoved(_) => {
             invocation.handle_moved_recorded(now, Err(WriteFailure::Failed(failure())));
         }
         action => rig.answer(invocation, action),

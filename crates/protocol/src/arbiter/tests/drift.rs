@@ -114,7 +114,7 @@ fn what_was_mended_is_looked_at_once_more_though_another_look_was_recorded_meanw
     rig.record_answers = [Err(WriteFailure::Refused(Some(found)))].into();
     assert_eq!(rig.run().outcome, Outcome::Moved);
     let records = rig.log.iter().filter_map(|action| match action {
-        Action::RecordMoved { due, verify_at, .. } => Some((*due, verify_at.is_some())),
+        Action::RecordMoved(record) => Some((record.due, record.verify_at.is_some())),
         _ => None,
     });
     assert_eq!(records.collect::<Vec<_>>(), [(None, true), (Some(WallTime(5)), true)]);
@@ -134,7 +134,7 @@ fn a_grant_ends_the_look_that_was_arranged_for_the_epoch_before() {
     rig.lease.as_mut().expect("there").verify_at = Some(WallTime(5_000_000));
     assert_eq!(rig.run().outcome, Outcome::Moved);
     let due = rig.log.iter().find_map(|action| match action {
-        Action::RecordMoved { due, .. } => Some(*due),
+        Action::RecordMoved(record) => Some(record.due),
         _ => None,
     });
     assert_eq!(due, Some(None));

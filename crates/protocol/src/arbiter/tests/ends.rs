@@ -181,8 +181,7 @@ fn a_record_of_unknown_outcome_is_repeated_and_a_denied_one_is_a_failure() {
     let mut rig = Rig::claimed();
     rig.record_answers = [Err(WriteFailure::Failed(Failure::Unknown("lost".to_owned())))].into();
     assert_eq!(rig.run().outcome, Outcome::Moved);
-    let records: Vec<_> =
-        rig.log.iter().filter(|action| matches!(action, Action::RecordMoved { .. })).collect();
+    let records: Vec<_> = rig.log.iter().filter(|action| matches!(action, Action::RecordMoved(_))).collect();
     assert!(records.len() == 2 && records[0] == records[1]);
     let mut rig = Rig::claimed();
     rig.record_answers = [Err(WriteFailure::Failed(Failure::Denied("no".to_owned())))].into();

@@ -171,7 +171,7 @@ impl Rig {
             Action::RecordRotation { allocation, .. } => {
                 invocation.handle_rotation_recorded(now, &allocation, true)
             }
-            Action::RecordMoved { epoch, verify_at, .. } => {
+            Action::RecordMoved(Moved { epoch, verify_at, .. }) => {
                 self.recorded.push(verify_at);
                 let mut found = self.lease.clone().expect("there");
                 found.moved = epoch;
