@@ -74,6 +74,8 @@ pub enum Requirement {
     RoutePresent,
     /// No route leads to somebody else now.
     RouteAtNode,
+    /// A route in service that leads through no interface, a gateway above all, is replaced only where that was asked for.
+    GatewayDeclared,
     /// No address, seat or route is another cluster's.
     Unshared,
     /// Everything that was to be looked at could be read.
@@ -104,6 +106,7 @@ impl Requirement {
             Self::DestinationOutside => "destination-outside",
             Self::RoutePresent => "route-present",
             Self::RouteAtNode => "route-at-node",
+            Self::GatewayDeclared => "gateway-declared",
             Self::Unshared => "unshared",
             Self::Readable => "readable",
         }

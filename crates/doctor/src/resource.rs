@@ -126,6 +126,16 @@ fn present(world: &World, route: &Route, routes: &[RouteSeen]) -> Option<Finding
         RouteTarget::Other(other) => other.clone(),
     };
     world.instances.known()?;
+    // A route into nothing serves nobody, so there is nothing to lose.
+    let gateway = matches!(seen.target, RouteTarget::Other(_)) && !seen.blackhole;
+    if gateway && !world.wanted.from_gateways.contains(route) {
+        return Some(violation(
+            Requirement::GatewayDeclared,
+            format!("the route to {named} leads to {elsewhere}, which is no network interface"),
+            "everything in that table's subnets that goes this way would be turned to the holder",
+            "if that is meant, set ReplaceGatewayRoutes to true; if not, take the table out",
+        ));
+    }
     Some(Finding {
         id: Requirement::RouteAtNode,
         severity: Severity::Warning,

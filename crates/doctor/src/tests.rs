@@ -76,6 +76,7 @@ fn world() -> World {
             nodes: vec![node(1), node(2)],
             addresses: vec![allocation(1), allocation(2)],
             routes: vec![route(1)],
+            from_gateways: BTreeSet::new(),
         },
         members: BTreeSet::new(),
         instances: Seen::Known((1..=2).map(|n| (instance(n), facts(n))).collect()),
@@ -200,7 +201,7 @@ fn each_requirement_of_the_nodes_yields_its_own_finding() {
 fn each_requirement_of_the_resources_yields_its_own_finding() {
     use Requirement::*;
     type Break = fn(&mut World);
-    let broken: [(Requirement, Severity, Break); 11] = [
+    let broken: [(Requirement, Severity, Break); 12] = [
         (AddressExists, Severity::Violation, |w| {
             edit(&mut w.addresses).remove(&allocation(1));
         }),
@@ -224,6 +225,10 @@ fn each_requirement_of_the_resources_yields_its_own_finding() {
             edit(&mut w.tables).get_mut(&table(1)).expect("there").truncate(1);
         }),
         (RouteAtNode, Severity::Warning, |w| {
+            edit(&mut w.tables).get_mut(&table(1)).expect("there")[1].target =
+                RouteTarget::Interface(interface(9));
+        }),
+        (GatewayDeclared, Severity::Violation, |w| {
             edit(&mut w.tables).get_mut(&table(1)).expect("there")[1].target =
                 RouteTarget::Other("igw-1".to_owned());
         }),
@@ -287,15 +292,42 @@ fn what_nobody_asked_for_is_never_taken_for_met() {
 }
 
 #[test]
-fn a_default_route_in_a_declared_table_is_allowed() {
-    for (wide, to) in [("0.0.0.0/0", "igw-1"), ("10.0.0.0/8", "tgw-1")] {
-        let found = found(|w| {
-            w.wanted.routes[0].destination = network(wide);
-            edit(&mut w.tables).get_mut(&table(1)).expect("there")[1] =
-                seen(wide, RouteTarget::Other(to.to_owned()));
-        });
-        assert_eq!(found, [(Requirement::RouteAtNode, Severity::Warning)], "{wide}");
+fn a_route_is_taken_from_a_gateway_only_where_that_was_asked_for() {
+    for (wide, to) in [("0.0.0.0/0", "igw-1"), ("0.0.0.0/0", "nat-1"), ("10.0.0.0/8", "tgw-1")] {
+        for (declared, requirement, severity) in [
+            (true, Requirement::RouteAtNode, Severity::Warning),
+            (false, Requirement::GatewayDeclared, Severity::Violation),
+        ] {
+            let found = found(|w| {
+                w.wanted.routes[0].destination = network(wide);
+                if declared {
+                    w.wanted.from_gateways.insert(w.wanted.routes[0].clone());
+                }
+                edit(&mut w.tables).get_mut(&table(1)).expect("there")[1] =
+                    seen(wide, RouteTarget::Other(to.to_owned()));
+            });
+            assert_eq!(found, [(requirement, severity)], "{wide} {to} {declared}");
+        }
     }
+}
+
+#[test]
+fn the_leave_to_take_one_route_from_a_gateway_says_nothing_of_another() {
+    let found = found(|w| {
+        w.wanted.from_gateways.insert(route(2));
+        edit(&mut w.tables).get_mut(&table(1)).expect("there")[1].target =
+            RouteTarget::Other("igw-1".to_owned());
+    });
+    assert_eq!(found, [(Requirement::GatewayDeclared, Severity::Violation)]);
+}
+
+#[test]
+fn a_route_into_nothing_may_be_taken_whatever_it_led_to() {
+    let found = found(|w| {
+        let route = &mut edit(&mut w.tables).get_mut(&table(1)).expect("there")[1];
+        (route.target, route.blackhole) = (RouteTarget::Other("nat-1".to_owned()), true);
+    });
+    assert_eq!(found, [(Requirement::RouteAtNode, Severity::Warning)]);
 }
 
 #[test]

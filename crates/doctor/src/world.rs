@@ -48,6 +48,8 @@ pub struct Wanted {
     pub addresses: Vec<AllocationId>,
     /// The routes.
     pub routes: Vec<Route>,
+    /// Those of the routes that may be taken from a gateway, as far as they lead to one.
+    pub from_gateways: BTreeSet<Route>,
 }
 
 /// An instance, as far as requirements go.

@@ -63,6 +63,7 @@ pub async fn observe<S: Store, C: Cloud>(
         nodes: nodes.collect(),
         addresses: desired.addresses.clone(),
         routes: desired.routes.clone(),
+        from_gateways: desired.from_gateways.clone(),
     };
     let world = World { wanted, members, instances: facts, networks, addresses, seats, tables, neighbours };
     Observation { world, instances: found }

@@ -3,6 +3,8 @@
 //! CloudFormation turns numbers and booleans into text, so both are read. Every mistake is reported, each with the path
 //! at which it was found; a property that nobody knows is a mistake as well, since it is most likely a misspelt one.
 
+use std::collections::BTreeSet;
+
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
 use baton_protocol::resource::{Destination, Route};
@@ -44,6 +46,8 @@ pub struct Desired {
     pub addresses: Vec<AllocationId>,
     /// The routes, one for each table.
     pub routes: Vec<Route>,
+    /// Those of the routes that may be taken from a gateway.
+    pub from_gateways: BTreeSet<Route>,
 }
 
 /// The name of the cluster, whatever else is wrong.
@@ -74,8 +78,11 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let addresses = root.field("Addresses").optional_list(wrong);
     let addresses = addresses.iter().filter_map(|entry| entry.id(wrong)).collect();
     let routes = root.field("Routes").optional_list(wrong);
-    let routes = routes.iter().flat_map(|entry| routes_of(entry, wrong)).collect();
-    Some(Desired { cluster: cluster?, mode: mode?, timing: timing?, nodes, addresses, routes })
+    let routes: Vec<_> = routes.iter().flat_map(|entry| routes_of(entry, wrong)).collect();
+    let from_gateways =
+        routes.iter().filter(|(_, replace)| *replace).map(|(route, _)| route.clone()).collect();
+    let routes = routes.into_iter().map(|(route, _)| route).collect();
+    Some(Desired { cluster: cluster?, mode: mode?, timing: timing?, nodes, addresses, routes, from_gateways })
 }
 
 fn mode(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Mode> {
@@ -136,8 +143,9 @@ fn node(at: &At<'_>, wrong: &mut Vec<String>) -> Option<DesiredNode> {
     Some(DesiredNode { node: node?, instance: instance?, priority: priority? })
 }
 
-fn routes_of(at: &At<'_>, wrong: &mut Vec<String>) -> Vec<Route> {
-    if at.object(&["Destination", "RouteTableIds"], wrong).is_none() {
+/// The routes of an entry, and whether they may be taken from a gateway.
+fn routes_of(at: &At<'_>, wrong: &mut Vec<String>) -> Vec<(Route, bool)> {
+    if at.object(&["Destination", "RouteTableIds", "ReplaceGatewayRoutes"], wrong).is_none() {
         return Vec::new();
     }
     let destination: Option<Destination> = at.field("Destination").id(wrong);
@@ -147,8 +155,9 @@ fn routes_of(at: &At<'_>, wrong: &mut Vec<String>) -> Vec<Route> {
         let _: Option<()> = at.field("RouteTableIds").expected("at least one route table id", wrong);
     }
     let tables: Vec<_> = tables.iter().filter_map(|entry| entry.id(wrong)).collect();
+    let replace = at.field("ReplaceGatewayRoutes").truth(wrong);
     let Some(destination) = destination else { return Vec::new() };
-    tables.into_iter().map(|table| Route { table, destination }).collect()
+    tables.into_iter().map(|table| (Route { table, destination }, replace)).collect()
 }
 
 /// A value, or the lack of one, and where it stands.
@@ -209,6 +218,17 @@ impl<'a> At<'a> {
     fn id<T: TryFrom<String, Error = IdError>>(&self, wrong: &mut Vec<String>) -> Option<T> {
         let Some(Value::String(text)) = self.value else { return self.expected("text", wrong) };
         T::try_from(text.clone()).map_err(|error| wrong.push(format!("{}: {error}", self.path))).ok()
+    }
+
+    /// Whether the property is there and true.
+    fn truth(&self, wrong: &mut Vec<String>) -> bool {
+        match self.value {
+            None | Some(Value::Bool(false)) => false,
+            Some(Value::Bool(true)) => true,
+            Some(Value::String(text)) if text == "true" => true,
+            Some(Value::String(text)) if text == "false" => false,
+            Some(_) => self.expected("`true` or `false`", wrong).unwrap_or(false),
+        }
     }
 
     fn number(&self, wrong: &mut Vec<String>) -> Option<u64> {

@@ -226,7 +226,9 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     assert_eq!(given["Addresses"], json!([world.addresses[0].allocation]));
     assert_eq!(
         given["Routes"],
-        json!([{"Destination": world.destination, "RouteTableIds": world.route_tables}])
+        json!([{
+            "Destination": world.destination, "RouteTableIds": world.route_tables, "ReplaceGatewayRoutes": "false",
+        }])
     );
     assert_eq!((&given["Mode"], &given["Timing"]), (&json!("strict"), &json!("default")));
 

@@ -55,6 +55,20 @@ fn what_is_left_out_is_strict_and_default_and_empty() {
 }
 
 #[test]
+fn routes_are_taken_from_gateways_only_where_that_is_asked_for() {
+    let taken = |value: Value| {
+        let mut properties = good();
+        properties["Routes"][0]["ReplaceGatewayRoutes"] = value;
+        parse(&properties).map(|desired| desired.from_gateways.len())
+    };
+    assert_eq!(parse(&good()).map(|desired| desired.from_gateways.len()), Ok(0));
+    assert_eq!((taken(json!("false")), taken(json!(false))), (Ok(0), Ok(0)));
+    assert_eq!((taken(json!("true")), taken(json!(true))), (Ok(2), Ok(2)));
+    let expected = "Routes[0].ReplaceGatewayRoutes: expected `true` or `false`, found `yes`";
+    assert_eq!(taken(json!("yes")), Err(vec![expected.to_owned()]));
+}
+
+#[test]
 fn numbers_may_be_text_as_cloudformation_makes_them() {
     let explicit = json!({
         "heartbeat_ms": "1000", "attempt_timeout_ms": 700, "validity_ms": "4000", "fence_ms": "750",

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
+use baton_protocol::ec2::RouteTarget;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
@@ -228,6 +229,22 @@ async fn what_another_cluster_calls_its_own_is_refused() {
     assert!(reason.contains("belongs to the cluster orders; give each cluster its own"), "{reason}");
     assert!(reason.contains(bench.addresses[0].allocation.as_str()), "{reason}");
     assert!(reason.contains(bench.nodes[1].interface.as_str()), "the seat is shared as well: {reason}");
+}
+
+#[tokio::test]
+async fn a_route_is_taken_from_a_gateway_only_where_that_is_asked_for() {
+    let bench = Bench::new().await;
+    let gateway = RouteTarget::Other("igw-0123456789abcdef0".to_owned());
+    bench.cloud.put_route(&bench.table, "0.0.0.0/0", gateway.clone());
+    let mut properties = bench.properties();
+    properties["Routes"][0]["Destination"] = json!("0.0.0.0/0");
+    let reason = failed(&bench.create("create-1", STACK, properties.clone()).await);
+    assert!(reason.contains("the route to 0.0.0.0/0 in"), "{reason}");
+    assert!(reason.contains("leads to igw-0123456789abcdef0"), "{reason}");
+    assert_eq!(bench.lease("orders").await, None);
+    assert_eq!(bench.cloud.target_of(&bench.table, "0.0.0.0/0"), Some(gateway));
+    properties["Routes"][0]["ReplaceGatewayRoutes"] = json!("true");
+    succeeded(&bench.create("create-2", STACK, properties).await);
 }
 
 #[tokio::test]
