@@ -1,14 +1,24 @@
-//! Rules for `docs/SEMANTICS.md`: whoever relies on a sentence of it can look at what shows it.
+//! Rules for `docs/SEMANTICS.md` and `docs/PITFALLS.md`: whoever relies on a sentence of them can look at what shows it.
 
 use crate::{File, Finding};
 
-const DOCUMENT: &str = "docs/SEMANTICS.md";
+/// A document whose sentences are shown by tests.
+struct Document {
+    path: &'static str,
+    /// The section whose list holds the clauses; it ends with the next of its rank.
+    section: &'static str,
+    /// With fewer it has lost some.
+    fewest: usize,
+}
 
-/// The section whose list holds the clauses; it ends with the next of its rank.
-const SECTION: &str = "## What may be relied on";
+const DOCUMENTS: [Document; 2] = [
+    Document { path: "docs/SEMANTICS.md", section: "## What may be relied on", fewest: 20 },
+    Document { path: "docs/PITFALLS.md", section: "## What is guarded against", fewest: 20 },
+];
 
-/// A document with fewer has lost some.
-const FEWEST: usize = 20;
+/// Where the scenarios and the deliberate faults have their names.
+const SCENARIOS: &str = "tests/faults/src/scenario.rs";
+const MUTANTS: &str = "crates/protocol/src/mutant.rs";
 
 /// A sentence that users may rely on, and where it begins.
 struct Clause {
@@ -16,17 +26,21 @@ struct Clause {
     text: String,
 }
 
-/// Every clause of the semantics names the test that shows it, or the simulator's condition, and each such test exists in
-/// the file it is said to be in.
+/// Every clause names what shows it: a test, a condition of the simulator, a scenario or a deliberate fault; and each of them
+/// exists where it is said to be.
 pub fn promises_are_shown(files: &[File]) -> Vec<Finding> {
-    let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
+    DOCUMENTS.iter().flat_map(|document| shown(files, document)).collect()
+}
+
+fn shown(files: &[File], Document { path, section, fewest }: &Document) -> Vec<Finding> {
+    let Some(document) = files.iter().find(|file| file.path == *path) else {
         let what = "expected this document".to_owned();
-        return vec![Finding { path: DOCUMENT.to_owned(), line: 1, what }];
+        return vec![Finding { path: (*path).to_owned(), line: 1, what }];
     };
-    let clauses = clauses(document);
+    let clauses = clauses(document, section);
     let mut findings = Vec::new();
-    if clauses.len() < FEWEST {
-        let what = format!("{} clauses under `{SECTION}`, expected at least {FEWEST}", clauses.len());
+    if clauses.len() < *fewest {
+        let what = format!("{} clauses under `{section}`, expected at least {fewest}", clauses.len());
         findings.push(document.finding(1, what));
     }
     for clause in &clauses {
@@ -42,10 +56,10 @@ pub fn promises_are_shown(files: &[File]) -> Vec<Finding> {
 }
 
 /// The items of the section's lists. An item goes on until the next, an empty line or a heading.
-fn clauses(document: &File) -> Vec<Clause> {
+fn clauses(document: &File, section: &str) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = Vec::new();
     let mut is_open = false;
-    let section = document.lines().skip_while(|(_, line)| *line != SECTION).skip(1);
+    let section = document.lines().skip_while(|(_, line)| *line != section).skip(1);
     for (line, text) in section.take_while(|(_, line)| !line.starts_with("## ")) {
         match text.strip_prefix("* ") {
             Some(first) => clauses.push(Clause { line, text: first.to_owned() }),
@@ -71,7 +85,13 @@ fn spans(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_reference(span: &str) -> bool {
-    span.starts_with("test: ") || span.starts_with("simulator: ")
+    ["test: ", "simulator: ", "scenario: ", "mutant: "].iter().any(|kind| span.starts_with(kind))
+}
+
+/// Whether the file has this text between quotes.
+fn quotes(files: &[File], path: &str, text: &str) -> bool {
+    let quoted = format!("\"{text}\"");
+    files.iter().any(|file| file.path == path && file.text.contains(&quoted))
 }
 
 fn what_is_wrong(files: &[File], reference: &str) -> Option<String> {
@@ -79,6 +99,13 @@ fn what_is_wrong(files: &[File], reference: &str) -> Option<String> {
         let number = condition.strip_prefix(['I', 'L']).unwrap_or_default();
         let is_known = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
         return (!is_known).then(|| format!("`{reference}`: expected a condition such as I1 or L1"));
+    }
+    if let Some(name) = reference.strip_prefix("scenario: ") {
+        return (!quotes(files, SCENARIOS, name))
+            .then(|| format!("`{reference}`: there is no such scenario"));
+    }
+    if let Some(id) = reference.strip_prefix("mutant: ") {
+        return (!quotes(files, MUTANTS, id)).then(|| format!("`{reference}`: there is no such fault"));
     }
     let Some((path, name)) = reference.strip_prefix("test: ")?.split_once("::") else {
         return Some(format!("`{reference}`: expected `test: FILE::NAME`"));
@@ -95,12 +122,23 @@ fn what_is_wrong(files: &[File], reference: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A document with this clause and enough good ones.
+    /// What is found in documents with enough good clauses, and this one in the first.
     fn found(clause: &str) -> Vec<Finding> {
-        let good = "* It holds.\n  `test: a/tests.rs::it_holds`\n".repeat(FEWEST);
-        let text = format!("# It\n\n{SECTION}\n\n{good}{clause}\n\n## What may not\n\n* Anything else.\n");
-        let tests = File::made_up("a/tests.rs", "#[test]\nfn it_holds() {}\n// fn it_held() {}\n");
-        promises_are_shown(&[File::made_up(DOCUMENT, &text), tests])
+        let made_up = |document: &Document, clause: &str| {
+            let good = "* It holds.\n  `test: a/tests.rs::it_holds`\n".repeat(document.fewest);
+            let section = document.section;
+            let text =
+                format!("# It\n\n{section}\n\n{good}{clause}\n\n## What may not\n\n* Anything else.\n");
+            File::made_up(document.path, &text)
+        };
+        let [first, second] = &DOCUMENTS;
+        promises_are_shown(&[
+            made_up(first, clause),
+            made_up(second, ""),
+            File::made_up("a/tests.rs", "#[test]\nfn it_holds() {}\n// fn it_held() {}\n"),
+            File::made_up(SCENARIOS, "[\"F1\", \"lost\"]"),
+            File::made_up(MUTANTS, "Reassociate \"m09\" \"an address is taken\";"),
+        ])
     }
 
     #[test]
@@ -131,8 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_or_a_deliberate_fault_shows_a_clause_if_there_is_one() {
+        for good in ["scenario: F1", "scenario: lost", "mutant: m09"] {
+            assert_eq!(found(&format!("* It holds. `{good}`")), []);
+        }
+        for wrong in ["scenario: F", "scenario: m09", "mutant: m10", "mutant: F1"] {
+            assert_eq!(found(&format!("* It holds. `{wrong}`")).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_document_that_is_missing_or_has_lost_its_clauses_is_found() {
-        assert_eq!(promises_are_shown(&[]).len(), 1);
-        assert_eq!(promises_are_shown(&[File::made_up(DOCUMENT, SECTION)]).len(), 1);
+        assert_eq!(promises_are_shown(&[]).len(), DOCUMENTS.len());
+        let lost = DOCUMENTS.map(|document| File::made_up(document.path, document.section));
+        assert_eq!(promises_are_shown(&lost).len(), DOCUMENTS.len());
     }
 }
