@@ -99,6 +99,8 @@ pub enum Command {
     History(History),
     /// Move a healthy cluster to another node, in good order.
     Switchover(Switchover),
+    /// Have a silent holder taken over from, where the cluster's policy leaves that to you.
+    Failover(Failover),
     /// Move a healthy cluster back to its preferred node, in good order.
     Failback(Failback),
     /// Hold back automatic action for a while.
@@ -176,6 +178,25 @@ pub struct Switchover {
     pub how: HandOver,
 }
 
+/// `baton failover`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton failover orders --wait\n  baton failover orders --to db-b --reason 'zone is gone' --yes\n\n\
+    The holder must be silent; where it is not, use `baton switchover`. The lease moves once a standby has seen the \
+    silence for its whole length, as without this command. Where takeovers are automatic, they do not wait for it."
+)]
+pub struct Failover {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// The node that shall hold next; otherwise the best standby.
+    #[arg(long, value_name = "NODE")]
+    pub to: Option<String>,
+    /// How it is asked for.
+    #[command(flatten)]
+    pub how: HandOver,
+}
+
 /// `baton failback`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton failback orders --wait\n\n\
@@ -231,6 +252,7 @@ impl Command {
             Self::Status(args) => args.cluster.as_ref(),
             Self::History(args) => args.cluster.as_ref(),
             Self::Switchover(args) => args.cluster.as_ref(),
+            Self::Failover(args) => args.cluster.as_ref(),
             Self::Failback(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),

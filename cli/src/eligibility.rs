@@ -16,6 +16,15 @@ use crate::text::{ago, moment};
 use crate::trouble::{Trouble, join};
 use crate::view::{has_released, is_unguarded};
 
+/// Which move is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Of a holder that is well.
+    Switchover,
+    /// Of one that is silent.
+    Failover,
+}
+
 /// A hand-over that may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -47,6 +56,53 @@ pub fn examine(
     to: Option<&str>,
     beating: &BTreeSet<InstanceArn>,
 ) -> Result<Plan, Refusal> {
+    let (from, target) = parties(snapshot, to)?;
+    let holder = snapshot.lease.name_of(&from);
+    examine_holder(snapshot, &from, &holder, beating)?;
+    examine_next(snapshot, from, target, beating)
+}
+
+/// Examines a takeover from a silent holder. `beating` are nodes whose heartbeats were seen to grow though they look silent.
+pub fn examine_failover(
+    snapshot: &Snapshot,
+    to: Option<&str>,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<Plan, Refusal> {
+    let (from, target) = parties(snapshot, to)?;
+    let (lease, holder) = (&snapshot.lease, snapshot.lease.name_of(&from));
+    if has_released(lease, &snapshot.heartbeats) {
+        return Err(has_released_already(&holder).into());
+    }
+    let Some(heartbeat) = snapshot.heartbeats.get(&from) else {
+        return Err(Trouble::refused(format!(
+            "the holder {holder} has never been heard, so no standby can have seen it fall silent"
+        ))
+        .help("start its agent, or terminate its instance: the sweep asks EC2 about it each minute")
+        .into());
+    };
+    if is_unguarded(lease, heartbeat) {
+        return Err(Trouble::refused(format!(
+            "nothing guards the service of the holder {holder}, so its silence deposes nobody"
+        ))
+        .help("start its agent, or terminate its instance")
+        .into());
+    }
+    if is_alive(snapshot, heartbeat, beating) {
+        let since = ago(heartbeat.beat_at, snapshot.at);
+        return Err(Trouble::refused(format!(
+            "the holder {holder} is not silent: its last heartbeat was sent {since}"
+        ))
+        .help("a holder that beats hands over by itself: use `baton switchover`")
+        .into());
+    }
+    examine_next(snapshot, from, target, beating)
+}
+
+/// The holder, and the node that was named.
+fn parties<'a>(
+    snapshot: &'a Snapshot,
+    to: Option<&str>,
+) -> Result<(InstanceArn, Option<&'a Member>), Refusal> {
     let lease = &snapshot.lease;
     let cluster = &lease.cluster;
     if let Some(pause) = lease.paused.as_ref().filter(|_| lease.is_paused(snapshot.at)) {
@@ -64,11 +120,19 @@ pub fn examine(
             .help("the arbiter grants a vacant lease to the first healthy node by itself")
             .into());
     };
-    let holder = lease.name_of(&from);
     if target.is_some_and(|target| target.instance == from) {
+        let holder = lease.name_of(&from);
         return Err(Trouble::refused(format!("{holder} holds the lease of `{cluster}` already")).into());
     }
-    examine_holder(snapshot, &from, &holder, beating)?;
+    Ok((from, target))
+}
+
+fn examine_next(
+    snapshot: &Snapshot,
+    from: InstanceArn,
+    target: Option<&Member>,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<Plan, Refusal> {
     match target {
         Some(target) => examine_target(snapshot, target, beating)?,
         None => examine_all(snapshot, &from, beating)?,
@@ -97,17 +161,15 @@ fn examine_holder(
     holder: &str,
     beating: &BTreeSet<InstanceArn>,
 ) -> Result<(), Refusal> {
-    let failover = "a switchover needs a holder that hands over by itself; for a holder that is gone there will be \
-                    `baton failover`, and a standby claims a silent holder's lease without being asked";
+    let failover = "a switchover needs a holder that hands over by itself; a standby claims a silent holder's lease, and \
+                    where the policy leaves the rest to you, say so with `baton failover`";
     let Some(heartbeat) = snapshot.heartbeats.get(from) else {
         return Err(Trouble::refused(format!("the holder {holder} has never been heard"))
             .help(failover)
             .into());
     };
     if has_released(&snapshot.lease, &snapshot.heartbeats) {
-        return Err(Trouble::refused(format!("the holder {holder} has released the lease already"))
-            .help("the arbiter grants it to a standby by itself")
-            .into());
+        return Err(has_released_already(holder).into());
     }
     if is_alive(snapshot, heartbeat, beating) {
         return Ok(());
@@ -121,6 +183,11 @@ fn examine_holder(
     let trouble =
         Trouble::refused(format!("the holder {holder} is silent: its last heartbeat was sent {since}"));
     Err(Refusal { trouble: trouble.help(help), doubtful: BTreeSet::from([from.clone()]) })
+}
+
+fn has_released_already(holder: &str) -> Trouble {
+    Trouble::refused(format!("the holder {holder} has released the lease already"))
+        .help("the arbiter grants it to a standby by itself")
 }
 
 fn examine_target(

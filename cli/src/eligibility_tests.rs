@@ -124,3 +124,41 @@ fn without_any_eligible_standby_every_reason_is_told() {
     looked.lease.members.truncate(1);
     assert_eq!(message(&looked, None), "no node can take over (there is no standby)");
 }
+
+fn failover(snapshot: &Snapshot, to: Option<&str>, beating: &[char]) -> Result<Plan, String> {
+    let beating = beating.iter().map(|node| arn(*node)).collect();
+    examine_failover(snapshot, to, &beating).map_err(|refusal| refusal.trouble.render())
+}
+
+#[test]
+fn a_silent_holder_can_be_taken_over_from_and_one_that_beats_cannot() {
+    let mut looked = snapshot();
+    let told = failover(&looked, None, &[]).expect_err("it beats");
+    assert!(told.contains("the holder db-a is not silent"), "{told}");
+    assert!(told.contains("`baton switchover`"), "{told}");
+    looked.beat('a').beat_at = before(12_000);
+    assert_eq!(failover(&looked, None, &[]), Ok(Plan { from: arn('a'), to: None }));
+    assert_eq!(failover(&looked, Some("db-b"), &[]), Ok(Plan { from: arn('a'), to: Some(arn('b')) }));
+    let told = failover(&looked, None, &['a']).expect_err("its clock is off, and it beats");
+    assert!(told.contains("the holder db-a is not silent"), "{told}");
+    looked.beat('b').health = Health::Bad;
+    let told = failover(&looked, Some("db-b"), &[]).expect_err("it could not serve");
+    assert!(told.contains("db-b cannot take over: its checks fail"), "{told}");
+}
+
+#[test]
+fn no_silence_deposes_a_holder_that_was_never_heard_has_released_or_is_unguarded() {
+    let mut looked = snapshot();
+    looked.beat('a').beat_at = before(12_000);
+    let mut never = looked.clone();
+    never.heartbeats.remove(&arn('a'));
+    let told = failover(&never, None, &[]).expect_err("no standby has seen it fall silent");
+    assert!(told.contains("has never been heard"), "{told}");
+    let mut released = looked.clone();
+    released.beat('a').released = released.lease.epoch;
+    let told = failover(&released, None, &[]).expect_err("it is granted without a word");
+    assert!(told.contains("has released the lease already"), "{told}");
+    looked.beat('a').validity_ms = UNGUARDED_MS;
+    let told = failover(&looked, None, &[]).expect_err("it may serve to this day");
+    assert!(told.contains("its silence deposes nobody"), "{told}");
+}

@@ -51,6 +51,7 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
         cluster: lease.cluster.clone(),
         uid: lease.uid.clone(),
         mode: lease.mode,
+        takeover: lease.takeover,
         timing: lease.timing,
         members: same,
         resources: lease.resources.clone(),

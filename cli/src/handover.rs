@@ -155,17 +155,23 @@ impl<'a> Handover<'a> {
                     .map_or_else(|| "the arbiter's intent".to_owned(), |id| format!("request {id}"));
                 Standing::Lost(format!("{other} took the place of request {}", self.request.id))
             }
-            Some(_) if snapshot.at >= self.request.until => Standing::Ended(format!(
-                "the request ended at {} and the holder had not obeyed it",
-                moment(self.request.until)
-            )),
+            Some(intent) if snapshot.at >= self.request.until => {
+                let until = moment(self.request.until);
+                Standing::Ended(if intent.failover {
+                    format!("the request ended at {until} and no standby had claimed the silence")
+                } else {
+                    format!("the request ended at {until} and the holder had not obeyed it")
+                })
+            }
             Some(_) => Standing::UnderWay,
         }
     }
 
     fn not_as_asked(&self, lease: &Lease, holder: &InstanceArn, grant: &Event) -> Option<String> {
         let name = lease.name_of(holder);
-        let Wish::Switchover { to, .. } = &self.request.wish else { return None };
+        let (Wish::Switchover { to, .. } | Wish::Failover { to, .. }) = &self.request.wish else {
+            return None;
+        };
         if to.as_ref().is_some_and(|to| to != holder) {
             return Some(format!("the lease was granted to {name} at epoch {}", lease.epoch));
         }

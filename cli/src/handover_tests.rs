@@ -15,6 +15,7 @@ fn asked(request: &Request) -> Snapshot {
         epoch: request.epoch,
         until: request.until,
         request: Some(request.id.clone()),
+        failover: false,
     });
     looked
 }

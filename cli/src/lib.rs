@@ -25,7 +25,7 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command, Completions};
 use crate::clock::Clock;
-use crate::command::{Session, failback, history, pause, resume, status, switchover};
+use crate::command::{Session, failback, failover, history, pause, resume, status, switchover};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::trouble::Trouble;
@@ -65,6 +65,7 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Status(args) => status::run(session, console, cluster, args).await,
         Command::History(args) => history::run(session, console, cluster, args).await,
         Command::Switchover(args) => switchover::run(session, console, cluster, args).await,
+        Command::Failover(args) => failover::run(session, console, cluster, args).await,
         Command::Failback(args) => failback::run(session, console, cluster, args).await,
         Command::Pause(args) => pause::run(session, console, cluster, args).await,
         Command::Resume(_) => resume::run(session, console, cluster).await,
@@ -84,5 +85,7 @@ pub fn completions(console: &mut Console<'_>, args: &Completions) -> Result<Exit
 mod command_tests;
 #[cfg(test)]
 mod failback_tests;
+#[cfg(test)]
+mod failover_tests;
 #[cfg(test)]
 mod testing;

@@ -53,6 +53,7 @@ pub(crate) fn lease() -> Lease {
         epoch: Epoch(7),
         holder: Some(arn('a')),
         mode: Mode::Strict,
+        takeover: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member('a', "euw1-az1", 10), member('b', "euw1-az2", 20), member('c', "euw1-az3", 30)],
         resources: Resources {

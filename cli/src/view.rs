@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Lease, LeaseState, Mode};
+use baton_protocol::policy::{self, Takeover};
 use baton_protocol::readiness::{is_ready, looks_silent};
 use baton_protocol::resource::{Address, Route};
 use baton_protocol::time::WallTime;
@@ -52,6 +53,8 @@ pub struct View {
     pub moved: bool,
     /// What a node does when it cannot confirm its lease.
     pub mode: Mode,
+    /// Who decides that a silent holder is taken over from.
+    pub takeover: Takeover,
     /// The time budget.
     pub timing: TimingView,
     /// The nodes, the holder first, then by priority.
@@ -207,6 +210,8 @@ pub struct PauseView {
 /// An intent as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IntentView {
+    /// Whether a silent holder is to be taken over from; otherwise it is to hand over.
+    pub failover: bool,
     /// The node that shall hold next; none: whichever is best.
     pub to: Option<String>,
     /// Why.
@@ -225,6 +230,7 @@ impl View {
         let nodes = nodes(lease, heartbeats, now);
         let paused = PauseView::of(lease, now);
         let intent = lease.live_intent(now).map(|intent| IntentView {
+            failover: intent.failover,
             to: intent.to.as_ref().map(|to| lease.name_of(to)),
             reason: printable(&intent.reason),
             until: rfc3339(intent.until),
@@ -240,7 +246,8 @@ impl View {
                 .collect(),
         });
         let protected = lease.state == LeaseState::Active && nodes.iter().any(|node| node.eligible);
-        let problems = problems(lease, &nodes, now);
+        let mut problems = problems(lease, &nodes, now);
+        problems.extend(held(lease, heartbeats, now));
         Self {
             schema_version: SCHEMA_VERSION,
             cluster: lease.cluster.to_string(),
@@ -256,6 +263,7 @@ impl View {
             moved_epoch: lease.moved.0,
             moved: lease.moved == lease.epoch,
             mode: lease.mode,
+            takeover: lease.takeover,
             timing: TimingView { profile: profile(&lease.timing), durations: lease.timing.durations() },
             nodes,
             addresses: addresses.collect(),
@@ -387,6 +395,17 @@ fn problems(lease: &Lease, nodes: &[NodeView], now: WallTime) -> Vec<String> {
         });
     }
     problems
+}
+
+/// What is said of a takeover that waits for a person.
+fn held(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: WallTime) -> Option<String> {
+    let holder = heartbeats.get(lease.holder.as_ref()?)?;
+    let claims = lease.members.iter().filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref());
+    let claimed = claims.filter(|claim| claim.is_current(lease.epoch, holder)).map(|claim| claim.at).min()?;
+    let held = policy::held(lease, claimed, now)?;
+    let ahead = held.until.map(|until| format!(", or goes ahead in {}", length(until.since(now))));
+    let ahead = ahead.unwrap_or_default();
+    Some(format!("the takeover from the silent holder waits for `baton failover {}`{ahead}", lease.cluster))
 }
 
 fn trouble_of_holder(lease: &Lease, holder: &NodeView) -> Option<String> {

@@ -1,6 +1,7 @@
 use baton_protocol::heartbeat::{Claim, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Intent, Pause};
+use baton_protocol::policy::Takeover;
 
 use super::*;
 use crate::command::Snapshot;
@@ -210,6 +211,7 @@ fn an_intent_is_shown_while_it_lasts_and_only_at_its_own_epoch() {
         epoch: Epoch(7),
         until: WallTime(NOW.0 + 1),
         request: None,
+        failover: false,
     };
     looked.lease.intent = Some(intent.clone());
     assert_eq!(looked.view().intent.and_then(|intent| intent.to).as_deref(), Some("db-b"));
@@ -267,4 +269,31 @@ fn the_json_form_is_the_documented_one() {
     looked.lease.members.truncate(2);
     let written = serde_json::to_string_pretty(&looked.view()).expect("has a form");
     assert_golden("view.json", &(written + "\n"));
+}
+
+#[test]
+fn a_takeover_that_waits_for_a_person_is_shown_with_its_end() {
+    let mut looked = snapshot();
+    looked.beat('a').beat_at = before(12_000);
+    let holder = looked.beat('a').clone();
+    looked.beat('b').claim = Some(Claim {
+        epoch: looked.lease.epoch,
+        holder: arn('a'),
+        incarnation: holder.incarnation,
+        seq: holder.seq,
+        silent_ms: 6_000,
+        at: before(5_000),
+    });
+    let waits = |looked: &Snapshot| {
+        let problems = looked.view().problems;
+        problems.into_iter().find(|problem| problem.contains("baton failover"))
+    };
+    assert_eq!(waits(&looked), None);
+    looked.lease.takeover = Takeover::Notify;
+    let told = "the takeover from the silent holder waits for `baton failover orders`";
+    assert_eq!(waits(&looked).as_deref(), Some(told));
+    looked.lease.takeover = Takeover::Confirm { after_ms: 65_000 };
+    assert_eq!(waits(&looked), Some(format!("{told}, or goes ahead in 1m")));
+    looked.beat('a').seq = Seq(holder.seq.0 + 1);
+    assert_eq!(waits(&looked), None, "the claim is answered");
 }

@@ -118,6 +118,11 @@ pub enum What {
         /// The time since the drift was found.
         took_ms: u64,
     },
+    /// A takeover is left to an operator.
+    Held {
+        /// When the arbiter goes ahead by itself; none: never.
+        until: Option<String>,
+    },
     /// A resource could not be moved.
     Stuck {
         /// What it is about.
@@ -129,7 +134,7 @@ pub enum What {
     Asked {
         /// The request's id.
         request: String,
-        /// What is asked for: `switchover`, `pause` or `resume`.
+        /// What is asked for: `switchover`, `failover`, `pause` or `resume`.
         wish: &'static str,
         /// The node that shall hold next.
         to: Option<String>,
@@ -153,6 +158,7 @@ impl What {
             Self::Moved { .. } => "moved",
             Self::Drift { .. } => "drift",
             Self::Repaired { .. } => "repaired",
+            Self::Held { .. } => "held",
             Self::Stuck { .. } => "stuck",
             Self::Asked { .. } => "asked",
         }
@@ -210,6 +216,11 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
             to.as_ref().map(|to| lease.name_of(to)),
             Some(printable(why)).filter(|why| !why.is_empty()),
         ),
+        Wish::Failover { to, why } => (
+            "failover",
+            to.as_ref().map(|to| lease.name_of(to)),
+            Some(printable(why)).filter(|why| !why.is_empty()),
+        ),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),
     };
@@ -264,6 +275,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
             What::Drift { resource: printable(resource), found: printable(found) }
         }
         Happening::Repaired { took_ms } => What::Repaired { took_ms: *took_ms },
+        Happening::Held { until } => What::Held { until: until.map(rfc3339) },
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
@@ -311,6 +323,13 @@ fn detail(what: &What, by: &str) -> String {
             format!(
                 "all addresses and routes at the holder again, {} after the drift was found",
                 seconds(*took_ms)
+            )
+        }
+        What::Held { until } => {
+            let ahead = until.as_ref().map(|until| format!(", or goes ahead at {}", to_second(until)));
+            format!(
+                "the holder is silent; the takeover waits for `baton failover`{}",
+                ahead.unwrap_or_default()
             )
         }
         What::Stuck { resource, why } => format!("{resource}: {why}"),

@@ -1,6 +1,7 @@
 //! The commands, one per file, and what they share: the session, the choice of the cluster, and one reading of it.
 
 pub mod failback;
+pub mod failover;
 pub mod history;
 pub mod pause;
 pub mod resume;

@@ -1,10 +1,12 @@
 //! `baton switchover`: a planned move of a healthy cluster, asked for, and followed to its end where that is wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::{Event, Happening};
-use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_protocol::ids::{ClusterName, Incarnation, InstanceArn, Seq};
+use baton_protocol::readiness::looks_silent;
 use baton_protocol::request::{Request, Wish};
 use baton_store::Store;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use crate::clock::Clock;
 use crate::command::{Session, Snapshot, must_be_active};
 use crate::confirm::confirm;
 use crate::console::Console;
-use crate::eligibility::{Plan, examine};
+use crate::eligibility::{Kind, Plan, examine, examine_failover};
 use crate::exit::Exit;
 use crate::handover::{Handover, Standing, Transition};
 use crate::output::{self, json};
@@ -70,13 +72,24 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     named: Option<&ClusterName>,
     args: &Switchover,
 ) -> Result<Exit, Trouble> {
+    ask_for(session, console, named, args, Kind::Switchover).await
+}
+
+/// Asks that the lease go to another node, and follows that to its end where it is wanted.
+pub async fn ask_for<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    args: &Switchover,
+    kind: Kind,
+) -> Result<Exit, Trouble> {
     let cluster = session.cluster(named).await?;
     let before = session.snapshot(&cluster).await?;
-    let plan = plan(session, console, &before, args.to.as_deref()).await?;
+    let (plan, beating) = plan(session, console, &before, args.to.as_deref(), kind).await?;
     if !args.how.yes && console.look.can_ask {
         console.talk(output::table::status(&before.view(), console.look).trim_end());
     }
-    confirm(console, &question(&before, &plan), args.how.yes)?;
+    confirm(console, &question(&before, &plan, kind), args.how.yes)?;
 
     // Whoever was asked may have taken a while to answer.
     let now = session.snapshot(&cluster).await?;
@@ -84,9 +97,17 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         let message = format!("the epoch went from {} to {} meanwhile", before.lease.epoch, now.lease.epoch);
         return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
     }
-    let plan = self::plan(session, console, &now, args.to.as_deref()).await?;
+    let plan = match kind {
+        Kind::Switchover => self::plan(session, console, &now, args.to.as_deref(), kind).await?.0,
+        // What was watched before need not be watched again while it stands still.
+        Kind::Failover => still_silent(&before, &now, &plan, args.to.as_deref(), &beating)?,
+    };
     let why = args.how.reason.clone().unwrap_or_default();
-    let wish = Wish::Switchover { to: plan.to.clone(), why };
+    let to = plan.to.clone();
+    let wish = match kind {
+        Kind::Switchover => Wish::Switchover { to, why },
+        Kind::Failover => Wish::Failover { to, why },
+    };
     let request =
         asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.how.valid_for)?;
     asking::put(session, &request).await?;
@@ -107,12 +128,22 @@ async fn plan<S: Store, W, C: Clock>(
     console: &mut Console<'_>,
     snapshot: &Snapshot,
     to: Option<&str>,
-) -> Result<Plan, Trouble> {
+    kind: Kind,
+) -> Result<(Plan, BTreeSet<InstanceArn>), Trouble> {
     must_be_active(&snapshot.lease)?;
     let mut beating = BTreeSet::new();
+    if kind == Kind::Failover {
+        // Not only what is to take over: a holder that beats is not to be given up for a clock that is off.
+        let silent = silent_nodes(snapshot);
+        if !silent.is_empty() {
+            beating = watch_heartbeats(session, console, snapshot, &silent).await?;
+        }
+        let plan = examine_failover(snapshot, to, &beating).map_err(|refusal| refusal.trouble)?;
+        return Ok((plan, beating));
+    }
     loop {
         let refusal = match examine(snapshot, to, &beating) {
-            Ok(plan) => return Ok(plan),
+            Ok(plan) => return Ok((plan, beating)),
             Err(refusal) => refusal,
         };
         let doubtful: BTreeSet<InstanceArn> = refusal.doubtful.difference(&beating).cloned().collect();
@@ -146,12 +177,7 @@ async fn watch_heartbeats<S: Store, W, C: Clock>(
         let heartbeats = session.store.heartbeats(&lease.cluster, &nodes).await;
         let heartbeats =
             heartbeats.map_err(|failure| Trouble::of_table("reading the heartbeats", &failure))?;
-        let grown = nodes.iter().filter(|node| {
-            let mark = |heartbeats: &std::collections::BTreeMap<_, baton_protocol::heartbeat::Heartbeat>| {
-                heartbeats.get(*node).map(|heartbeat| (heartbeat.incarnation.clone(), heartbeat.seq))
-            };
-            mark(&heartbeats) != mark(&snapshot.heartbeats)
-        });
+        let grown = nodes.iter().filter(|node| mark(&heartbeats, node) != mark(&snapshot.heartbeats, node));
         let grown: BTreeSet<InstanceArn> = grown.cloned().collect();
         if !grown.is_empty() || session.clock.now().since(begun) >= limit {
             return Ok(grown);
@@ -159,14 +185,56 @@ async fn watch_heartbeats<S: Store, W, C: Clock>(
     }
 }
 
-fn question(snapshot: &Snapshot, plan: &Plan) -> String {
+/// Examines the takeover again by a later reading. Whoever was seen beating then is taken to beat still; a holder that has
+/// beaten since is not silent.
+fn still_silent(
+    before: &Snapshot,
+    now: &Snapshot,
+    plan: &Plan,
+    to: Option<&str>,
+    beating: &BTreeSet<InstanceArn>,
+) -> Result<Plan, Trouble> {
+    let mut beating = beating.clone();
+    if mark(&before.heartbeats, &plan.from) != mark(&now.heartbeats, &plan.from) {
+        beating.insert(plan.from.clone());
+    }
+    must_be_active(&now.lease)?;
+    examine_failover(now, to, &beating).map_err(|refusal| refusal.trouble)
+}
+
+/// Which heartbeat of a node was read.
+fn mark(heartbeats: &BTreeMap<InstanceArn, Heartbeat>, node: &InstanceArn) -> Option<(Incarnation, Seq)> {
+    heartbeats.get(node).map(|heartbeat| (heartbeat.incarnation.clone(), heartbeat.seq))
+}
+
+/// Nodes that look silent by their clocks, but a holder whose silence a standby has timed by its own.
+fn silent_nodes(snapshot: &Snapshot) -> BTreeSet<InstanceArn> {
+    let holder = snapshot.lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder));
+    let claimed = holder.filter(|holder| {
+        let mut claims = snapshot.heartbeats.values().filter_map(|heartbeat| heartbeat.claim.as_ref());
+        claims.any(|claim| claim.is_current(snapshot.lease.epoch, holder))
+    });
+    let silent = |heartbeat: &&Heartbeat| {
+        looks_silent(&snapshot.lease, heartbeat, snapshot.at)
+            && claimed.is_none_or(|holder| holder.instance != heartbeat.instance)
+    };
+    snapshot.heartbeats.values().filter(silent).map(|heartbeat| heartbeat.instance.clone()).collect()
+}
+
+fn question(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> String {
     let lease = &snapshot.lease;
     let to = plan.to.as_ref().map_or_else(|| "the best standby".to_owned(), |to| lease.name_of(to));
     let replaced = match lease.live_intent(snapshot.at) {
         Some(_) => " This replaces the intent above.",
         None => "",
     };
-    format!("Move cluster {} from {} to {to}?{replaced}", lease.cluster, lease.name_of(&plan.from))
+    let (cluster, from) = (&lease.cluster, lease.name_of(&plan.from));
+    match kind {
+        Kind::Switchover => format!("Move cluster {cluster} from {from} to {to}?{replaced}"),
+        Kind::Failover => {
+            format!("Let {to} take cluster {cluster} over from {from}, which is silent?{replaced}")
+        }
+    }
 }
 
 /// Reads the table until the hand-over is over or the time is; without a time, once.

@@ -134,9 +134,10 @@ fn footers(view: &View) -> Vec<(&'static str, String)> {
     if let Some(intent) = &view.intent {
         let left = length(Duration::from_millis(intent.remaining_ms));
         let to = intent.to.as_deref().unwrap_or("the best standby");
+        let what = if intent.failover { "let the silent holder be followed by" } else { "hand over to" };
         footers.push((
             "Intent",
-            format!("hand over to {to} until {} (in {left}): {}", to_second(&intent.until), intent.reason),
+            format!("{what} {to} until {} (in {left}): {}", to_second(&intent.until), intent.reason),
         ));
     }
     for node in

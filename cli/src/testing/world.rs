@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use baton_client::BusFailure;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
-use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
+use baton_protocol::heartbeat::{Beat, Claim, Health, Heartbeat};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
@@ -161,6 +161,7 @@ pub(crate) fn register(store: &MemoryStore, cluster: &str) {
         cluster: name(cluster),
         uid: template.uid,
         mode: template.mode,
+        takeover: template.takeover,
         timing: template.timing,
         members: template.members,
         resources: template.resources,
@@ -214,6 +215,31 @@ pub(crate) fn beat_with(
         serving_since: serving_epoch.map(|_| at),
         validity_ms: 4_000,
         seen: serving_epoch.map(|_| "198.51.100.7".parse().expect("an address")).into_iter().collect(),
+        beat_at: at,
+    };
+    ready(store.beat(&name("orders"), &arn(letter), &beat)).expect("beats");
+}
+
+/// A standby's next heartbeat, with a claim that db-a is silent since its last one.
+pub(crate) fn claim(store: &MemoryStore, letter: char, at: WallTime) {
+    let (holder, last) = (current(store, 'a'), current(store, letter));
+    let claim = Claim {
+        epoch: Epoch(1),
+        holder: arn('a'),
+        incarnation: holder.incarnation,
+        seq: holder.seq,
+        silent_ms: 6_000,
+        at,
+    };
+    let beat = Beat {
+        incarnation: last.incarnation,
+        seq: Seq(last.seq.0 + 1),
+        health: Health::Ok,
+        claim: Some(claim),
+        serving_epoch: None,
+        serving_since: None,
+        validity_ms: 4_000,
+        seen: Vec::new(),
         beat_at: at,
     };
     ready(store.beat(&name("orders"), &arn(letter), &beat)).expect("beats");

@@ -348,8 +348,8 @@ impl Invocation {
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
             }
             Decision::LookAgain => self.stay(now, snapshot.lease, Stay::NoCandidate(Vec::new()), sent),
-            // A pause holds back silence and not an instance that is gone.
-            Decision::Stay(stay @ (Stay::NoGround | Stay::Paused))
+            // A pause or a policy holds back silence and not an instance that is gone.
+            Decision::Stay(stay @ (Stay::NoGround | Stay::Paused | Stay::Held(_)))
                 if self.hint.maybe_gone && !self.asked_ec2 =>
             {
                 self.asked_ec2 = true;
@@ -431,6 +431,11 @@ impl Invocation {
     /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due, or when
     /// somebody may have moved a resource.
     fn stay(&mut self, now: Now, lease: Lease, stay: Stay, sent: BootTime) {
+        if let Stay::Held(held) = stay
+            && self.hint.why == Some(Why::Claim)
+        {
+            self.tell_held(&lease, held);
+        }
         let unfinished = lease.moved < lease.epoch;
         self.second_look = lease.verify_at.is_some_and(|at| now.wall >= at) || mutant!(AnyLookIsSecond);
         // A holder that is no member has no place for anything: it releases, and the next one gets it all.
@@ -454,7 +459,7 @@ impl Invocation {
     /// Whether what somebody else may have moved is looked for. During a pause an operator may have good reason to move
     /// things, and while the holder is asked to hand over all will be moved anyway.
     fn minds_drift(&self, lease: &Lease, now: Now) -> bool {
-        let held_back = lease.is_paused(now.wall) || lease.live_intent(now.wall).is_some();
+        let held_back = lease.is_paused(now.wall) || lease.live_switchover(now.wall).is_some();
         self.hint.maybe_moved && !held_back && !mutant!(DriftIgnored)
     }
 

@@ -12,6 +12,7 @@ use crate::heartbeat::{Claim, Health, Heartbeat};
 use crate::history::{Event, Evidence, Ground, Happening};
 use crate::ids::{InstanceArn, Seq};
 use crate::lease::{Intent, Lease, LeaseState};
+use crate::policy::{self, Held};
 use crate::time::WallTime;
 
 /// What one invocation has read.
@@ -53,6 +54,8 @@ pub enum Stay {
     NoGround,
     /// The holder is silent, and an operator paused the cluster.
     Paused,
+    /// The holder is silent, and the cluster's policy leaves it to an operator to say what follows.
+    Held(Held),
     /// There is a ground and nobody who could take over; each member's reason.
     NoCandidate(Vec<(InstanceArn, Unfit)>),
 }
@@ -67,6 +70,9 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
     let yields = found.ground == Ground::Silence || mutant!(PauseHoldsRelease);
     if yields && lease.is_paused(snapshot.at) && !mutant!(PauseIgnored) {
         return Decision::Stay(Stay::Paused);
+    }
+    if let Some(held) = held(snapshot, &found) {
+        return Decision::Stay(Stay::Held(held));
     }
     match choose(snapshot, found.ground) {
         Ok((candidate, passed)) => {
@@ -93,6 +99,16 @@ struct Found {
     claim: Option<(InstanceArn, Claim)>,
 }
 
+/// What the cluster's policy says to this ground.
+fn held(snapshot: &Snapshot, found: &Found) -> Option<Held> {
+    let asks = found.ground == Ground::Silence || mutant!(PolicyHoldsRelease);
+    if !asks || mutant!(PolicyIgnored) {
+        return None;
+    }
+    let claimed = found.claim.as_ref().map_or(snapshot.at, |(_, claim)| claim.at);
+    policy::held(&snapshot.lease, claimed, snapshot.at)
+}
+
 fn ground(snapshot: &Snapshot) -> Option<Found> {
     let lease = &snapshot.lease;
     let Some(holder) = &lease.holder else {
@@ -111,13 +127,15 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
         return Some(Found { ground: Ground::Gone, check: unchanged, claim: None });
     }
     let heartbeat = heartbeat?;
-    let claimant = lease.members.iter().find_map(|member| {
+    let claims = lease.members.iter().filter_map(|member| {
         let standby = snapshot.heartbeats.get(&member.instance)?;
         let claim = standby.claim.as_ref()?;
         let eligible = standby.health == Health::Ok && member.instance != *holder;
         let current = claim.is_current(lease.epoch, heartbeat) && is_long_enough(claim, lease, heartbeat);
         (eligible && current).then(|| (member.instance.clone(), claim.clone()))
-    })?;
+    });
+    // Whoever claimed first: a policy may count from then on.
+    let claimant = claims.min_by_key(|(_, claim)| claim.at)?;
     Some(Found { ground: Ground::Silence, check: unchanged, claim: Some(claimant) })
 }
 
@@ -242,12 +260,16 @@ fn reason(lease: &Lease, found: &Found, intent: Option<&Intent>) -> String {
     match (found.ground, &found.claim, intent) {
         (Ground::Release, _, Some(intent)) => format!("{holder} released the lease: {}", intent.reason),
         (Ground::Release, _, None) => format!("{holder} released the lease"),
-        (Ground::Silence, Some((by, claim)), _) => format!(
-            "{holder} was silent for {}.{:01} s, seen by {}",
-            claim.silent_ms / 1_000,
-            claim.silent_ms % 1_000 / 100,
-            lease.name_of(by)
-        ),
+        (Ground::Silence, Some((by, claim)), intent) => {
+            let word = intent.filter(|intent| intent.failover);
+            format!(
+                "{holder} was silent for {}.{:01} s, seen by {}{}",
+                claim.silent_ms / 1_000,
+                claim.silent_ms % 1_000 / 100,
+                lease.name_of(by),
+                word.map(|intent| format!(": {}", intent.reason)).unwrap_or_default()
+            )
+        }
         (Ground::Silence, None, _) => format!("{holder} was silent"),
         (Ground::Gone, ..) => format!("EC2 says that {holder} is terminated"),
         (Ground::Vacancy, ..) => "the cluster has had no holder since its registration".to_owned(),

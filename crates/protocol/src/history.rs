@@ -96,6 +96,13 @@ pub enum Happening {
         /// The time since it was found, in milliseconds.
         took_ms: u64,
     },
+    /// The holder is silent, and the cluster's policy leaves it to an operator to say whether it is taken over from. One row
+    /// for each claim.
+    Held {
+        /// When the arbiter goes ahead by itself; none: never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<WallTime>,
+    },
     /// A resource could not be moved. The others are; attempts go on.
     Stuck {
         /// What it is about.

@@ -18,6 +18,7 @@ use crate::ids::{
     AllocationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
 };
 use crate::mark::Mark;
+use crate::policy::Takeover;
 use crate::resource::{Observed, Placement, Resources};
 use crate::time::WallTime;
 use crate::timing::Timing;
@@ -77,6 +78,9 @@ pub struct Intent {
     /// The operator's request behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
+    /// Whether it is an operator's word that a silent holder be taken over from. It is not for the holder to obey.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failover: bool,
 }
 
 /// An operator's word that nothing shall move by itself.
@@ -106,6 +110,9 @@ pub struct Lease {
     pub holder: Option<InstanceArn>,
     /// What a node does when it cannot confirm its lease.
     pub mode: Mode,
+    /// Who decides that a silent holder is taken over from.
+    #[serde(default, skip_serializing_if = "Takeover::is_automatic")]
+    pub takeover: Takeover,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -173,6 +180,16 @@ impl Lease {
     /// The intent, if it is about the current epoch and has not ended.
     pub fn live_intent(&self, now: WallTime) -> Option<&Intent> {
         self.intent.as_ref().filter(|intent| intent.epoch == self.epoch && now < intent.until)
+    }
+
+    /// The same where it is a wish that the holder hand over.
+    pub fn live_switchover(&self, now: WallTime) -> Option<&Intent> {
+        self.live_intent(now).filter(|intent| !intent.failover || mutant!(FailoverObeyed))
+    }
+
+    /// The same where it is an operator's word that a silent holder be taken over from.
+    pub fn live_failover(&self, now: WallTime) -> Option<&Intent> {
+        self.live_intent(now).filter(|intent| intent.failover)
     }
 }
 

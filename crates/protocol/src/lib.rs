@@ -32,6 +32,7 @@ pub mod notification;
 pub mod outcome;
 pub mod peers;
 pub mod plan;
+pub mod policy;
 pub mod readiness;
 pub mod request;
 pub mod resource;

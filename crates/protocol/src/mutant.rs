@@ -116,6 +116,9 @@ mod registry {
         DisarmEarly "s04" "the dead-man is disarmed before the demote is done";
         UsurpedServesOn "s05" "a run whose item belongs to another serves on";
         PauseIgnored "s06" "silence is granted during a pause";
+        PolicyIgnored "s35" "silence is granted against the cluster's policy";
+        PolicyHoldsRelease "s36" "a policy holds back a released lease";
+        FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";
         MovedOfOtherRevision "s09" "a move of another configuration is recorded";
         GrantRetired "s10" "a retired lease is granted";

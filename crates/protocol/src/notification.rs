@@ -13,8 +13,8 @@ use crate::time::WallTime;
 pub const SCHEMA: u32 = 1;
 
 /// The `detail-type` of each kind of event.
-pub const DETAIL_TYPES: [&str; 5] =
-    ["Lease Granted", "Move Completed", "Resource Stuck", "Drift Found", "Drift Repaired"];
+pub const DETAIL_TYPES: [&str; 6] =
+    ["Lease Granted", "Move Completed", "Resource Stuck", "Drift Found", "Drift Repaired", "Takeover Held"];
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +44,14 @@ pub struct Detail {
 
 /// The event that a row of the history is told as; steps and registrations are not.
 pub fn of(event: &Event) -> Option<Notification> {
-    let [granted, moved, stuck, drift, repaired] = DETAIL_TYPES;
+    let [granted, moved, stuck, drift, repaired, held] = DETAIL_TYPES;
     let detail_type = match &event.what {
         Happening::Granted { .. } => granted,
         Happening::Moved { .. } => moved,
         Happening::Stuck { .. } => stuck,
         Happening::Drift { .. } => drift,
         Happening::Repaired { .. } => repaired,
+        Happening::Held { .. } => held,
         Happening::Step { .. } | Happening::Registered { .. } | Happening::Retired {} => return None,
     };
     let Event { cluster, epoch, at, by, what } = event.clone();

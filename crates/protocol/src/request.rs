@@ -17,6 +17,14 @@ pub enum Wish {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// An operator's word that a silent holder be taken over from.
+    Failover {
+        /// The node that should hold next; none: whichever is best.
+        to: Option<InstanceArn>,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// No automatic action until the request's end.
     Pause {
         /// Why.

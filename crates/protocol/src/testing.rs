@@ -65,6 +65,7 @@ pub(crate) fn lease() -> Lease {
         epoch: Epoch(1),
         holder: Some(arn(1)),
         mode: Mode::Strict,
+        takeover: crate::policy::Takeover::Automatic,
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: Resources {

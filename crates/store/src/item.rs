@@ -13,6 +13,7 @@ use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
 use baton_protocol::lease::{Member, Mode, SCHEMA};
 use baton_protocol::outcome::Failure;
+use baton_protocol::policy::Takeover;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
 use baton_protocol::time::WallTime;
@@ -39,6 +40,7 @@ pub(crate) struct Accepted<'a> {
     pub(crate) uid: &'a RegistrationUid,
     pub(crate) revision: u64,
     pub(crate) mode: Mode,
+    pub(crate) takeover: Takeover,
     pub(crate) timing: Timing,
     pub(crate) members: &'a [Member],
     pub(crate) resources: &'a Resources,

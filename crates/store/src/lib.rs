@@ -38,6 +38,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::policy::Takeover;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
 use baton_protocol::time::WallTime;
@@ -75,6 +76,8 @@ pub struct Registration {
     pub uid: RegistrationUid,
     /// What a node does when it cannot confirm its lease.
     pub mode: Mode,
+    /// Who decides that a silent holder is taken over from.
+    pub takeover: Takeover,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.

@@ -46,6 +46,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         epoch,
         holder,
         mode: registration.mode,
+        takeover: registration.takeover,
         timing: registration.timing,
         members: registration.members.clone(),
         resources: registration.resources.clone(),
@@ -77,6 +78,7 @@ pub(crate) fn reconfigure(
         next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));
     }
     next.mode = registration.mode;
+    next.takeover = registration.takeover;
     next.timing = registration.timing;
     next.members = registration.members.clone();
     next.resources = registration.resources.clone();

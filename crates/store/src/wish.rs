@@ -19,20 +19,29 @@ pub(crate) fn carried(request: &Request) -> Carried {
     match &request.wish {
         Wish::Switchover { to, why } => Carried::Intent(Intent {
             to: to.clone(),
-            reason: if why.is_empty() {
-                format!("switchover asked by {}", request.by)
-            } else {
-                format!("switchover asked by {}: {why}", request.by)
-            },
+            reason: reason("switchover", &request.by, why),
             epoch: request.epoch,
             until: request.until,
             request: Some(request.id.clone()),
+            failover: false,
+        }),
+        Wish::Failover { to, why } => Carried::Intent(Intent {
+            to: to.clone(),
+            reason: reason("failover", &request.by, why),
+            epoch: request.epoch,
+            until: request.until,
+            request: Some(request.id.clone()),
+            failover: true,
         }),
         Wish::Pause { why } => {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }
         Wish::Resume {} => Carried::Resumed,
     }
+}
+
+fn reason(what: &str, by: &str, why: &str) -> String {
+    if why.is_empty() { format!("{what} asked by {by}") } else { format!("{what} asked by {by}: {why}") }
 }
 
 /// Whether a standing request is this one, answered or not: then asking again has been done already.

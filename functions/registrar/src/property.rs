@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
+use baton_protocol::policy::{LONGEST_WAIT, SHORTEST_WAIT, Takeover};
 use baton_protocol::resource::{Destination, Route};
 use baton_protocol::timing::{Durations, Timing};
 use serde_json::{Map, Value};
@@ -38,6 +39,8 @@ pub struct Desired {
     pub cluster: ClusterName,
     /// What a node does when it cannot confirm its lease.
     pub mode: Mode,
+    /// Who decides that a silent holder is taken over from.
+    pub takeover: Takeover,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -67,11 +70,22 @@ pub fn parse(properties: &Value) -> Result<Desired, Vec<String>> {
 
 fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let root = At { path: String::new(), value: Some(properties) };
-    let known =
-        ["ServiceToken", "ServiceTimeout", "Cluster", "Mode", "Timing", "Nodes", "Addresses", "Routes"];
+    let known = [
+        "ServiceToken",
+        "ServiceTimeout",
+        "Cluster",
+        "Mode",
+        "Takeover",
+        "ConfirmAfterSeconds",
+        "Timing",
+        "Nodes",
+        "Addresses",
+        "Routes",
+    ];
     root.object(&known, wrong)?;
     let cluster = root.field("Cluster").id(wrong);
     let mode = mode(&root.field("Mode"), wrong);
+    let takeover = takeover(&root.field("Takeover"), &root.field("ConfirmAfterSeconds"), wrong);
     let timing = timing(&root.field("Timing"), wrong);
     let nodes: Vec<_> =
         root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
@@ -82,7 +96,17 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let from_gateways =
         routes.iter().filter(|(_, replace)| *replace).map(|(route, _)| route.clone()).collect();
     let routes = routes.into_iter().map(|(route, _)| route).collect();
-    Some(Desired { cluster: cluster?, mode: mode?, timing: timing?, nodes, addresses, routes, from_gateways })
+    let (mode, takeover) = (mode?, takeover?);
+    Some(Desired {
+        cluster: cluster?,
+        mode,
+        takeover,
+        timing: timing?,
+        nodes,
+        addresses,
+        routes,
+        from_gateways,
+    })
 }
 
 fn mode(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Mode> {
@@ -92,6 +116,26 @@ fn mode(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Mode> {
         Some(Value::String(text)) if text == "strict" => Some(Mode::Strict),
         Some(Value::String(text)) if text == "available" => Some(Mode::Available),
         Some(_) => at.expected("`strict` or `available`", wrong),
+    }
+}
+
+fn takeover(at: &At<'_>, after: &At<'_>, wrong: &mut Vec<String>) -> Option<Takeover> {
+    let text = at.value.map_or(Some("automatic"), Value::as_str);
+    if text != Some("confirm") && after.value.is_some() {
+        return after.expected("nothing, as nothing is to be confirmed", wrong);
+    }
+    match text {
+        Some("automatic") => Some(Takeover::Automatic),
+        Some("notify") => Some(Takeover::Notify),
+        Some("confirm") => {
+            let seconds = after.number(wrong)?;
+            let (least, most) = (SHORTEST_WAIT.as_secs(), LONGEST_WAIT.as_secs());
+            if !(least..=most).contains(&seconds) {
+                return after.expected(&format!("{least} to {most} seconds"), wrong);
+            }
+            Some(Takeover::Confirm { after_ms: 1_000 * seconds })
+        }
+        _ => at.expected("`automatic`, `confirm` or `notify`", wrong),
     }
 }
 

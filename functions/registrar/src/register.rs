@@ -226,6 +226,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             cluster: desired.cluster.clone(),
             uid: uid.clone(),
             mode: desired.mode,
+            takeover: desired.takeover,
             timing: desired.timing,
             members,
             resources,

@@ -344,6 +344,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         cluster: cluster(),
         uid: uid(1),
         mode: Mode::Strict,
+        takeover: Default::default(),
         timing: Timing::DEFAULT,
         members,
         resources: Resources {

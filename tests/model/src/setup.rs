@@ -114,6 +114,7 @@ pub fn registration(nodes: usize, mode: Mode, epoch: Epoch, revision: u64) -> Re
         cluster: cluster(),
         uid: RegistrationUid::new("uid-1").expect("a valid uid"),
         mode,
+        takeover: Default::default(),
         timing: timing(),
         members: (0..nodes).map(member).collect(),
         resources: Resources::default(),

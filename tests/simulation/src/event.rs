@@ -47,6 +47,8 @@ pub(crate) enum Event {
     Land { function: usize, call: Box<Call>, answer_at: Option<Real>, origin: Origin },
     /// The sweep comes.
     Sweep,
+    /// An operator looks at the cluster.
+    Person,
     /// A fault of the plan begins.
     FaultBegins(usize),
     /// And ends.

@@ -213,6 +213,12 @@ impl Sim<'_> {
                     self.watch_held_back(releaser, ended.started, "refused though nobody else can serve");
                 }
             }
+            Outcome::Stayed(Stay::Held(_)) => {
+                self.see(Sometimes::HeldSilence);
+                if let Some(holder) = self.lease.holder.clone() {
+                    self.watch_held_back(&holder, ended.started, "left to an operator");
+                }
+            }
             Outcome::Stayed(Stay::Paused) => {
                 self.see(Sometimes::PausedSilence);
                 if let Some(holder) = self.lease.holder.clone() {

@@ -47,6 +47,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("I15", "A retirement stops no service, and a retired lease is not granted."),
     ("I16", "An intent is obeyed only at its epoch, before its end, and while its target is seen beating."),
     ("I17", "A lease is granted only to a run that is healthy, the very one that was looked at, and alive."),
+    (
+        "I18",
+        "Where a policy leaves a silent holder to an operator, nothing is granted on silence without that operator's word or the end of the wait.",
+    ),
 ];
 
 /// A promise about what comes in the end.

@@ -19,7 +19,7 @@ use crate::fault::{Fault, Kind, Whom};
 use crate::machine::Machine;
 use crate::plan::{Clocks, Plan};
 use crate::sometimes::Sometimes;
-use crate::world::{Sim, ready};
+use crate::world::{LOOKS_EVERY, Sim, ready};
 
 /// The destination of every route in the simulation.
 pub(crate) const DESTINATION: &str = "192.0.2.10/32";
@@ -45,6 +45,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         epoch: Epoch(0),
         holder: None,
         mode: plan.mode,
+        takeover: plan.takeover,
         timing: plan.timing,
         members: Vec::new(),
         resources: Resources::default(),
@@ -353,6 +354,9 @@ impl Sim<'_> {
             answer: None,
         };
         if ready(self.store.ask(&request)).is_ok() {
+            if matches!(request.wish, Wish::Failover { .. }) {
+                self.watch.words.push((request.epoch, request.at, request.until));
+            }
             self.lease_may_have_changed();
             self.stream_wakes();
             self.send_wake(Why::Request);
@@ -380,6 +384,22 @@ impl Sim<'_> {
         self.ask(Wish::Switchover { to, why: String::new() }, lasts);
     }
 
+    /// Whoever is told of a silent holder may say that it be taken over from; once all faults are over somebody always does.
+    pub(crate) fn person_looks(&mut self) {
+        self.queue.push(self.now + LOOKS_EVERY, Event::Person);
+        let holder = self.lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();
+        let Some(holder) = holder.filter(|_| self.lease.state == LeaseState::Active) else { return };
+        let silence = u64::try_from(self.lease.timing.silence().as_nanos()).unwrap_or(u64::MAX);
+        let silent = self.watch.quiet_for(holder, self.now) > silence;
+        let minds = self.now > self.plan.quiet_from || self.chance(40);
+        // Nor is it only a silent holder that the wrong word may be said of.
+        if minds && (silent || self.chance(5)) && self.lease.live_intent(self.global().wall).is_none() {
+            self.see(Sometimes::FailoverAsked);
+            let lasts = self.rng.u64(5 * SECOND..20 * SECOND);
+            self.ask(Wish::Failover { to: None, why: String::new() }, lasts);
+        }
+    }
+
     fn ask_for_pause(&mut self, until: u64) {
         if self.lease.state != LeaseState::Retired {
             self.ask(Wish::Pause { why: "a test".to_owned() }, until - self.now);
@@ -395,6 +415,7 @@ impl Sim<'_> {
             cluster: self.cluster.clone(),
             uid: self.uid.clone(),
             mode: self.lease.mode,
+            takeover: self.plan.takeover,
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),

@@ -5,6 +5,7 @@ mod adversary;
 mod story;
 
 use baton_protocol::lease::Mode;
+use baton_protocol::policy::Takeover;
 use baton_protocol::timing::{Durations, Timing};
 
 use crate::clock::{MS, Real, SECOND};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub style: Style,
     /// The cluster's mode.
     pub mode: Mode,
+    /// Who decides that a silent holder is taken over from.
+    pub takeover: Takeover,
     /// Its timing.
     pub timing: Timing,
     /// The timing's name in reports.
@@ -216,6 +219,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     let mut plan = cluster(&mut rng, seed);
     let timing = if profile == "fast" { Timing::FAST } else { Timing::DEFAULT };
     (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
+    plan.takeover = Takeover::Automatic;
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
     plan
@@ -249,6 +253,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         seed,
         style: Style::Random,
         mode: if rng.u32(..100) < 70 { Mode::Strict } else { Mode::Available },
+        takeover: takeover(seed),
         timing,
         profile,
         other_timing,
@@ -270,6 +275,15 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         headline: None,
         quiet_from: 0,
         ends: SHORTEST,
+    }
+}
+
+/// One cluster in eight leaves a silent holder to an operator. Drawn apart, so that the others are as they were.
+fn takeover(seed: u64) -> Takeover {
+    match fastrand::Rng::with_seed(seed ^ 0x0070_6f6c_6963_7921).u32(..16) {
+        0 => Takeover::Notify,
+        1 => Takeover::Confirm { after_ms: 10_000 },
+        _ => Takeover::Automatic,
     }
 }
 

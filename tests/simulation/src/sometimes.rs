@@ -47,6 +47,8 @@ sometimes! {
     LookedAgain "a candidate asked for a second sign of life";
     NoCandidate "a ground, and nobody who could take over";
     PausedSilence "a silence held back by a pause";
+    HeldSilence "a silence left to an operator";
+    FailoverAsked "an operator's word about a silent holder";
     GrantDuringPause "a released lease granted during a pause";
     IntentObeyed "an intent obeyed";
     IntentIgnored "an intent that ended unobeyed";

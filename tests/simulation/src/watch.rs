@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Mode;
+use baton_protocol::time::WallTime;
 
 use crate::clock::{Real, SECOND};
 use crate::world::Sim;
@@ -63,6 +64,8 @@ pub struct Watch {
     pub grants: u64,
     /// When EC2's world changed.
     pub(crate) mutations: Vec<Real>,
+    /// What operators have said of silent holders: about which epoch, from when on and until when.
+    pub(crate) words: Vec<(Epoch, WallTime, WallTime)>,
     ghosts: Vec<Ghost>,
     /// The mode in which each epoch began.
     modes: BTreeMap<Epoch, Mode>,

@@ -69,6 +69,9 @@ pub(crate) struct Sim<'a> {
     pub(crate) over: bool,
 }
 
+/// Where takeovers are left to an operator, one looks so often.
+pub(crate) const LOOKS_EVERY: Real = 6 * SECOND;
+
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
@@ -177,6 +180,9 @@ impl<'a> Sim<'a> {
             self.queue.push(at, Event::Boot { machine });
         }
         self.queue.push(self.plan.sweep_at, Event::Sweep);
+        if !self.plan.takeover.is_automatic() {
+            self.queue.push(LOOKS_EVERY, Event::Person);
+        }
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.queue.push(fault.from, Event::FaultBegins(index));
             self.queue.push(fault.until, Event::FaultEnds(index));
@@ -213,6 +219,7 @@ impl<'a> Sim<'a> {
                 self.land(function, &call, answer_at, origin)
             }
             Event::Sweep => self.sweep(),
+            Event::Person => self.person_looks(),
             Event::FaultBegins(index) => self.fault_begins(index),
             Event::FaultEnds(index) => self.fault_ends(index),
             Event::Pause { machine } => self.pause_hidden(machine, self.now + self.longest_pause()),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
-use crate::history::Happening;
+use crate::history::{Event, Happening};
 use crate::lease::Lease;
 use crate::moved::Moved;
 use crate::mover::Progress;
 use crate::outcome::{Failure, Write, WriteFailure};
+use crate::policy::Held;
 use crate::resource::Observed;
 use crate::time::Now;
 use crate::wake::Why;
@@ -15,6 +16,9 @@ use crate::wake::Why;
 /// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
 /// call it may have left behind. One more look is taken then.
 pub(super) const LATE_CALLS: Duration = Duration::from_secs(60);
+
+/// Who writes that a takeover is held back: no invocation, so that all of them write the same row.
+const HELD_BY: &str = "arbiter";
 
 impl Invocation {
     pub(super) fn drive_move(&mut self, now: Now) {
@@ -68,6 +72,18 @@ impl Invocation {
         let granted = self.lease.as_ref().and_then(|lease| lease.last_grant).unwrap_or(self.started.wall);
         let took_ms = u64::try_from(now.wall.since(granted).as_millis()).unwrap_or(u64::MAX);
         self.tell(now, Happening::Moved { took_ms });
+    }
+
+    /// Under the same key whichever invocation writes it, so a claim that is sent again and again has one row.
+    pub(super) fn tell_held(&mut self, lease: &Lease, held: Held) {
+        let event = Event {
+            cluster: lease.cluster.clone(),
+            epoch: lease.epoch,
+            at: held.claimed,
+            by: HELD_BY.to_owned(),
+            what: Happening::Held { until: held.until },
+        };
+        self.act(Action::Append(Box::new(event)));
     }
 
     fn tell_repaired(&mut self, now: Now) {

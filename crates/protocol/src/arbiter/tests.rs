@@ -110,6 +110,25 @@ fn ec2_is_asked_about_the_holder_only_on_a_hint_and_only_terminated_counts() {
 }
 
 #[test]
+fn a_takeover_that_is_held_back_is_told_once_for_each_claim_and_not_by_the_sweep() {
+    let rows = |why| {
+        let mut rig = Rig::claimed();
+        rig.lease.as_mut().expect("there").takeover = crate::policy::Takeover::Confirm { after_ms: 60_000 };
+        rig.hint.why = Some(why);
+        assert!(matches!(rig.run().outcome, Outcome::Stayed(Stay::Held(_))));
+        let told = rig.log.into_iter().filter_map(|action| match action {
+            Action::Append(event) => Some(event),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let first = rows(Why::Claim);
+    assert!(matches!(first.as_slice(), [row] if matches!(row.what, Happening::Held { until: Some(_) })));
+    assert_eq!(first, rows(Why::Claim), "the same row again, which is written once");
+    assert_eq!(rows(Why::Sweep), []);
+}
+
+#[test]
 fn a_pause_holds_back_silence_and_not_an_instance_that_is_gone() {
     let pause = Pause { until: crate::time::WallTime(u64::MAX), by: "op".to_owned(), why: "x".to_owned() };
     let mut rig = Rig::claimed();
@@ -247,6 +266,7 @@ fn a_release_answers_the_request_behind_it() {
         epoch: Epoch(1),
         until: crate::time::WallTime(u64::MAX),
         request: Some(crate::ids::RequestId::new("r1").expect("valid")),
+        failover: false,
     });
     rig.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
     rig.run();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::ids::{Epoch, Incarnation};
-use crate::lease::Mode;
-use crate::lease::Pause;
+use crate::lease::{Mode, Pause};
+use crate::policy::Takeover;
 use crate::testing::{arn, heartbeat, incarnation, lease};
 
 const NOW: WallTime = WallTime(1_000_000);
@@ -159,6 +159,7 @@ fn the_node_an_intent_names_is_not_passed_over_for_a_clock_that_is_off() {
         epoch: Epoch(1),
         until: WallTime(NOW.0 + 1),
         request: None,
+        failover: false,
     });
     assert_eq!(decide(&world), Decision::LookAgain);
     let mut ill = world.clone();
@@ -220,6 +221,57 @@ fn a_cluster_without_holder_is_vacant() {
     world.lease.holder = None;
     let grant = granted(&world);
     assert_eq!((grant.ground, grant.holder_check), (Ground::Vacancy, HolderCheck::Nobody));
+}
+
+#[test]
+fn a_policy_holds_back_silence_and_nothing_else_until_an_operator_has_spoken() {
+    let mut left = snapshot();
+    left.lease.takeover = Takeover::Notify;
+    let mut silent = left.clone();
+    claim(&mut silent, 2, 1, 10);
+    let claimed = silent.heartbeats[&arn(2)].claim.as_ref().expect("claimed").at;
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { claimed, until: None })));
+    silent.lease.intent = Some(Intent {
+        to: Some(arn(3)),
+        reason: "failover asked by op".to_owned(),
+        epoch: Epoch(1),
+        until: WallTime(NOW.0 + 1),
+        request: None,
+        failover: true,
+    });
+    let grant = granted(&silent);
+    assert_eq!((grant.ground, &grant.to), (Ground::Silence, &arn(3)));
+    let Happening::Granted { reason, .. } = &grant.event.what else { panic!("a grant") };
+    assert!(reason.ends_with("seen by node-b: failover asked by op"), "{reason}");
+    // An operator's word is no ground.
+    silent.heartbeats.get_mut(&arn(2)).expect("there").claim = None;
+    assert_eq!(decide(&silent), Decision::Stay(Stay::NoGround));
+    let mut released = left.clone();
+    edit(&mut released, 1).released = Epoch(1);
+    assert_eq!(granted(&released).ground, Ground::Release);
+    let mut gone = left.clone();
+    gone.terminated.insert(arn(1));
+    assert_eq!(granted(&gone).ground, Ground::Gone);
+    left.lease.holder = None;
+    assert_eq!(granted(&left).ground, Ground::Vacancy);
+}
+
+#[test]
+fn a_confirmation_is_awaited_from_the_first_claim_on() {
+    let mut silent = snapshot();
+    silent.lease.takeover = Takeover::Confirm { after_ms: 60_000 };
+    for (node, at) in [(2, NOW.0 - 1_000), (3, NOW.0 - 2_000)] {
+        claim(&mut silent, node, 1, 10);
+        edit(&mut silent, node).claim.as_mut().expect("claimed").at = WallTime(at);
+    }
+    let claimed = WallTime(NOW.0 - 2_000);
+    let until = Some(WallTime(NOW.0 + 58_000));
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { claimed, until })));
+    silent.at = WallTime(NOW.0 + 58_000);
+    for node in [2, 3] {
+        edit(&mut silent, node).beat_at = silent.at;
+    }
+    assert_eq!(granted(&silent).ground, Ground::Silence);
 }
 
 #[test]
@@ -285,6 +337,7 @@ fn an_intent_for_this_epoch_names_the_next_holder_until_it_ends() {
             epoch: Epoch(1),
             until: WallTime(NOW.0 + 1),
             request: None,
+            failover: false,
         });
         granted(&world).to
     });
@@ -301,6 +354,7 @@ fn an_intent_for_this_epoch_names_the_next_holder_until_it_ends() {
             epoch: Epoch(epoch),
             until: WallTime(until),
             request: None,
+            failover: false,
         });
         assert_eq!(granted(&world).to, by_rank, "epoch {epoch}, until {until}");
     }

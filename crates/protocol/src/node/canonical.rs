@@ -159,7 +159,7 @@ fn canonical_lease(lease: Option<&Lease>, out: &mut impl Form) {
     out.number(option(lease.paused.as_ref().map(|pause| pause.until.0)));
     let Some(intent) = &lease.intent else { return out.number(0) };
     out.number(1 + intent.epoch.0);
-    out.number(intent.until.0);
+    out.number(2 * intent.until.0 + u64::from(intent.failover));
     match &intent.to {
         Some(to) => out.instance(to),
         None => out.number(u64::MAX),

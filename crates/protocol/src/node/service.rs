@@ -310,9 +310,8 @@ impl Node {
         if mutant!(ObeyBlindly) && lease.intent.is_some() {
             return true;
         }
-        lease.live_intent(now.wall).filter(|_| !lease.is_paused(now.wall)).is_some_and(|intent| match &intent
-            .to
-        {
+        let asked = lease.live_switchover(now.wall).filter(|_| !lease.is_paused(now.wall));
+        asked.is_some_and(|intent| match &intent.to {
             Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
             None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
         })

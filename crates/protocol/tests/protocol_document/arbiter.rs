@@ -6,11 +6,12 @@ use baton_protocol::decide::{Decision, Snapshot, Stay, decide};
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Claim, Health, Heartbeat, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
-use baton_protocol::lease::{LeaseState, Mode};
+use baton_protocol::lease::{Intent, LeaseState, Mode};
+use baton_protocol::policy::Takeover;
 use baton_protocol::time::WallTime;
 
 use crate::render::{head, row};
-use crate::world::{EPOCH, WALL, arn, heartbeat, lease, name_of, pause, run};
+use crate::world::{EPOCH, WALL, arn, heartbeat, intent, lease, name_of, pause, run};
 
 type Edit = fn(&mut Snapshot);
 
@@ -44,10 +45,19 @@ fn claim() -> Claim {
     }
 }
 
-const GROUNDS: [(&str, Edit); 7] = [
+const GROUNDS: [(&str, Edit); 9] = [
     ("none", |_| {}),
     ("release: node a has sworn 7", |world| of(world, 'a').released = EPOCH),
     ("silence: node b claims `(7, a, this-run, 10)`", |world| of(world, 'b').claim = Some(claim())),
+    ("the same, and silence is left to an operator", |world| {
+        of(world, 'b').claim = Some(claim());
+        world.lease.takeover = Takeover::Notify;
+    }),
+    ("the same, and an operator has said so", |world| {
+        of(world, 'b').claim = Some(claim());
+        world.lease.takeover = Takeover::Notify;
+        world.lease.intent = Some(Intent { to: None, failover: true, ..intent('b') });
+    }),
     ("gone: EC2 calls node a terminated", |world| {
         world.terminated.insert(arn('a'));
     }),
@@ -87,6 +97,7 @@ fn word(decision: &Decision) -> String {
         Decision::Stay(Stay::Retired) => "stay: retired".to_owned(),
         Decision::Stay(Stay::NoGround) => "stay: no ground".to_owned(),
         Decision::Stay(Stay::Paused) => "stay: paused".to_owned(),
+        Decision::Stay(Stay::Held(_)) => "stay: held".to_owned(),
         Decision::Stay(Stay::NoCandidate(_)) => "stay: nobody".to_owned(),
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn lease() -> Lease {
         epoch: EPOCH,
         holder: Some(arn('a')),
         mode: Mode::Strict,
+        takeover: Default::default(),
         timing: Timing::DEFAULT,
         members: ['a', 'b', 'c'].map(member).to_vec(),
         resources: Resources {
@@ -120,7 +121,14 @@ pub(crate) fn heartbeat(node: char, seq: u64) -> Heartbeat {
 }
 
 pub(crate) fn intent(to: char) -> Intent {
-    Intent { to: Some(arn(to)), reason: "patching".to_owned(), epoch: EPOCH, until: LATER, request: None }
+    Intent {
+        to: Some(arn(to)),
+        reason: "patching".to_owned(),
+        epoch: EPOCH,
+        until: LATER,
+        request: None,
+        failover: false,
+    }
 }
 
 pub(crate) fn pause() -> Pause {

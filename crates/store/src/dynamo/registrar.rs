@@ -57,7 +57,7 @@ impl DynamoStore {
             (Next::Write(next), Some(was)) => (was, next),
             (_, found) => return Err(WriteFailure::Refused(found)),
         };
-        let change = "SET #mode = :mode, #timing = :timing, #members = :members, #resources = :resources, \
+        let change = "SET #mode = :mode, #takeover = :takeover, #timing = :timing, #members = :members, #resources = :resources, \
              #revision = :revision, #moved = :moved";
         let lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
@@ -68,6 +68,7 @@ impl DynamoStore {
             .value(":was_revision", number(was.revision))
             .value(":was_moved", number(was.moved.0))
             .value(":mode", attribute(&next.mode)?)
+            .value(":takeover", attribute(&next.takeover)?)
             .value(":timing", attribute(&next.timing)?)
             .value(":members", attribute(&next.members)?)
             .value(":resources", attribute(&next.resources)?)
@@ -120,6 +121,7 @@ impl DynamoStore {
             uid: &registration.uid,
             revision,
             mode: registration.mode,
+            takeover: registration.takeover,
             timing: registration.timing,
             members: &registration.members,
             resources: &registration.resources,

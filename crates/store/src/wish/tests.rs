@@ -32,6 +32,7 @@ fn a_switchover_is_carried_as_an_intent_that_says_who_asked_and_why() {
             epoch: Epoch(7),
             until: WallTime(700),
             request: Some(asked.id.clone()),
+            failover: false,
         };
         assert_eq!(carried(&asked), Carried::Intent(intent));
     }
@@ -53,4 +54,13 @@ fn a_request_is_the_same_whether_it_was_answered_meanwhile_or_not() {
     assert!(is_same(&standing, &asked));
     standing.epoch = Epoch(8);
     assert!(!is_same(&standing, &asked));
+}
+
+#[test]
+fn a_failover_is_carried_as_a_word_about_a_silent_holder_and_not_as_a_wish_to_hand_over() {
+    let asked = request(Wish::Failover { to: None, why: "the zone is gone".to_owned() });
+    let Carried::Intent(intent) = carried(&asked) else { panic!("an intent") };
+    assert!(intent.failover);
+    assert_eq!(intent.reason, format!("failover asked by {}: the zone is gone", asked.by));
+    assert_eq!((intent.epoch, intent.until, intent.request), (asked.epoch, asked.until, Some(asked.id)));
 }

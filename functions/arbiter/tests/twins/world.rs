@@ -114,6 +114,7 @@ impl World {
             cluster: cluster(),
             uid: RegistrationUid::new("uid-1").expect("valid"),
             mode: Mode::Strict,
+            takeover: Default::default(),
             timing: Timing::DEFAULT,
             members: self.nodes.iter().enumerate().map(member).collect(),
             resources: Resources {

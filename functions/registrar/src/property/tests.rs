@@ -170,3 +170,34 @@ fn the_cluster_is_found_whatever_else_is_wrong() {
     assert_eq!(cluster(&properties).map(|name| name.to_string()), Some("orders".to_owned()));
     assert_eq!(cluster(&json!({ "Cluster": "Orders" })), None);
 }
+
+#[test]
+fn who_decides_about_a_silent_holder_is_read_with_its_wait_and_nothing_is_guessed() {
+    let read = |takeover: Value, after: Value| {
+        let mut properties = good();
+        properties["Takeover"] = takeover;
+        properties["ConfirmAfterSeconds"] = after;
+        parse(&properties).map(|desired| desired.takeover)
+    };
+    assert_eq!(read(Value::Null, Value::Null), Ok(Takeover::Automatic));
+    assert_eq!(read(json!("automatic"), Value::Null), Ok(Takeover::Automatic));
+    assert_eq!(read(json!("notify"), Value::Null), Ok(Takeover::Notify));
+    for (seconds, after_ms) in [(10, 10_000), (86_400, 86_400_000)] {
+        assert_eq!(read(json!("confirm"), json!(seconds)), Ok(Takeover::Confirm { after_ms }));
+    }
+    assert_eq!(read(json!("confirm"), json!("600")), Ok(Takeover::Confirm { after_ms: 600_000 }));
+    for (takeover, after, told) in [
+        (json!("confirm"), Value::Null, "ConfirmAfterSeconds: expected a whole number, found nothing"),
+        (json!("confirm"), json!("9"), "ConfirmAfterSeconds: expected 10 to 86400 seconds, found `9`"),
+        (json!("confirm"), json!(86_401), "ConfirmAfterSeconds: expected 10 to 86400 seconds, found 86401"),
+        (
+            json!("notify"),
+            json!(60),
+            "ConfirmAfterSeconds: expected nothing, as nothing is to be confirmed, found 60",
+        ),
+        (json!("never"), Value::Null, "Takeover: expected `automatic`, `confirm` or `notify`, found `never`"),
+        (json!(1), Value::Null, "Takeover: expected `automatic`, `confirm` or `notify`, found 1"),
+    ] {
+        assert_eq!(read(takeover, after), Err(vec![told.to_owned()]));
+    }
+}

@@ -57,6 +57,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         cluster: name(cluster),
         uid: RegistrationUid::new("uid-1").expect("valid"),
         mode: Mode::Strict,
+        takeover: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: Resources {

@@ -93,6 +93,7 @@ pub fn registration(number: u8) -> Registration {
         cluster: cluster(),
         uid: uid(number),
         mode: Mode::Strict,
+        takeover: Default::default(),
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: resources(),

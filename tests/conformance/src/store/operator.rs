@@ -30,6 +30,7 @@ pub async fn a_switchover_is_carried_as_an_intent(record: &impl Record) {
         epoch: Epoch(1),
         until: ask.until,
         request: Some(ask.id.clone()),
+        failover: false,
     };
     assert_eq!(after.intent.take(), Some(intent));
     assert_eq!(after, before);

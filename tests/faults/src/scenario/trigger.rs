@@ -2,9 +2,10 @@
 
 use baton_protocol::history::Happening;
 use baton_protocol::ids::RequestId;
+use baton_protocol::policy::Takeover;
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
-use baton_store::Store;
+use baton_store::{Registration, Store};
 use serde_json::{Value, json};
 
 use super::{Seen, and, answer, standing, told, whole};
@@ -45,11 +46,23 @@ pub(super) async fn switchover(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, _) = standing(rig).await?;
     // Not the one that priority would choose.
     let to = (0..3).rev().find(|n| *n != holder).unwrap_or_default();
+    let wish = Wish::Switchover { to: Some(rig.node(to).clone()), why: "a scenario".to_owned() };
+    let id = ask(rig, wish).await?;
+    let waits = whole(rig, holder, epoch).await?;
+    rig.release().await?;
+    rig.wake("release").await;
+    let seen = whole(rig, to, epoch + 1).await?;
+    let seen = and(seen, "before the release", waits.expected, waits.observed);
+    answered(rig, seen, &id, to, epoch + 1).await
+}
+
+/// Writes an operator's request and wakes the arbiter for it.
+async fn ask(rig: &mut Rig, wish: Wish) -> Result<RequestId, Trouble> {
     let id = RequestId::new(format!("request-{}", now().0))?;
     let request = Request {
         cluster: cluster(),
         id: id.clone(),
-        wish: Wish::Switchover { to: Some(rig.node(to).clone()), why: "a scenario".to_owned() },
+        wish,
         by: "operator".to_owned(),
         at: now(),
         until: WallTime(now().0 + 60_000),
@@ -58,21 +71,45 @@ pub(super) async fn switchover(rig: &mut Rig) -> Result<Seen, Trouble> {
     };
     rig.store().ask(&request).await.map_err(|failure| format!("{failure:?}"))?;
     rig.wake("request").await;
-    let waits = whole(rig, holder, epoch).await?;
-    rig.release().await?;
-    rig.wake("release").await;
+    Ok(id)
+}
+
+/// The request ought to be answered by a grant to this node.
+async fn answered(rig: &Rig, seen: Seen, id: &RequestId, to: usize, epoch: u64) -> Result<Seen, Trouble> {
     let requests = rig.store().requests(&cluster(), 50).await.map_err(|failure| failure.to_string())?;
-    let answered =
-        requests.iter().find(|request| request.id == id).and_then(|request| request.answer.clone());
-    let seen = whole(rig, to, epoch + 1).await?;
-    let seen = and(seen, "before the release", waits.expected, waits.observed);
+    let answer = requests.iter().find(|request| request.id == *id).and_then(|request| request.answer.clone());
     let name = rig.registration().members[to].node.to_string();
-    Ok(and(
-        seen,
-        "answered",
-        format!("granted to {name} at epoch {}", epoch + 1),
-        answered.unwrap_or_default(),
-    ))
+    Ok(and(seen, "answered", format!("granted to {name} at epoch {epoch}"), answer.unwrap_or_default()))
+}
+
+/// The cluster's stack is updated with this policy.
+async fn leave_to(rig: &Rig, takeover: Takeover) -> Result<(), Trouble> {
+    let lease = rig.lease().await?;
+    let mut registration = Registration { takeover, at: now(), ..rig.registration().clone() };
+    registration.event.at = now();
+    let changed = rig.store().reconfigure(&registration, lease.holder.as_ref()).await;
+    changed.map_err(|failure| format!("{failure:?}").into())
+}
+
+/// The claim moves nothing and is told once, however often it is sent; an operator's word lets it.
+pub(super) async fn failover(rig: &mut Rig) -> Result<Seen, Trouble> {
+    let (holder, epoch, next) = standing(rig).await?;
+    let from = rig.history().await?.len();
+    leave_to(rig, Takeover::Notify).await?;
+    rig.claim(next).await?;
+    for _ in 0..3 {
+        rig.wake("claim").await;
+    }
+    rig.wake("sweep").await;
+    let waits = whole(rig, holder, epoch).await?;
+    let held = told(rig, from, |what| matches!(what, Happening::Held { until: None })).await?;
+    let id = ask(rig, Wish::Failover { to: None, why: "a scenario".to_owned() }).await?;
+    let seen = whole(rig, next, epoch + 1).await?;
+    let seen = and(seen, "before the word", waits.expected, waits.observed);
+    let seen = and(seen, "told", 1, held);
+    let seen = answered(rig, seen, &id, next, epoch + 1).await?;
+    leave_to(rig, Takeover::Automatic).await?;
+    Ok(seen)
 }
 
 /// The holder is asked once, however often the notice comes; it hands over.

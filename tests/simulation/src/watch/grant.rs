@@ -5,6 +5,7 @@ use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Evidence, Ground, Happening};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::Failure;
+use baton_protocol::policy;
 use baton_store::Store;
 
 use super::AFTERMATH;
@@ -135,6 +136,17 @@ impl Sim<'_> {
         if before.is_paused(grant.at) {
             self.broken("I14", "silence is granted during a pause".to_owned());
         }
+        let claimed = evidence(grant).and_then(|evidence| evidence.claim.as_ref()).map(|(_, claim)| claim.at);
+        // Another wish may have taken the place of the word by the time of the commit.
+        let is_said = self
+            .watch
+            .words
+            .iter()
+            .any(|(epoch, from, until)| *epoch == grant.epoch && *from <= grant.at && grant.at < *until);
+        if policy::held(before, claimed.unwrap_or(grant.at), grant.at).is_some() && !is_said {
+            let what = format!("silence is granted, and it is left to an operator: {:?}", before.takeover);
+            self.broken("I18", what);
+        }
         let durations = self.plan.timing.durations();
         let ghost = &self.watch.ghosts[holder];
         let own = self.plan.other_timing.durations();
@@ -229,7 +241,7 @@ impl Sim<'_> {
             || m.has_trouble()
             || m.agent.is_none()
             || ghost.disturbed_at.is_some_and(|at| self.now - at < AFTERMATH);
-        let wished = before.intent.is_some()
+        let wished = before.intent.as_ref().is_some_and(|intent| !intent.failover)
             || before.member(m.arn()).is_none()
             || (self.watch.last_registered > 0 && self.now - self.watch.last_registered < AFTERMATH);
         // What befell it during a pause may have to wait for the pause's end.

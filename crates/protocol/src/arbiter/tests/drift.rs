@@ -75,7 +75,8 @@ fn a_look_before_its_time_takes_no_second_one_s_place() {
 fn during_a_pause_and_while_a_hand_over_is_asked_for_nothing_is_put_right() {
     let until = WallTime(2_000_000);
     let pause = Pause { until, by: "alice".to_owned(), why: "moving things".to_owned() };
-    let intent = Intent { to: None, reason: String::new(), epoch: Epoch(1), until, request: None };
+    let intent =
+        Intent { to: None, reason: String::new(), epoch: Epoch(1), until, request: None, failover: false };
     for (paused, intent) in [(Some(pause), None), (None, Some(intent))] {
         let mut rig = astray();
         let lease = rig.lease.as_mut().expect("there");

@@ -8,7 +8,14 @@ use crate::wake::Why;
 
 fn intent(to: Option<u8>, epoch: u64, until: u64) -> Option<Intent> {
     let until = WallTime(1_000_000 + until);
-    Some(Intent { to: to.map(arn), reason: "patching".to_owned(), epoch: Epoch(epoch), until, request: None })
+    Some(Intent {
+        to: to.map(arn),
+        reason: "patching".to_owned(),
+        epoch: Epoch(epoch),
+        until,
+        request: None,
+        failover: false,
+    })
 }
 
 fn paused_until(ms: u64) -> Option<Pause> {
@@ -54,6 +61,18 @@ fn a_node_in_bad_health_keeps_the_oath_then_stops_then_swears_then_wakes() {
     let mut words: Vec<_> = words.collect();
     words.dedup();
     assert_eq!(words, ["kept", "demote", "kept", "sworn", "item", "event"]);
+}
+
+#[test]
+fn an_operators_word_about_a_silent_holder_is_not_for_the_holder_to_obey() {
+    let mut rig = with_peers_alive();
+    let wish = intent(Some(2), 1, 60_000).map(|intent| Intent { failover: true, ..intent });
+    rig.lease_mut().intent = wish;
+    beat_to(&mut rig, 10_000);
+    assert_eq!((releases(&rig), rig.state()), (0, "serving"));
+    rig.lease_mut().intent = intent(Some(2), 1, 60_000);
+    beat_to(&mut rig, 12_000);
+    assert_eq!(releases(&rig), 1, "and a switchover is");
 }
 
 #[test]

@@ -42,8 +42,14 @@ fn cycle(rig: &mut Rig, fate: Fate, edit: impl Fn(&mut Lease)) {
 
 fn intent(lease: &mut Lease) {
     let until = WallTime(2_000_000);
-    lease.intent =
-        Some(Intent { to: Some(arn(2)), reason: "x".to_owned(), epoch: Epoch(1), until, request: None });
+    lease.intent = Some(Intent {
+        to: Some(arn(2)),
+        reason: "x".to_owned(),
+        epoch: Epoch(1),
+        until,
+        request: None,
+        failover: false,
+    });
 }
 
 fn feed(rig: &mut Rig, input: &str) {

@@ -1,0 +1,51 @@
+//! `baton failover` as an operator types it.
+
+use baton_protocol::ids::Epoch;
+use baton_protocol::request::Wish;
+
+use crate::exit::Exit;
+use crate::testing::world::{World, beat, claim};
+use crate::testing::{arn, before};
+
+#[test]
+fn a_failover_is_refused_while_the_holder_beats_and_asked_for_once_it_is_silent() {
+    let world = World::new();
+    let refused = world.run("failover --yes");
+    assert_eq!(refused.exit, Exit::Refused, "{}", refused.err);
+    assert!(refused.err.contains("use `baton switchover`"), "{}", refused.err);
+    assert_eq!(world.requests(), []);
+    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
+    world.after(5_500, |store, now| beat(store, 'b', None, now));
+    let run = world.run("failover --to db-b --reason zone --yes");
+    assert_eq!(run.exit, Exit::Done, "{}", run.err);
+    assert!(run.err.starts_with("db-a looks silent; watching for up to"), "{}", run.err);
+    let asked = world.requests().remove(0);
+    assert_eq!(asked.wish, Wish::Failover { to: Some(arn('b')), why: "zone".to_owned() });
+    let intent = world.lease().intent.expect("it is carried by the lease");
+    assert!(intent.failover);
+    assert_eq!((intent.to, intent.epoch), (Some(arn('b')), asked.epoch));
+    assert!(intent.reason.starts_with("failover asked by"), "{}", intent.reason);
+}
+
+#[test]
+fn a_holder_that_beats_while_it_is_watched_is_not_given_up_for_its_clock() {
+    let world = World::new();
+    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
+    world.after(3_000, |store, _| beat(store, 'a', Some(Epoch(1)), before(59_000)));
+    let run = world.run("failover --yes");
+    assert_eq!(run.exit, Exit::Refused, "{}", run.err);
+    assert!(run.err.contains("the holder db-a is not silent"), "{}", run.err);
+    assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn a_silence_that_a_standby_claims_is_not_watched_again() {
+    let world = World::new();
+    let store = &world.store.inner;
+    beat(store, 'a', Some(Epoch(1)), before(60_000));
+    claim(store, 'b', before(900));
+    let run = world.run("failover --yes");
+    assert_eq!(run.exit, Exit::Done, "{}", run.err);
+    assert!(!run.err.contains("watching"), "{}", run.err);
+    assert_eq!(world.requests().len(), 1);
+}
