@@ -238,7 +238,7 @@ fn with_history() -> World {
             after(8_600),
         ),
         (Happening::Moved { took_ms: 3_000 }, after(9_300)),
-        (Happening::Held { until: Some(after(100_000)) }, after(39_000)),
+        (Happening::Held { cooling: false, until: Some(after(100_000)) }, after(39_000)),
         (
             Happening::Drift {
                 resource: "10.9.0.1/32 in rtb-1".to_owned(),

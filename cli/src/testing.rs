@@ -54,6 +54,7 @@ pub(crate) fn lease() -> Lease {
         holder: Some(arn('a')),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: vec![member('a', "euw1-az1", 10), member('b', "euw1-az2", 20), member('c', "euw1-az3", 30)],
         resources: Resources {
@@ -73,6 +74,7 @@ pub(crate) fn lease() -> Lease {
         rotated: BTreeMap::new(),
         observed: Default::default(),
         last_grant: Some(before(86_400_000)),
+        recent_grants: Vec::new(),
         revision: 1,
         schema: SCHEMA,
     }

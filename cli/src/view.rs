@@ -55,6 +55,8 @@ pub struct View {
     pub mode: Mode,
     /// Who decides that a silent holder is taken over from.
     pub takeover: Takeover,
+    /// For how long after a takeover on silence there is no other by itself; zero: no time.
+    pub cool_down_ms: u64,
     /// The time budget.
     pub timing: TimingView,
     /// The nodes, the holder first, then by priority.
@@ -264,6 +266,7 @@ impl View {
             moved: lease.moved == lease.epoch,
             mode: lease.mode,
             takeover: lease.takeover,
+            cool_down_ms: lease.cool_down_ms,
             timing: TimingView { profile: profile(&lease.timing), durations: lease.timing.durations() },
             nodes,
             addresses: addresses.collect(),

@@ -35,7 +35,7 @@ pub(super) enum Answer {
     Own(Read<Option<Heartbeat>>),
     Announced(Write<Option<Heartbeat>>),
     Beat(Write<Option<Heartbeat>>),
-    Lease(Read<Option<Lease>>),
+    Lease(Read<Option<Box<Lease>>>),
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
     Released(Write<Option<Heartbeat>>),
     Seen(Vec<Ipv4Addr>),
@@ -92,9 +92,10 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
                 }
                 Answer::Beat(write("beat", attempt, store.beat(cluster, instance, &beat)).await)
             }
-            Command::ReadLease => {
-                Answer::Lease(told("read lease", read(attempt, store.lease(cluster)).await))
-            }
+            Command::ReadLease => Answer::Lease(
+                told("read lease", read(attempt, store.lease(cluster)).await)
+                    .map(|lease| lease.map(Box::new)),
+            ),
             Command::ReadHeartbeats(instances) => {
                 let found = read(attempt, store.heartbeats(cluster, &instances)).await;
                 Answer::Heartbeats(told("read heartbeats", found))

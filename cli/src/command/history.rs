@@ -120,6 +120,8 @@ pub enum What {
     },
     /// A takeover is left to an operator.
     Held {
+        /// Whether that is so because it has been taken over from a short while ago.
+        cooling: bool,
         /// When the arbiter goes ahead by itself; none: never.
         until: Option<String>,
     },
@@ -275,7 +277,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
             What::Drift { resource: printable(resource), found: printable(found) }
         }
         Happening::Repaired { took_ms } => What::Repaired { took_ms: *took_ms },
-        Happening::Held { until } => What::Held { until: until.map(rfc3339) },
+        Happening::Held { cooling, until } => What::Held { cooling: *cooling, until: until.map(rfc3339) },
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
@@ -325,10 +327,11 @@ fn detail(what: &What, by: &str) -> String {
                 seconds(*took_ms)
             )
         }
-        What::Held { until } => {
+        What::Held { cooling, until } => {
+            let cooling = if *cooling { ", as it was taken over from a short while ago" } else { "" };
             let ahead = until.as_ref().map(|until| format!(", or goes ahead at {}", to_second(until)));
             format!(
-                "the holder is silent; the takeover waits for `baton failover`{}",
+                "the holder is silent; the takeover waits for `baton failover`{}{cooling}",
                 ahead.unwrap_or_default()
             )
         }

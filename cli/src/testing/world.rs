@@ -162,6 +162,7 @@ pub(crate) fn register(store: &MemoryStore, cluster: &str) {
         uid: template.uid,
         mode: template.mode,
         takeover: template.takeover,
+        cool_down_ms: template.cool_down_ms,
         timing: template.timing,
         members: template.members,
         resources: template.resources,
@@ -281,6 +282,7 @@ pub(crate) fn grant(store: &MemoryStore, to: char, ground: Ground, request: Opti
         to: arn(to),
         to_incarnation: current(store, to).incarnation,
         ground,
+        recent: None,
         at,
         event: event("orders", lease.epoch.next(), "arbiter", what, at),
     };

@@ -560,6 +560,9 @@ fn granted_lease(lease: &Lease, grant: &Grant) -> Lease {
     let mut next = lease.clone();
     next.epoch = grant.epoch.next();
     next.holder = Some(grant.to.clone());
+    if let Some(recent) = &grant.recent {
+        next.recent_grants.clone_from(recent);
+    }
     next.rotated.clear();
     next.intent = None;
     next.verify_at = None;

@@ -234,6 +234,7 @@ fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
         reason,
         evidence,
     };
+    let remembers = found.ground == Ground::Silence && lease.cool_down_ms > 0;
     Grant {
         cluster: lease.cluster.clone(),
         uid: lease.uid.clone(),
@@ -244,6 +245,7 @@ fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
         to: candidate.member.instance.clone(),
         to_incarnation: candidate.heartbeat.incarnation.clone(),
         ground: found.ground,
+        recent: remembers.then(|| policy::remembered(lease, snapshot.at)),
         at: snapshot.at,
         event: Event {
             cluster: lease.cluster.clone(),

@@ -50,6 +50,8 @@ pub struct Grant {
     pub to_incarnation: Incarnation,
     /// The ground.
     pub ground: Ground,
+    /// The takeovers on silence that are remembered from then on; none: those that were.
+    pub recent: Option<Vec<WallTime>>,
     /// When it was decided. For ground silence a pause that has not ended by then refuses the commit.
     pub at: WallTime,
     /// The row of the history that is written with it.

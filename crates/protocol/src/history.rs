@@ -99,6 +99,9 @@ pub enum Happening {
     /// The holder is silent, and the cluster's policy leaves it to an operator to say whether it is taken over from. One row
     /// for each claim.
     Held {
+        /// Whether that is so because it has been taken over from a short while ago.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cooling: bool,
         /// When the arbiter goes ahead by itself; none: never.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<WallTime>,

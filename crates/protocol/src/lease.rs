@@ -113,6 +113,9 @@ pub struct Lease {
     /// Who decides that a silent holder is taken over from.
     #[serde(default, skip_serializing_if = "Takeover::is_automatic")]
     pub takeover: Takeover,
+    /// For how long after a takeover on silence there is no other by itself, in milliseconds; zero: no time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cool_down_ms: u64,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -139,6 +142,9 @@ pub struct Lease {
     /// When the last grant was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_grant: Option<WallTime>,
+    /// When the last few takeovers on silence were granted, where a cool-down is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_grants: Vec<WallTime>,
     /// The number of the registrar's accepted configuration.
     pub revision: u64,
     /// The schema of the item.
@@ -191,6 +197,11 @@ impl Lease {
     pub fn live_failover(&self, now: WallTime) -> Option<&Intent> {
         self.live_intent(now).filter(|intent| intent.failover)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The holder as it is stored: an ARN, or `-` for none, so that a condition can compare it in either case.

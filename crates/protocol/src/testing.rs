@@ -66,6 +66,7 @@ pub(crate) fn lease() -> Lease {
         holder: Some(arn(1)),
         mode: Mode::Strict,
         takeover: crate::policy::Takeover::Automatic,
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: Resources {
@@ -79,6 +80,7 @@ pub(crate) fn lease() -> Lease {
         rotated: BTreeMap::new(),
         observed: Observed { associations: BTreeMap::from([(allocation(1), association(1))]) },
         last_grant: None,
+        recent_grants: Vec::new(),
         revision: 1,
         schema: SCHEMA,
     }

@@ -41,6 +41,7 @@ pub(crate) struct Accepted<'a> {
     pub(crate) revision: u64,
     pub(crate) mode: Mode,
     pub(crate) takeover: Takeover,
+    pub(crate) cool_down_ms: u64,
     pub(crate) timing: Timing,
     pub(crate) members: &'a [Member],
     pub(crate) resources: &'a Resources,

@@ -78,6 +78,8 @@ pub struct Registration {
     pub mode: Mode,
     /// Who decides that a silent holder is taken over from.
     pub takeover: Takeover,
+    /// For how long after a takeover on silence there is no other by itself, in milliseconds.
+    pub cool_down_ms: u64,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.

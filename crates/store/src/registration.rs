@@ -47,6 +47,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         holder,
         mode: registration.mode,
         takeover: registration.takeover,
+        cool_down_ms: registration.cool_down_ms,
         timing: registration.timing,
         members: registration.members.clone(),
         resources: registration.resources.clone(),
@@ -57,6 +58,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         rotated: Default::default(),
         observed,
         last_grant,
+        recent_grants: found.map(|lease| lease.recent_grants.clone()).unwrap_or_default(),
         revision,
         schema: SCHEMA,
     }))
@@ -79,6 +81,7 @@ pub(crate) fn reconfigure(
     }
     next.mode = registration.mode;
     next.takeover = registration.takeover;
+    next.cool_down_ms = registration.cool_down_ms;
     next.timing = registration.timing;
     next.members = registration.members.clone();
     next.resources = registration.resources.clone();

@@ -66,6 +66,7 @@ pub(crate) fn registration(text: &str) -> Registration {
         uid: uid(text),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: resources(&[1, 2]),
@@ -84,6 +85,7 @@ pub(crate) fn lease() -> Lease {
         holder: Some(arn(1)),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: resources(&[1, 2]),
@@ -96,6 +98,7 @@ pub(crate) fn lease() -> Lease {
             associations: BTreeMap::from([(allocation(1), association(1)), (allocation(2), association(2))]),
         },
         last_grant: Some(WallTime(500)),
+        recent_grants: Vec::new(),
         revision: 3,
         schema: SCHEMA,
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
-use baton_protocol::policy::{LONGEST_WAIT, SHORTEST_WAIT, Takeover};
+use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
 use baton_protocol::resource::{Destination, Route};
 use baton_protocol::timing::{Durations, Timing};
 use serde_json::{Map, Value};
@@ -41,6 +41,8 @@ pub struct Desired {
     pub mode: Mode,
     /// Who decides that a silent holder is taken over from.
     pub takeover: Takeover,
+    /// For how long after a takeover on silence there is no other by itself, in milliseconds.
+    pub cool_down_ms: u64,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -77,6 +79,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "Mode",
         "Takeover",
         "ConfirmAfterSeconds",
+        "CoolDownSeconds",
         "Timing",
         "Nodes",
         "Addresses",
@@ -86,6 +89,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let cluster = root.field("Cluster").id(wrong);
     let mode = mode(&root.field("Mode"), wrong);
     let takeover = takeover(&root.field("Takeover"), &root.field("ConfirmAfterSeconds"), wrong);
+    let cool_down = cool_down(&root.field("CoolDownSeconds"), wrong);
     let timing = timing(&root.field("Timing"), wrong);
     let nodes: Vec<_> =
         root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
@@ -96,11 +100,11 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let from_gateways =
         routes.iter().filter(|(_, replace)| *replace).map(|(route, _)| route.clone()).collect();
     let routes = routes.into_iter().map(|(route, _)| route).collect();
-    let (mode, takeover) = (mode?, takeover?);
     Some(Desired {
         cluster: cluster?,
-        mode,
-        takeover,
+        mode: mode?,
+        takeover: takeover?,
+        cool_down_ms: cool_down?,
         timing: timing?,
         nodes,
         addresses,
@@ -137,6 +141,19 @@ fn takeover(at: &At<'_>, after: &At<'_>, wrong: &mut Vec<String>) -> Option<Take
         }
         _ => at.expected("`automatic`, `confirm` or `notify`", wrong),
     }
+}
+
+/// In milliseconds.
+fn cool_down(at: &At<'_>, wrong: &mut Vec<String>) -> Option<u64> {
+    if at.value.is_none() {
+        return Some(0);
+    }
+    let seconds = at.number(wrong)?;
+    let most = LONGEST_COOL_DOWN.as_secs();
+    if seconds > most {
+        return at.expected(&format!("0 to {most} seconds"), wrong);
+    }
+    Some(1_000 * seconds)
 }
 
 fn timing(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Timing> {

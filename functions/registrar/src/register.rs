@@ -227,6 +227,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             uid: uid.clone(),
             mode: desired.mode,
             takeover: desired.takeover,
+            cool_down_ms: desired.cool_down_ms,
             timing: desired.timing,
             members,
             resources,

@@ -345,6 +345,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         uid: uid(1),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members,
         resources: Resources {

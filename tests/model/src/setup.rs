@@ -115,6 +115,7 @@ pub fn registration(nodes: usize, mode: Mode, epoch: Epoch, revision: u64) -> Re
         uid: RegistrationUid::new("uid-1").expect("a valid uid"),
         mode,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: timing(),
         members: (0..nodes).map(member).collect(),
         resources: Resources::default(),

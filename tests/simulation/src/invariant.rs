@@ -49,7 +49,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("I17", "A lease is granted only to a run that is healthy, the very one that was looked at, and alive."),
     (
         "I18",
-        "Where a policy leaves a silent holder to an operator, nothing is granted on silence without that operator's word or the end of the wait.",
+        "Where a policy leaves a silent holder to an operator, nothing is granted on silence without that operator's word, the end of the wait or that of the cool-down.",
     ),
 ];
 

@@ -29,7 +29,7 @@ const BELONGS_WITHIN: Real = 18 * crate::clock::SECOND;
 
 impl Measure {
     pub(crate) fn new(plan: &Plan) -> Self {
-        Self { kind: plan.headline, profile: plan.profile, ..Self::default() }
+        Self { kind: plan.headline.filter(|_| !plan.has_policy()), profile: plan.profile, ..Self::default() }
     }
 
     fn since(&self, now: Real) -> Option<Real> {

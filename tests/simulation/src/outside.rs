@@ -46,6 +46,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         holder: None,
         mode: plan.mode,
         takeover: plan.takeover,
+        cool_down_ms: plan.cool_down_ms,
         timing: plan.timing,
         members: Vec::new(),
         resources: Resources::default(),
@@ -56,6 +57,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         rotated: BTreeMap::new(),
         observed: Observed::default(),
         last_grant: None,
+        recent_grants: Vec::new(),
         revision: 0,
         schema: SCHEMA,
     }
@@ -416,6 +418,7 @@ impl Sim<'_> {
             uid: self.uid.clone(),
             mode: self.lease.mode,
             takeover: self.plan.takeover,
+            cool_down_ms: self.plan.cool_down_ms,
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),

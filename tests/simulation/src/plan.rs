@@ -61,6 +61,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Who decides that a silent holder is taken over from.
     pub takeover: Takeover,
+    /// For how long after a takeover on silence there is no other by itself, in milliseconds.
+    pub cool_down_ms: u64,
     /// Its timing.
     pub timing: Timing,
     /// The timing's name in reports.
@@ -91,6 +93,13 @@ pub struct Plan {
     pub quiet_from: Real,
     /// When the run ends if all is well then.
     pub ends: Real,
+}
+
+impl Plan {
+    /// Whether anything may be left to an operator; how long that takes is not the protocol's.
+    pub fn has_policy(&self) -> bool {
+        !self.takeover.is_automatic() || self.cool_down_ms > 0
+    }
 }
 
 /// A run has at least this length.
@@ -219,7 +228,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     let mut plan = cluster(&mut rng, seed);
     let timing = if profile == "fast" { Timing::FAST } else { Timing::DEFAULT };
     (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
-    plan.takeover = Takeover::Automatic;
+    (plan.takeover, plan.cool_down_ms) = (Takeover::Automatic, 0);
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
     plan
@@ -248,12 +257,14 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         8 => (3, 0),
         _ => (2, 3),
     };
+    let (takeover, cool_down_ms) = policy(seed);
     let fence = timing.durations().fence_ms.min(other_timing.durations().fence_ms) * MS;
     Plan {
         seed,
         style: Style::Random,
         mode: if rng.u32(..100) < 70 { Mode::Strict } else { Mode::Available },
-        takeover: takeover(seed),
+        takeover,
+        cool_down_ms,
         timing,
         profile,
         other_timing,
@@ -278,12 +289,15 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
     }
 }
 
-/// One cluster in eight leaves a silent holder to an operator. Drawn apart, so that the others are as they were.
-fn takeover(seed: u64) -> Takeover {
+/// One cluster in four leaves a silent holder to an operator, for a while or for ever. Drawn apart, so that the others are as they were.
+fn policy(seed: u64) -> (Takeover, u64) {
+    let confirm = Takeover::Confirm { after_ms: 10_000 };
     match fastrand::Rng::with_seed(seed ^ 0x0070_6f6c_6963_7921).u32(..16) {
-        0 => Takeover::Notify,
-        1 => Takeover::Confirm { after_ms: 10_000 },
-        _ => Takeover::Automatic,
+        0 => (Takeover::Notify, 0),
+        1 => (confirm, 0),
+        2 => (Takeover::Automatic, 20_000),
+        3 => (confirm, 5_000),
+        _ => (Takeover::Automatic, 0),
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Watch {
     pub(crate) mutations: Vec<Real>,
     /// What operators have said of silent holders: about which epoch, from when on and until when.
     pub(crate) words: Vec<(Epoch, WallTime, WallTime)>,
+    /// When the lease was last granted on silence.
+    pub(crate) taken_over_at: Option<WallTime>,
     ghosts: Vec<Ghost>,
     /// The mode in which each epoch began.
     modes: BTreeMap<Epoch, Mode>,

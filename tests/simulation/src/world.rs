@@ -180,7 +180,7 @@ impl<'a> Sim<'a> {
             self.queue.push(at, Event::Boot { machine });
         }
         self.queue.push(self.plan.sweep_at, Event::Sweep);
-        if !self.plan.takeover.is_automatic() {
+        if self.plan.has_policy() {
             self.queue.push(LOOKS_EVERY, Event::Person);
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {

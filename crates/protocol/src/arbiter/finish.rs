@@ -81,7 +81,7 @@ impl Invocation {
             epoch: lease.epoch,
             at: held.claimed,
             by: HELD_BY.to_owned(),
-            what: Happening::Held { until: held.until },
+            what: Happening::Held { cooling: held.cooling, until: held.until },
         };
         self.act(Action::Append(Box::new(event)));
     }

@@ -123,7 +123,9 @@ fn a_takeover_that_is_held_back_is_told_once_for_each_claim_and_not_by_the_sweep
         told.collect::<Vec<_>>()
     };
     let first = rows(Why::Claim);
-    assert!(matches!(first.as_slice(), [row] if matches!(row.what, Happening::Held { until: Some(_) })));
+    assert!(
+        matches!(first.as_slice(), [row] if matches!(row.what, Happening::Held { cooling: false, until: Some(_) }))
+    );
     assert_eq!(first, rows(Why::Claim), "the same row again, which is written once");
     assert_eq!(rows(Why::Sweep), []);
 }

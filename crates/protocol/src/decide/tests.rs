@@ -230,7 +230,7 @@ fn a_policy_holds_back_silence_and_nothing_else_until_an_operator_has_spoken() {
     let mut silent = left.clone();
     claim(&mut silent, 2, 1, 10);
     let claimed = silent.heartbeats[&arn(2)].claim.as_ref().expect("claimed").at;
-    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { claimed, until: None })));
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: false, claimed, until: None })));
     silent.lease.intent = Some(Intent {
         to: Some(arn(3)),
         reason: "failover asked by op".to_owned(),
@@ -257,6 +257,25 @@ fn a_policy_holds_back_silence_and_nothing_else_until_an_operator_has_spoken() {
 }
 
 #[test]
+fn after_a_takeover_the_next_waits_and_each_is_remembered_where_a_cool_down_is_chosen() {
+    let mut silent = snapshot();
+    claim(&mut silent, 2, 1, 10);
+    assert_eq!(granted(&silent).recent, None, "none was chosen");
+    silent.lease.cool_down_ms = 60_000;
+    assert_eq!(granted(&silent).recent, Some(vec![NOW]));
+    let last = WallTime(NOW.0 - 59_999);
+    silent.lease.recent_grants = vec![last];
+    let claimed = NOW;
+    let until = Some(WallTime(NOW.0 + 1));
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: true, claimed, until })));
+    silent.at = WallTime(NOW.0 + 1);
+    assert_eq!(granted(&silent).recent, Some(vec![last, silent.at]));
+    silent.lease.recent_grants = vec![silent.at];
+    edit(&mut silent, 1).released = Epoch(1);
+    assert_eq!(granted(&silent).recent, None, "a release is no takeover on silence, and waits for nothing");
+}
+
+#[test]
 fn a_confirmation_is_awaited_from_the_first_claim_on() {
     let mut silent = snapshot();
     silent.lease.takeover = Takeover::Confirm { after_ms: 60_000 };
@@ -266,7 +285,7 @@ fn a_confirmation_is_awaited_from_the_first_claim_on() {
     }
     let claimed = WallTime(NOW.0 - 2_000);
     let until = Some(WallTime(NOW.0 + 58_000));
-    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { claimed, until })));
+    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: false, claimed, until })));
     silent.at = WallTime(NOW.0 + 58_000);
     for node in [2, 3] {
         edit(&mut silent, node).beat_at = silent.at;

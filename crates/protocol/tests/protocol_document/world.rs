@@ -82,6 +82,7 @@ pub(crate) fn lease() -> Lease {
         holder: Some(arn('a')),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: ['a', 'b', 'c'].map(member).to_vec(),
         resources: Resources {
@@ -95,6 +96,7 @@ pub(crate) fn lease() -> Lease {
         rotated: BTreeMap::new(),
         observed: Observed::default(),
         last_grant: None,
+        recent_grants: Vec::new(),
         revision: 1,
         schema: SCHEMA,
     }

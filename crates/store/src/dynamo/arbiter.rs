@@ -114,8 +114,16 @@ pub(super) fn event_action(event: &Event) -> Result<Action, Failure> {
 }
 
 fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
-    let change = "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing \
-         REMOVE #intent, #verify_at";
+    let change = match grant.recent {
+        Some(_) => {
+            "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing, #recent_grants = :recent \
+             REMOVE #intent, #verify_at"
+        }
+        None => {
+            "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing \
+             REMOVE #intent, #verify_at"
+        }
+    };
     let mut lease = Action::update(Key::lease(&grant.cluster), change)
         .only_if(condition::LEASE_AS_READ)
         .value(":uid", text(grant.uid.as_str()))
@@ -127,6 +135,9 @@ fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
         .value(":to", text(grant.to.as_str()))
         .value(":at", number(grant.at.0))
         .value(":nothing", aws_sdk_dynamodb::types::AttributeValue::M(Item::new()));
+    if let Some(recent) = &grant.recent {
+        lease = lease.value(":recent", attribute(recent)?);
+    }
     if grant.yields_to_pause() {
         lease = lease.only_if(condition::NOT_PAUSED);
     }

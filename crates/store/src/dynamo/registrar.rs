@@ -57,7 +57,7 @@ impl DynamoStore {
             (Next::Write(next), Some(was)) => (was, next),
             (_, found) => return Err(WriteFailure::Refused(found)),
         };
-        let change = "SET #mode = :mode, #takeover = :takeover, #timing = :timing, #members = :members, #resources = :resources, \
+        let change = "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, #members = :members, #resources = :resources, \
              #revision = :revision, #moved = :moved";
         let lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
@@ -69,6 +69,7 @@ impl DynamoStore {
             .value(":was_moved", number(was.moved.0))
             .value(":mode", attribute(&next.mode)?)
             .value(":takeover", attribute(&next.takeover)?)
+            .value(":cool_down", number(next.cool_down_ms))
             .value(":timing", attribute(&next.timing)?)
             .value(":members", attribute(&next.members)?)
             .value(":resources", attribute(&next.resources)?)
@@ -122,6 +123,7 @@ impl DynamoStore {
             revision,
             mode: registration.mode,
             takeover: registration.takeover,
+            cool_down_ms: registration.cool_down_ms,
             timing: registration.timing,
             members: &registration.members,
             resources: &registration.resources,

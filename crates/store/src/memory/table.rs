@@ -138,6 +138,9 @@ impl Table {
                 lease.epoch = grant.epoch.next();
                 lease.holder = Some(grant.to.clone());
                 lease.last_grant = Some(grant.at);
+                if let Some(recent) = &grant.recent {
+                    lease.recent_grants.clone_from(recent);
+                }
                 lease.rotated.clear();
                 lease.intent = None;
                 lease.verify_at = None;

@@ -29,6 +29,7 @@ fn grant(ground: Ground) -> Grant {
         to: arn(2),
         to_incarnation: incarnation(1),
         ground,
+        recent: None,
         at,
         event: Event { cluster: cluster(), epoch: Epoch(8), at, by: "t".to_owned(), what },
     }

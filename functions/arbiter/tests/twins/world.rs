@@ -115,6 +115,7 @@ impl World {
             uid: RegistrationUid::new("uid-1").expect("valid"),
             mode: Mode::Strict,
             takeover: Default::default(),
+            cool_down_ms: 0,
             timing: Timing::DEFAULT,
             members: self.nodes.iter().enumerate().map(member).collect(),
             resources: Resources {

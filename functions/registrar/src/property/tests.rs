@@ -201,3 +201,18 @@ fn who_decides_about_a_silent_holder_is_read_with_its_wait_and_nothing_is_guesse
         assert_eq!(read(takeover, after), Err(vec![told.to_owned()]));
     }
 }
+
+#[test]
+fn a_cool_down_is_an_hour_at_most_and_none_unless_it_is_chosen() {
+    let read = |value: Value| {
+        let mut properties = good();
+        properties["CoolDownSeconds"] = value;
+        parse(&properties).map(|desired| desired.cool_down_ms)
+    };
+    assert_eq!(read(Value::Null), Ok(0));
+    assert_eq!((read(json!("0")), read(json!(90)), read(json!("3600"))), (Ok(0), Ok(90_000), Ok(3_600_000)));
+    let expected = "CoolDownSeconds: expected 0 to 3600 seconds, found `3601`";
+    assert_eq!(read(json!("3601")), Err(vec![expected.to_owned()]));
+    let expected = "CoolDownSeconds: expected a whole number, found `soon`";
+    assert_eq!(read(json!("soon")), Err(vec![expected.to_owned()]));
+}

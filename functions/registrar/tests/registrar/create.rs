@@ -73,6 +73,7 @@ impl Bench {
             to: arn.clone(),
             to_incarnation: run(),
             ground: Ground::Vacancy,
+            recent: None,
             at,
             event: Event { cluster: orders, epoch, at, by: "test".to_owned(), what },
         };

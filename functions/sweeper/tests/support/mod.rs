@@ -58,6 +58,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         uid: RegistrationUid::new("uid-1").expect("valid"),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: Resources {
@@ -106,6 +107,7 @@ pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
         to,
         to_incarnation: run,
         ground: Ground::Vacancy,
+        recent: None,
         at: NOW,
         event: Event { cluster: name(cluster), epoch: Epoch(1), at: NOW, by: "test".to_owned(), what },
     };

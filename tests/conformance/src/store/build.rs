@@ -94,6 +94,7 @@ pub fn registration(number: u8) -> Registration {
         uid: uid(number),
         mode: Mode::Strict,
         takeover: Default::default(),
+        cool_down_ms: 0,
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: resources(),
@@ -162,6 +163,7 @@ pub fn grant(lease: &Lease, ground: Ground, holder_check: HolderCheck, to: u8, t
         to: node(to),
         to_incarnation: run(to_run),
         ground,
+        recent: (ground == Ground::Silence).then(|| vec![AT]),
         at: AT,
         event: event(lease.epoch.next(), AT, "arbiter/1", what),
     }

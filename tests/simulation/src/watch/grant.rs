@@ -147,6 +147,13 @@ impl Sim<'_> {
             let what = format!("silence is granted, and it is left to an operator: {:?}", before.takeover);
             self.broken("I18", what);
         }
+        // Held against what was seen here, and not against what the lease remembers.
+        let last = self.watch.taken_over_at.filter(|at| at.0 + self.plan.cool_down_ms > grant.at.0);
+        if let Some(last) = last.filter(|_| !is_said) {
+            let what = format!("silence is granted {} ms after the last", grant.at.0.saturating_sub(last.0));
+            self.broken("I18", what);
+        }
+        self.watch.taken_over_at = Some(grant.at);
         let durations = self.plan.timing.durations();
         let ghost = &self.watch.ghosts[holder];
         let own = self.plan.other_timing.durations();
