@@ -103,6 +103,12 @@ pub enum Command {
     Failover(Failover),
     /// Move a healthy cluster back to its preferred node, in good order.
     Failback(Failback),
+    /// Keep a node from holding the lease for a while, and have it hand over first if it does.
+    Drain(Drain),
+    /// Keep a standby from taking over for a while.
+    Exclude(Exclude),
+    /// Let the node that is excluded hold the lease again.
+    Include(Include),
     /// Hold back automatic action for a while.
     Pause(Pause),
     /// Allow automatic action again.
@@ -211,6 +217,64 @@ pub struct Failback {
     pub how: HandOver,
 }
 
+/// `baton drain`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton drain orders --node db-a --for 4h --reason 'new disk' --wait\n\n\
+    In one request the node is excluded and, if it holds the lease, asked to hand over within ten minutes, which needs a \
+    standby that is well. One node of a cluster is excluded at a time. It ends by itself, or by `baton include`.")]
+pub struct Drain {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// The node.
+    #[arg(long, value_name = "NODE")]
+    pub node: String,
+    /// How long.
+    #[arg(long = "for", value_name = "DURATION", default_value = "2h", value_parser = pause_length)]
+    pub length: Duration,
+    /// Why, for whoever looks.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Wait until the addresses are verified at the new holder, 60s unless given.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s",
+          value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+/// `baton exclude`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton exclude orders --node db-c --for 1d --reason 'disk is failing'\n\n\
+    An excluded node takes over from nobody, even where nobody else could. One node of a cluster is excluded at a time. It \
+    ends by itself, or by `baton include`."
+)]
+pub struct Exclude {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// The node.
+    #[arg(long, value_name = "NODE")]
+    pub node: String,
+    /// How long.
+    #[arg(long = "for", value_name = "DURATION", default_value = "2h", value_parser = pause_length)]
+    pub length: Duration,
+    /// Why, for whoever looks.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+}
+
+/// `baton include`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton include orders")]
+pub struct Include {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+}
+
 /// `baton pause`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton pause orders --for 30m --reason 'kernel update'\n\n\
@@ -254,6 +318,9 @@ impl Command {
             Self::Switchover(args) => args.cluster.as_ref(),
             Self::Failover(args) => args.cluster.as_ref(),
             Self::Failback(args) => args.cluster.as_ref(),
+            Self::Drain(args) => args.cluster.as_ref(),
+            Self::Exclude(args) => args.cluster.as_ref(),
+            Self::Include(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),
             Self::Completions(_) => None,

@@ -23,6 +23,8 @@ pub enum Kind {
     Switchover,
     /// Of one that is silent.
     Failover,
+    /// Of one that is well and shall not hold the lease for a while.
+    Drain,
 }
 
 /// A hand-over that may be asked for.
@@ -140,7 +142,8 @@ fn examine_next(
     Ok(Plan { from, to: target.map(|target| target.instance.clone()) })
 }
 
-fn member<'a>(snapshot: &'a Snapshot, to: &str) -> Result<&'a Member, Trouble> {
+/// The member of this name or instance id.
+pub fn member<'a>(snapshot: &'a Snapshot, to: &str) -> Result<&'a Member, Trouble> {
     let members = &snapshot.lease.members;
     members
         .iter()
@@ -224,6 +227,12 @@ fn unfit(snapshot: &Snapshot, standby: &Member, beating: &BTreeSet<InstanceArn>)
     let Some(heartbeat) = snapshot.heartbeats.get(&standby.instance) else {
         return Some("it has never been heard".to_owned());
     };
+    if let Some(exclusion) = snapshot.lease.live_exclusion(snapshot.at)
+        && exclusion.node == standby.instance
+    {
+        let (until, by) = (moment(exclusion.until), crate::text::printable(&exclusion.by));
+        return Some(format!("it is excluded until {until} by {by}"));
+    }
     match heartbeat.health {
         Health::Ok if is_alive(snapshot, heartbeat, beating) => None,
         Health::Ok => Some(format!("its last heartbeat was sent {}", ago(heartbeat.beat_at, snapshot.at))),

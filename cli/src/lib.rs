@@ -25,7 +25,7 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command, Completions};
 use crate::clock::Clock;
-use crate::command::{Session, failback, failover, history, pause, resume, status, switchover};
+use crate::command::{Session, exclude, failback, failover, history, pause, resume, status, switchover};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::trouble::Trouble;
@@ -67,6 +67,9 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Switchover(args) => switchover::run(session, console, cluster, args).await,
         Command::Failover(args) => failover::run(session, console, cluster, args).await,
         Command::Failback(args) => failback::run(session, console, cluster, args).await,
+        Command::Exclude(args) => exclude::run(session, console, cluster, args).await,
+        Command::Drain(args) => exclude::drain(session, console, cluster, args).await,
+        Command::Include(args) => exclude::include(session, console, cluster, args).await,
         Command::Pause(args) => pause::run(session, console, cluster, args).await,
         Command::Resume(_) => resume::run(session, console, cluster).await,
         Command::Completions(args) => completions(console, args),
@@ -83,6 +86,8 @@ pub fn completions(console: &mut Console<'_>, args: &Completions) -> Result<Exit
 
 #[cfg(test)]
 mod command_tests;
+#[cfg(test)]
+mod exclude_tests;
 #[cfg(test)]
 mod failback_tests;
 #[cfg(test)]

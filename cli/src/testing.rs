@@ -69,6 +69,7 @@ pub(crate) fn lease() -> Lease {
         },
         intent: None,
         paused: None,
+        excluded: None,
         moved: Epoch(7),
         verify_at: None,
         rotated: BTreeMap::new(),

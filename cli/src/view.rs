@@ -67,6 +67,8 @@ pub struct View {
     pub routes: Vec<Route>,
     /// The pause, while it lasts.
     pub paused: Option<PauseView>,
+    /// The exclusion of a node, while it lasts.
+    pub excluded: Option<ExclusionView>,
     /// The wish that the holder hand over, while it lasts.
     pub intent: Option<IntentView>,
 }
@@ -134,6 +136,8 @@ pub struct NodeView {
     pub claim: Option<ClaimView>,
     /// Whether it could take over: a standby, healthy and alive.
     pub eligible: bool,
+    /// Whether an operator has excluded it.
+    pub excluded: bool,
     /// The version of its agent.
     pub agent_version: Option<String>,
 }
@@ -209,6 +213,34 @@ pub struct PauseView {
     pub why: String,
 }
 
+/// An exclusion as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExclusionView {
+    /// The node.
+    pub node: String,
+    /// When it ends by itself.
+    pub until: String,
+    /// How long that is from now.
+    pub remaining_ms: u64,
+    /// Who asked.
+    pub by: String,
+    /// Why.
+    pub why: String,
+}
+
+impl ExclusionView {
+    /// The exclusion in a cluster, if one stands at `now`.
+    pub fn of(lease: &Lease, now: WallTime) -> Option<Self> {
+        lease.live_exclusion(now).map(|exclusion| Self {
+            node: lease.name_of(&exclusion.node),
+            until: rfc3339(exclusion.until),
+            remaining_ms: exclusion.until.0.saturating_sub(now.0),
+            by: printable(&exclusion.by),
+            why: printable(&exclusion.why),
+        })
+    }
+}
+
 /// An intent as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IntentView {
@@ -272,6 +304,7 @@ impl View {
             addresses: addresses.collect(),
             routes: lease.resources.routes.clone(),
             paused,
+            excluded: ExclusionView::of(lease, now),
             intent,
         }
     }
@@ -338,6 +371,7 @@ fn node(lease: &Lease, instance: &InstanceArn, heartbeat: Option<&Heartbeat>, no
         eligible: role == Role::Standby
             && member.is_some()
             && heartbeat.is_some_and(|found| is_ready(lease, found, now)),
+        excluded: lease.is_excluded(instance, now),
         agent_version: heartbeat.map(|heartbeat| printable(&heartbeat.agent_version)),
     }
 }
@@ -390,7 +424,10 @@ fn problems(lease: &Lease, nodes: &[NodeView], now: WallTime) -> Vec<String> {
         let standbys: Vec<String> = nodes
             .iter()
             .filter(|node| node.role == Role::Standby)
-            .map(|node| format!("{} is {}", node.node, node.state.word()))
+            .map(|node| {
+                let word = if node.excluded { "excluded" } else { node.state.word() };
+                format!("{} is {word}", node.node)
+            })
             .collect();
         problems.push(match standbys.as_slice() {
             [] => "unprotected: there is no standby".to_owned(),

@@ -136,9 +136,9 @@ pub enum What {
     Asked {
         /// The request's id.
         request: String,
-        /// What is asked for: `switchover`, `failover`, `pause` or `resume`.
+        /// What is asked for: `switchover`, `failover`, `drain`, `exclude`, `include`, `pause` or `resume`.
         wish: &'static str,
-        /// The node that shall hold next.
+        /// The node that shall hold next; of an exclusion the node that shall not.
         to: Option<String>,
         /// Why.
         why: Option<String>,
@@ -223,6 +223,12 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
             to.as_ref().map(|to| lease.name_of(to)),
             Some(printable(why)).filter(|why| !why.is_empty()),
         ),
+        Wish::Exclude { node, why, hand_over } => (
+            if *hand_over { "drain" } else { "exclude" },
+            Some(lease.name_of(node)),
+            Some(printable(why)).filter(|why| !why.is_empty()),
+        ),
+        Wish::Include { .. } => ("include", None, None),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),
     };
@@ -337,11 +343,15 @@ fn detail(what: &What, by: &str) -> String {
         }
         What::Stuck { resource, why } => format!("{resource}: {why}"),
         What::Asked { wish, to, why, until, answer, .. } => {
-            let to = to.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();
+            let of = if matches!(*wish, "drain" | "exclude") { "of" } else { "to" };
+            let to = to.as_deref().map(|to| format!(" {of} {to}")).unwrap_or_default();
             let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
             let answer = answer.as_deref().map(|answer| format!("; answer: {answer}")).unwrap_or_default();
-            let until =
-                if *wish == "resume" { String::new() } else { format!(", until {}", to_second(until)) };
+            let until = if matches!(*wish, "resume" | "include") {
+                String::new()
+            } else {
+                format!(", until {}", to_second(until))
+            };
             format!("{wish}{to} by {by}{until}{why}{answer}")
         }
     }

@@ -98,7 +98,9 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
         return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
     }
     let plan = match kind {
-        Kind::Switchover => self::plan(session, console, &now, args.to.as_deref(), kind).await?.0,
+        Kind::Switchover | Kind::Drain => {
+            self::plan(session, console, &now, args.to.as_deref(), kind).await?.0
+        }
         // What was watched before need not be watched again while it stands still.
         Kind::Failover => still_silent(&before, &now, &plan, args.to.as_deref(), &beating)?,
     };
@@ -107,6 +109,7 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
     let wish = match kind {
         Kind::Switchover => Wish::Switchover { to, why },
         Kind::Failover => Wish::Failover { to, why },
+        Kind::Drain => Wish::Exclude { node: plan.from.clone(), why, hand_over: true },
     };
     let request =
         asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.how.valid_for)?;
@@ -231,6 +234,7 @@ fn question(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> String {
     let (cluster, from) = (&lease.cluster, lease.name_of(&plan.from));
     match kind {
         Kind::Switchover => format!("Move cluster {cluster} from {from} to {to}?{replaced}"),
+        Kind::Drain => format!("Drain {from} of cluster {cluster}, which {to} takes over?{replaced}"),
         Kind::Failover => {
             format!("Let {to} take cluster {cluster} over from {from}, which is silent?{replaced}")
         }

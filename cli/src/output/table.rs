@@ -131,6 +131,14 @@ fn footers(view: &View) -> Vec<(&'static str, String)> {
             format!("until {} (in {left}) by {}: {}", to_second(&pause.until), pause.by, pause.why),
         ));
     }
+    if let Some(excluded) = &view.excluded {
+        let left = length(Duration::from_millis(excluded.remaining_ms));
+        let (node, until) = (&excluded.node, to_second(&excluded.until));
+        footers.push((
+            "Excluded",
+            format!("{node} until {until} (in {left}) by {}: {}", excluded.by, excluded.why),
+        ));
+    }
     if let Some(intent) = &view.intent {
         let left = length(Duration::from_millis(intent.remaining_ms));
         let to = intent.to.as_deref().unwrap_or("the best standby");

@@ -24,6 +24,8 @@ pub enum Unfit {
     Gone,
     /// It is the silent holder itself.
     SilentHolder,
+    /// An operator has excluded it.
+    Excluded,
 }
 
 /// A member that could hold the lease next.

@@ -198,6 +198,10 @@ fn fitness<'a>(
     if snapshot.terminated.contains(instance) {
         return Err(Unfit::Gone);
     }
+    // A releaser that nobody could follow gets its lease back all the same: it has been serving until then.
+    if snapshot.lease.is_excluded(instance, snapshot.at) && !deposed && !mutant!(ExcludedIsCandidate) {
+        return Err(Unfit::Excluded);
+    }
     let heartbeat = snapshot.heartbeats.get(instance).ok_or(Unfit::NeverSeen)?;
     if heartbeat.health != Health::Ok && !mutant!(AnyHealth) {
         return Err(Unfit::NotHealthy(heartbeat.health));

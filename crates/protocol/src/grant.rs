@@ -59,6 +59,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether an exclusion of its next holder refuses this grant. A node that nobody could follow gets its own lease back.
+    pub fn yields_to_exclusion(&self) -> bool {
+        self.holder.as_ref() != Some(&self.to)
+    }
+
     /// Whether a pause refuses this grant. A released or vacant lease is granted all the same: nobody may serve it, so a
     /// pause could only keep the service down.
     pub fn yields_to_pause(&self) -> bool {

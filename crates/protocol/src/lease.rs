@@ -1,7 +1,7 @@
 //! The lease: who may serve, at which epoch, and all that the arbiter needs to know to move the address.
 //!
 //! One item in the table is the truth about a cluster. Only the arbiter and the registrar write it; operators may write
-//! its `intent` and its `paused`, and nothing else of it. Its epoch grows by one with each grant and is the token that
+//! its `intent`, its `paused` and its `excluded`, and nothing else of it. Its epoch grows by one with each grant and is the token that
 //! everything later is measured by: a call, a claim or a release that names an older epoch has no effect.
 //!
 //! The item carries the members and resources as well, so that one strongly consistent read shows a decision and
@@ -94,6 +94,21 @@ pub struct Pause {
     pub why: String,
 }
 
+/// An operator's word that one node shall not hold the lease for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// The node.
+    pub node: InstanceArn,
+    /// When the exclusion ends by itself, by the clock of whoever asks.
+    pub until: WallTime,
+    /// Who asked.
+    pub by: String,
+    /// Why, in words that people read.
+    pub why: String,
+    /// The operator's request behind it.
+    pub request: RequestId,
+}
+
 /// The lease of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -128,6 +143,9 @@ pub struct Lease {
     /// A pause of automatic action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// A node that shall not hold the lease for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Exclusion>,
     /// The last epoch whose resources were all seen at its holder.
     pub moved: Epoch,
     /// When to look once more, since a late call of an earlier epoch may have landed by then.
@@ -170,6 +188,16 @@ impl Lease {
     /// Whether automatic action is held back at `now`.
     pub fn is_paused(&self, now: WallTime) -> bool {
         self.paused.as_ref().is_some_and(|pause| now < pause.until)
+    }
+
+    /// Whether an operator has excluded this node at `now`.
+    pub fn is_excluded(&self, instance: &InstanceArn, now: WallTime) -> bool {
+        self.live_exclusion(now).is_some_and(|exclusion| exclusion.node == *instance)
+    }
+
+    /// The exclusion, if it has not ended.
+    pub fn live_exclusion(&self, now: WallTime) -> Option<&Exclusion> {
+        self.excluded.as_ref().filter(|exclusion| now < exclusion.until)
     }
 
     /// How long a holder that has published this must have been silent before it may be deposed for it. In available mode

@@ -117,6 +117,7 @@ mod registry {
         UsurpedServesOn "s05" "a run whose item belongs to another serves on";
         PauseIgnored "s06" "silence is granted during a pause";
         PolicyIgnored "s35" "silence is granted against the cluster's policy";
+        ExcludedIsCandidate "s39" "a node that an operator has excluded is granted the lease";
         CoolDownIgnored "s38" "silence is granted again before the cool-down is over";
         PolicyHoldsRelease "s36" "a policy holds back a released lease";
         FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";

@@ -71,9 +71,16 @@ impl PeerWatch {
         })
     }
 
-    /// Whether any member but `me` is healthy and was seen beating lately.
-    pub fn anybody_could(&self, me: &InstanceArn, timing: &Timing, now: BootTime) -> bool {
-        self.peers.keys().any(|instance| instance != me && self.could_take_over(instance, timing, now))
+    /// Whether any member but `me` and one that is excluded is healthy and was seen beating lately.
+    pub fn anybody_could(
+        &self,
+        me: &InstanceArn,
+        excluded: Option<&InstanceArn>,
+        timing: &Timing,
+        now: BootTime,
+    ) -> bool {
+        let mut others = self.peers.keys().filter(|instance| *instance != me && Some(*instance) != excluded);
+        others.any(|instance| self.could_take_over(instance, timing, now))
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
     fn one_read_proves_no_life() {
         let mut watch = PeerWatch::default();
         seen(&mut watch, &heartbeat(&arn(2), 5), 0);
-        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(0)));
+        assert!(!watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(0)));
     }
 
     #[test]
@@ -99,9 +106,20 @@ mod tests {
         let mut watch = PeerWatch::default();
         seen(&mut watch, &heartbeat(&arn(2), 5), 0);
         seen(&mut watch, &heartbeat(&arn(2), 6), 1_000);
-        assert!(watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(2_000_000_000)));
-        assert!(!watch.anybody_could(&arn(2), &Timing::DEFAULT, BootTime(2_000_000_000)), "not by itself");
-        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(6_000_000_000)), "too long ago");
+        assert!(watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(2_000_000_000)));
+        assert!(
+            !watch.anybody_could(&arn(2), None, &Timing::DEFAULT, BootTime(2_000_000_000)),
+            "not by itself"
+        );
+        let excluded = arn(2);
+        assert!(
+            !watch.anybody_could(&arn(1), Some(&excluded), &Timing::DEFAULT, BootTime(2_000_000_000)),
+            "excluded"
+        );
+        assert!(
+            !watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(6_000_000_000)),
+            "too long ago"
+        );
     }
 
     #[test]
@@ -109,9 +127,9 @@ mod tests {
         let mut watch = PeerWatch::default();
         seen(&mut watch, &heartbeat(&arn(2), 5), 0);
         seen(&mut watch, &heartbeat(&arn(2), 6), 9_000);
-        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(9_000_000_000)));
+        assert!(!watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(9_000_000_000)));
         seen(&mut watch, &heartbeat(&arn(2), 7), 10_000);
-        assert!(watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(10_000_000_000)));
+        assert!(watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(10_000_000_000)));
     }
 
     #[test]
@@ -121,10 +139,10 @@ mod tests {
         seen(&mut watch, &heartbeat(&arn(2), 5), 9_000);
         watch.ask(BootTime(9_000_000_000));
         seen(&mut watch, &heartbeat(&arn(2), 6), 9_100);
-        assert!(!watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(9_100_000_000)));
+        assert!(!watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(9_100_000_000)));
         watch.ask(BootTime(10_000_000_000));
         seen(&mut watch, &heartbeat(&arn(2), 7), 10_100);
-        assert!(watch.anybody_could(&arn(1), &Timing::DEFAULT, BootTime(10_100_000_000)));
+        assert!(watch.anybody_could(&arn(1), None, &Timing::DEFAULT, BootTime(10_100_000_000)));
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub fn wants(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: 
 /// Whether a standby could take over.
 pub fn is_ready(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
     heartbeat.health == Health::Ok
+        && !lease.is_excluded(&heartbeat.instance, now)
         && heartbeat.serving_epoch.is_none()
         && !looks_silent(lease, heartbeat, now)
 }
@@ -82,8 +83,8 @@ pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool
 mod tests {
     use super::*;
     use crate::heartbeat::UNGUARDED_MS;
-    use crate::ids::Epoch;
-    use crate::lease::Pause;
+    use crate::ids::{Epoch, RequestId};
+    use crate::lease::{Exclusion, Pause};
     use crate::testing::{self, arn};
 
     const NOW: WallTime = WallTime(1_800_000_000_000);
@@ -115,7 +116,16 @@ mod tests {
     fn a_standby_that_could_not_take_over_protects_nothing() {
         let silent = |heartbeat: &mut Heartbeat| heartbeat.beat_at = WallTime(NOW.0 - 6_001);
         assert_eq!(after(|_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_000)), []);
-        let edits: [Edit; 5] = [
+        let edits: [Edit; 6] = [
+            |lease, _, standby| {
+                lease.excluded = Some(Exclusion {
+                    node: standby.instance.clone(),
+                    until: WallTime(NOW.0 + 1),
+                    by: "alice".to_owned(),
+                    why: String::new(),
+                    request: RequestId::new("request-1").expect("valid"),
+                });
+            },
             |_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_001),
             |_, _, standby| standby.health = Health::Bad,
             |_, _, standby| standby.health = Health::Draining,

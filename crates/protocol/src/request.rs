@@ -25,6 +25,20 @@ pub enum Wish {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// That a node shall not hold the lease until the request's end.
+    Exclude {
+        /// The node.
+        node: InstanceArn,
+        /// Why.
+        why: String,
+        /// Whether it holds the lease now, and is to hand over.
+        hand_over: bool,
+    },
+    /// That whichever node is excluded may hold the lease again.
+    Include {
+        /// Whether it was asked to hand over as well, and need not any more.
+        withdraws: bool,
+    },
     /// No automatic action until the request's end.
     Pause {
         /// Why.

@@ -75,6 +75,7 @@ pub(crate) fn lease() -> Lease {
         },
         intent: None,
         paused: None,
+        excluded: None,
         moved: Epoch(1),
         verify_at: None,
         rotated: BTreeMap::new(),

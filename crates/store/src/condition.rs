@@ -32,6 +32,10 @@ pub const LEASE_AS_READ: &str =
 /// No pause holds at the moment of the decision. Only for grants that yield to a pause.
 pub const NOT_PAUSED: &str = "(attribute_not_exists(#paused) OR #paused.#until <= :at)";
 
+/// No operator has excluded the node that the lease goes to. Not for one that gets its own lease back.
+pub const NOT_EXCLUDED: &str =
+    "(attribute_not_exists(#excluded) OR #excluded.#node <> :to OR #excluded.#until <= :at)";
+
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
 /// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";
@@ -93,4 +97,4 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
 ];
 
 /// The attributes an operator writes; the allow-list of the operators' policy.
-pub const OPERATOR_ATTRIBUTES: &[&str] = &["pk", "sk", "intent", "paused", "request"];
+pub const OPERATOR_ATTRIBUTES: &[&str] = &["pk", "sk", "excluded", "intent", "paused", "request"];

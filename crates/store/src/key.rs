@@ -2,7 +2,7 @@
 //!
 //! | item | `pk` | `sk` | written by | ends |
 //! | --- | --- | --- | --- | --- |
-//! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused` | never |
+//! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused`, `excluded` | never |
 //! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex>` | arbiter, registrar | `expires_at` |
 //! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar | never |
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |

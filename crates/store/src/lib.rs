@@ -210,7 +210,7 @@ pub trait Store: Send + Sync {
 
     // --- operators' writes ---
 
-    /// Writes a request and the lease's `intent` or `paused` that carries it, in one transaction. Refused
+    /// Writes a request and what of the lease carries it, in one transaction. Refused
     /// with what was found where there is no lease or the request's id is taken.
     fn ask(&self, request: &Request) -> impl Future<Output = Write<Option<Lease>>> + Send;
 

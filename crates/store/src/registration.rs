@@ -53,6 +53,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         resources: registration.resources.clone(),
         intent: None,
         paused: None,
+        excluded: None,
         moved,
         verify_at: None,
         rotated: Default::default(),
@@ -99,6 +100,7 @@ pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
             next.state = LeaseState::Retired;
             next.intent = None;
             next.paused = None;
+            next.excluded = None;
             next.verify_at = None;
             Next::Write(Box::new(next))
         }

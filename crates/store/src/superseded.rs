@@ -55,6 +55,12 @@ pub(crate) fn lost_on_lease(grant: &Grant, found: Option<&Lease>) -> Vec<String>
     {
         lost.push(format!("lease: paused by {} until {}", pause.by, pause.until));
     }
+    if grant.yields_to_exclusion()
+        && !mutant!(ExcludedIsCandidate)
+        && let Some(exclusion) = lease.live_exclusion(grant.at).filter(|exclusion| exclusion.node == grant.to)
+    {
+        lost.push(format!("lease: excluded by {} until {}: {}", exclusion.by, exclusion.until, grant.to));
+    }
     lost
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn lease() -> Lease {
         resources: resources(&[1, 2]),
         intent: None,
         paused: None,
+        excluded: None,
         moved: Epoch(7),
         verify_at: None,
         rotated: BTreeMap::from([(allocation(1), Mark::Made(association(1)))]),

@@ -1,7 +1,12 @@
 //! What an operator's request writes into the lease. Pure; shared by the table and its twin.
 
-use baton_protocol::lease::{Intent, Pause};
+use std::time::Duration;
+
+use baton_protocol::lease::{Exclusion, Intent, Pause};
 use baton_protocol::request::{Request, Wish};
+
+/// A drain asks the holder to hand over for so long; a standby may have to get well first.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(600);
 
 /// The change of the lease that carries a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +17,13 @@ pub(crate) enum Carried {
     Paused(Pause),
     /// No pause any more.
     Resumed,
+    /// This exclusion, and this intent with it if the node is to hand over.
+    Excluded(Exclusion, Option<Intent>),
+    /// No exclusion any more.
+    Included {
+        /// Nor an intent.
+        withdraws: bool,
+    },
 }
 
 /// How the lease carries a request.
@@ -37,6 +49,25 @@ pub(crate) fn carried(request: &Request) -> Carried {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }
         Wish::Resume {} => Carried::Resumed,
+        Wish::Exclude { node, why, hand_over } => {
+            let exclusion = Exclusion {
+                node: node.clone(),
+                until: request.until,
+                by: request.by.clone(),
+                why: why.clone(),
+                request: request.id.clone(),
+            };
+            let intent = hand_over.then(|| Intent {
+                to: None,
+                reason: reason("drain", &request.by, why),
+                epoch: request.epoch,
+                until: request.until.min(request.at + HAND_OVER_WITHIN),
+                request: Some(request.id.clone()),
+                failover: false,
+            });
+            Carried::Excluded(exclusion, intent)
+        }
+        Wish::Include { withdraws } => Carried::Included { withdraws: *withdraws },
     }
 }
 

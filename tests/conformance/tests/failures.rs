@@ -241,13 +241,16 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
         ("1", Wish::Switchover { to: Some(node(2)), why: String::new() }),
         ("2", Wish::Pause { why: "upgrade".to_owned() }),
         ("3", Wish::Resume {}),
+        ("4", Wish::Exclude { node: node(2), why: "a disk".to_owned(), hand_over: true }),
+        ("5", Wish::Include { withdraws: true }),
+        ("6", Wish::Failover { to: None, why: String::new() }),
     ] {
         store.ask(&request(id, wish, Epoch(1))).await.expect("asked");
     }
     let sent = impostor.take_sent();
     let found: BTreeSet<_> = sent.iter().flat_map(|sent| attributes(&sent.body)).collect();
     assert_eq!(found, names(OPERATOR_ATTRIBUTES));
-    assert_eq!(sent.len(), 3);
+    assert_eq!(sent.len(), 6);
     for Sent { operation, body } in sent {
         assert_eq!(operation, "TransactWriteItems");
         let actions = body["TransactItems"].as_array().expect("actions");

@@ -77,6 +77,8 @@ promises! {
         a_grant_without_a_lease_is_superseded,
         a_grant_decided_under_another_configuration_is_superseded,
         a_pause_holds_back_silence_only,
+        an_exclusion_holds_back_its_node_only,
+        a_drain_is_taken_back_as_a_whole,
         a_repeated_commit_is_one_grant,
         a_second_arbiters_grant_is_superseded,
         of_many_arbiters_one_grants,

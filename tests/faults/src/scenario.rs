@@ -62,6 +62,7 @@ scenarios! {
     "stream" trigger::stream "the same, and only the table's stream tells of it";
     "release" trigger::release "the holder releases the lease";
     "switchover" trigger::switchover "an operator asks for a switchover";
+    "drain" trigger::drain "an operator drains the holder, and the next one releases as well";
     "failover" trigger::failover "the holder is silent, and its policy leaves it to an operator to say what follows";
     "spot" trigger::spot "EC2 will interrupt the holder's Spot Instance";
     "rebalance" trigger::rebalance "EC2 recommends to rebalance the holder's Spot Instance";

@@ -46,6 +46,7 @@ scenarios! {
     a_wake_by_the_stream "stream";
     a_release "release";
     a_switchover "switchover";
+    a_drained_holder "drain";
     a_takeover_that_is_left_to_an_operator "failover";
     a_spot_interruption "spot";
     a_rebalance_recommendation "rebalance";

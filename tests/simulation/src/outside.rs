@@ -52,6 +52,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         resources: Resources::default(),
         intent: None,
         paused: None,
+        excluded: None,
         moved: Epoch(0),
         verify_at: None,
         rotated: BTreeMap::new(),
@@ -394,12 +395,29 @@ impl Sim<'_> {
         let silence = u64::try_from(self.lease.timing.silence().as_nanos()).unwrap_or(u64::MAX);
         let silent = self.watch.quiet_for(holder, self.now) > silence;
         let minds = self.now > self.plan.quiet_from || self.chance(40);
+        if self.chance(8) {
+            self.exclude_somebody(holder);
+        }
         // Nor is it only a silent holder that the wrong word may be said of.
         if minds && (silent || self.chance(5)) && self.lease.live_intent(self.global().wall).is_none() {
             self.see(Sometimes::FailoverAsked);
             let lasts = self.rng.u64(5 * SECOND..20 * SECOND);
             self.ask(Wish::Failover { to: None, why: String::new() }, lasts);
         }
+    }
+
+    /// A node is excluded, or drained if it holds the lease; that is over before all faults are.
+    fn exclude_somebody(&mut self, holder: usize) {
+        let lasts = self.rng.u64(10 * SECOND..25 * SECOND);
+        let members = self.lease.members.clone();
+        if members.is_empty() || self.now + lasts > self.plan.quiet_from {
+            return;
+        }
+        let node = members[self.rng.usize(..members.len())].instance.clone();
+        let hand_over = self.by_arn.get(&node) == Some(&holder);
+        self.see(if hand_over { Sometimes::Drained } else { Sometimes::Excluded });
+        self.ask(Wish::Exclude { node, why: String::new(), hand_over }, lasts);
+        self.watch.excluded.extend(self.lease.excluded.clone());
     }
 
     fn ask_for_pause(&mut self, until: u64) {

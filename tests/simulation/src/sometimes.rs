@@ -48,6 +48,9 @@ sometimes! {
     NoCandidate "a ground, and nobody who could take over";
     PausedSilence "a silence held back by a pause";
     HeldSilence "a silence left to an operator";
+    Excluded "an exclusion of a standby";
+    Drained "a drain of the holder";
+    ExcludedPassedOver "a grant past a node that is excluded";
     FailoverAsked "an operator's word about a silent holder";
     GrantDuringPause "a released lease granted during a pause";
     IntentObeyed "an intent obeyed";

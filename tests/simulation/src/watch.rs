@@ -8,7 +8,7 @@ mod node;
 use std::collections::BTreeMap;
 
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
-use baton_protocol::lease::Mode;
+use baton_protocol::lease::{Exclusion, Mode};
 use baton_protocol::time::WallTime;
 
 use crate::clock::{Real, SECOND};
@@ -68,6 +68,8 @@ pub struct Watch {
     pub(crate) words: Vec<(Epoch, WallTime, WallTime)>,
     /// When the lease was last granted on silence.
     pub(crate) taken_over_at: Option<WallTime>,
+    /// Every exclusion that was asked for.
+    pub(crate) excluded: Vec<Exclusion>,
     ghosts: Vec<Ghost>,
     /// The mode in which each epoch began.
     modes: BTreeMap<Epoch, Mode>,

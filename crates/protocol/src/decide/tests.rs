@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::ids::RequestId;
 use crate::ids::{Epoch, Incarnation};
-use crate::lease::{Mode, Pause};
+use crate::lease::{Exclusion, Mode, Pause};
 use crate::policy::Takeover;
 use crate::testing::{arn, heartbeat, incarnation, lease};
 
@@ -391,4 +392,40 @@ fn priority_comes_before_zone_and_zone_before_chance() {
         world.lease.members[near].zone = world.lease.members[0].zone.clone();
         assert_eq!(granted(&world).to, world.lease.members[far].instance, "another zone than the failed one");
     }
+}
+
+#[test]
+fn an_excluded_node_is_granted_nothing_but_its_own_lease_back() {
+    let exclude = |snapshot: &mut Snapshot, node: u8| {
+        snapshot.lease.excluded = Some(Exclusion {
+            node: arn(node),
+            until: WallTime(NOW.0 + 1),
+            by: "op".to_owned(),
+            why: "disk".to_owned(),
+            request: RequestId::new("request-1").expect("valid"),
+        });
+    };
+    let mut silent = snapshot();
+    claim(&mut silent, 3, 1, 10);
+    assert_eq!(granted(&silent).to, arn(2), "node 2 comes first");
+    exclude(&mut silent, 2);
+    assert_eq!(granted(&silent).to, arn(3));
+    silent.at = WallTime(NOW.0 + 1);
+    assert_eq!(granted(&silent).to, arn(2), "the exclusion has ended");
+    silent.at = NOW;
+    silent.lease.members.retain(|member| member.instance != arn(3));
+    claim(&mut silent, 2, 1, 10);
+    let Decision::Stay(Stay::NoCandidate(refused)) = decide(&silent) else { panic!("nobody is left") };
+    assert!(refused.contains(&(arn(2), Unfit::Excluded)), "{refused:?}");
+    // After a release the releaser is better than nobody, even one that is to be drained.
+    let mut released = snapshot();
+    exclude(&mut released, 1);
+    edit(&mut released, 1).released = Epoch(1);
+    released.earlier.insert(arn(1), Seq(9));
+    released.looked_enough = true;
+    assert_eq!(granted(&released).to, arn(2));
+    for node in [2, 3] {
+        edit(&mut released, node).health = Health::Bad;
+    }
+    assert_eq!(granted(&released).to, arn(1));
 }

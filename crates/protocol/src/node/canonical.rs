@@ -157,6 +157,13 @@ fn canonical_lease(lease: Option<&Lease>, out: &mut impl Form) {
     let available = u64::from(lease.mode == Mode::Available);
     out.number(retired + 2 * available + 4 * lease.revision);
     out.number(option(lease.paused.as_ref().map(|pause| pause.until.0)));
+    match &lease.excluded {
+        Some(exclusion) => {
+            out.number(1 + exclusion.until.0);
+            out.instance(&exclusion.node);
+        }
+        None => out.number(0),
+    }
     let Some(intent) = &lease.intent else { return out.number(0) };
     out.number(1 + intent.epoch.0);
     out.number(2 * intent.until.0 + u64::from(intent.failover));

@@ -319,7 +319,9 @@ impl Node {
         // S follows what the holder published, not what the lease says today: the holder serves by what it published.
         let required = lease.silence_for(holder);
         let silence = self.silence.observe(lease.epoch, holder, &lease.timing, required, now.boot);
-        let able = self.effective_health() == Health::Ok && lease.member(&self.me).is_some();
+        let able = self.effective_health() == Health::Ok
+            && lease.member(&self.me).is_some()
+            && !lease.is_excluded(&self.me, now.wall);
         if !able {
             return self.withdraw_claim();
         }

@@ -300,7 +300,7 @@ impl Node {
             return Some(Reason::Intent);
         }
         let bad = self.effective_health() == Health::Bad;
-        let another = self.peers.anybody_could(&self.me, &self.timing, now.boot);
+        let another = self.another_could(now, lease);
         (bad && another).then_some(Reason::Unhealthy)
     }
 
@@ -312,9 +312,18 @@ impl Node {
         }
         let asked = lease.live_switchover(now.wall).filter(|_| !lease.is_paused(now.wall));
         asked.is_some_and(|intent| match &intent.to {
-            Some(to) => *to != self.me && self.peers.could_take_over(to, &self.timing, now.boot),
-            None => self.peers.anybody_could(&self.me, &self.timing, now.boot),
+            Some(to) => {
+                let excluded = lease.is_excluded(to, now.wall);
+                *to != self.me && !excluded && self.peers.could_take_over(to, &self.timing, now.boot)
+            }
+            None => self.another_could(now, lease),
         })
+    }
+
+    /// Whether somebody else could take over. To release for one that an operator has excluded would be for nobody.
+    fn another_could(&self, now: Now, lease: &Lease) -> bool {
+        let excluded = lease.live_exclusion(now.wall).map(|exclusion| &exclusion.node);
+        self.peers.anybody_could(&self.me, excluded, &self.timing, now.boot)
     }
 
     /// The oath is latched in memory, then kept for later runs, then the service stops, and only then is it sent.

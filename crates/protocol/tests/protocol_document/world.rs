@@ -91,6 +91,7 @@ pub(crate) fn lease() -> Lease {
         },
         intent: None,
         paused: None,
+        excluded: None,
         moved: EPOCH,
         verify_at: None,
         rotated: BTreeMap::new(),

@@ -141,6 +141,9 @@ fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
     if grant.yields_to_pause() {
         lease = lease.only_if(condition::NOT_PAUSED);
     }
+    if grant.yields_to_exclusion() {
+        lease = lease.only_if(condition::NOT_EXCLUDED);
+    }
     let mut actions = vec![(Part::Lease, lease)];
     match (holder_action(grant), &grant.holder) {
         // DynamoDB refuses a transaction with two actions on one item.

@@ -47,5 +47,15 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
             Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
         }
         Carried::Resumed => Action::update(key, "REMOVE #paused"),
+        Carried::Excluded(exclusion, None) => {
+            Action::update(key, "SET #excluded = :excluded").value(":excluded", attribute(&exclusion)?)
+        }
+        Carried::Excluded(exclusion, Some(intent)) => {
+            Action::update(key, "SET #excluded = :excluded, #intent = :intent")
+                .value(":excluded", attribute(&exclusion)?)
+                .value(":intent", attribute(&intent)?)
+        }
+        Carried::Included { withdraws: false } => Action::update(key, "REMOVE #excluded"),
+        Carried::Included { withdraws: true } => Action::update(key, "REMOVE #excluded, #intent"),
     })
 }

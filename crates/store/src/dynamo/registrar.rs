@@ -90,12 +90,14 @@ impl DynamoStore {
             Next::Refused => return Err(WriteFailure::Refused(found)),
             Next::Write(_) => {}
         }
-        let lease =
-            Action::update(Key::lease(cluster), "SET #state = :retired REMOVE #intent, #paused, #verify_at")
-                .only_if(condition::UID_ACTIVE)
-                .value(":uid", text(uid.as_str()))
-                .value(":active", text("active"))
-                .value(":retired", text("retired"));
+        let lease = Action::update(
+            Key::lease(cluster),
+            "SET #state = :retired REMOVE #intent, #paused, #excluded, #verify_at",
+        )
+        .only_if(condition::UID_ACTIVE)
+        .value(":uid", text(uid.as_str()))
+        .value(":active", text("active"))
+        .value(":retired", text("retired"));
         let directory = Action::new(Key::directory(cluster), Deed::Delete);
         match self.put_rows(cluster, [lease, directory, event_action(event)?]).await {
             // The same request, sent twice at once: the other one retired it.

@@ -213,6 +213,18 @@ impl Table {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Paused(pause) => lease.paused = Some(pause),
             Carried::Resumed => lease.paused = None,
+            Carried::Excluded(exclusion, intent) => {
+                lease.excluded = Some(exclusion);
+                if intent.is_some() {
+                    lease.intent = intent;
+                }
+            }
+            Carried::Included { withdraws } => {
+                lease.excluded = None;
+                if withdraws {
+                    lease.intent = None;
+                }
+            }
         }
         requests.insert(request.id.clone(), request.clone());
         self.woken.insert(request.cluster.clone());

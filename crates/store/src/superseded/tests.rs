@@ -1,8 +1,8 @@
 //! Each condition of a grant, lost by itself, and the words for it.
 
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
-use baton_protocol::ids::{ClusterName, Epoch, Seq};
-use baton_protocol::lease::{Mode, Pause};
+use baton_protocol::ids::{ClusterName, Epoch, RequestId, Seq};
+use baton_protocol::lease::{Exclusion, Mode, Pause};
 use baton_protocol::time::WallTime;
 
 use super::*;
@@ -165,4 +165,29 @@ fn refused_with(holder_check: HolderCheck) -> Result<(), String> {
         Failure::Invalid(text) => text,
         other => panic!("expected an invalid grant, found {other:?}"),
     })
+}
+
+#[test]
+fn an_exclusion_that_has_not_ended_refuses_its_node_and_not_its_own_lease_back() {
+    let mut lease = lease();
+    let at = grant(Ground::Gone).at;
+    let exclude = |node, until| Exclusion {
+        node: arn(node),
+        until,
+        by: "ada".to_owned(),
+        why: String::new(),
+        request: RequestId::new("request-1").expect("valid"),
+    };
+    lease.excluded = Some(exclude(2, WallTime(at.0 + 1)));
+    for ground in [Ground::Silence, Ground::Release, Ground::Gone] {
+        let lost = lost_on_lease(&grant(ground), Some(&lease));
+        assert!(matches!(lost.as_slice(), [one] if one.starts_with("lease: excluded by ada")), "{lost:?}");
+    }
+    let back = Grant { to: arn(1), ..grant(Ground::Release) };
+    lease.excluded = Some(exclude(1, WallTime(at.0 + 1)));
+    assert_eq!(lost_on_lease(&back, Some(&lease)), [""; 0]);
+    for other in [exclude(2, at), exclude(3, WallTime(at.0 + 1))] {
+        lease.excluded = Some(other);
+        assert_eq!(lost_on_lease(&grant(Ground::Gone), Some(&lease)), [""; 0]);
+    }
 }

@@ -4,7 +4,7 @@ use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
 use baton_protocol::ids::{Epoch, Incarnation};
-use baton_protocol::lease::Mode;
+use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::Failure;
 use baton_protocol::request::Wish;
@@ -207,6 +207,57 @@ pub async fn a_pause_holds_back_silence_only(record: &impl Record) {
     ended.at = pause.until;
     assert_eq!(store.commit(&ended).await, Ok(Committed::Granted));
     assert!(lease(store).await.paused.is_some(), "a grant leaves the pause alone");
+}
+
+/// An exclusion holds its node back until it ends, whatever the ground, but for its own lease.
+pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let exclude = |id, of, hand_over| {
+        let wish = Wish::Exclude { node: node(of), why: "a disk".to_owned(), hand_over };
+        request(id, wish, held.epoch)
+    };
+    let second = exclude("1-exclude", 2, false);
+    store.ask(&second).await.expect("asked");
+    for ground in [Ground::Silence, Ground::Gone] {
+        let refused = grant(&held, ground, unchanged(1, 2), 2, 1);
+        is_superseded(store, &refused, "lease: excluded by ada").await;
+        let just_before = Grant { at: WallTime(second.until.0 - 1), ..refused };
+        is_superseded(store, &just_before, "lease: excluded by ada").await;
+    }
+    let third = grant(&held, Ground::Gone, unchanged(1, 2), 3, 1);
+    assert_eq!(store.commit(&third).await, Ok(Committed::Granted));
+
+    // Another exclusion takes its place, and a releaser gets its lease back all the same.
+    let drain = exclude("2-drain", 3, true);
+    store.ask(&drain).await.expect("asked");
+    let after = lease(store).await;
+    assert_eq!(after.excluded.as_ref().map(|exclusion| exclusion.node.clone()), Some(node(3)));
+    assert_eq!(after.intent.as_ref().and_then(|intent| intent.request.clone()), Some(drain.id.clone()));
+    store.release(&cluster(), &node(3), &run(1), Epoch(2)).await.expect("released");
+    let check = HolderCheck::Released { epoch: Epoch(2) };
+    let back = grant(&after, Ground::Release, check.clone(), 3, 1);
+    assert_eq!(store.commit(&back).await, Ok(Committed::Granted));
+    assert!(lease(store).await.excluded.is_some(), "a grant leaves the exclusion alone");
+
+    store.ask(&request("3-include", Wish::Include { withdraws: false }, Epoch(3))).await.expect("asked");
+    assert_eq!(lease(store).await.excluded, None);
+    let ended = Grant { at: second.until, ..grant(&lease(store).await, Ground::Gone, unchanged(1, 2), 2, 1) };
+    assert_eq!(store.commit(&ended).await, Ok(Committed::Granted));
+}
+
+/// A drain is one request, and what takes it back takes no other wish.
+pub async fn a_drain_is_taken_back_as_a_whole(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let wish = Wish::Exclude { node: node(1), why: "a disk".to_owned(), hand_over: true };
+    store.ask(&request("1-drain", wish, Epoch(1))).await.expect("asked");
+    let drained = lease(store).await;
+    assert!(drained.excluded.is_some() && drained.intent.is_some());
+    store.ask(&request("2-include", Wish::Include { withdraws: false }, Epoch(1))).await.expect("asked");
+    assert_eq!(lease(store).await, Lease { excluded: None, ..drained });
+    store.ask(&request("3-include", Wish::Include { withdraws: true }, Epoch(1))).await.expect("asked");
+    assert_eq!(lease(store).await, before);
 }
 
 /// Schedule A10: the answer was lost and the same request is sent again, at once or much later.

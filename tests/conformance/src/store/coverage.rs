@@ -24,6 +24,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("RELEASE", condition::RELEASE),
     ("LEASE_AS_READ", condition::LEASE_AS_READ),
     ("NOT_PAUSED", condition::NOT_PAUSED),
+    ("NOT_EXCLUDED", condition::NOT_EXCLUDED),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),
     ("HOLDER_RELEASED", condition::HOLDER_RELEASED),
     ("CANDIDATE", condition::CANDIDATE),

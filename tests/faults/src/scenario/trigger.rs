@@ -56,6 +56,27 @@ pub(super) async fn switchover(rig: &mut Rig) -> Result<Seen, Trouble> {
     answered(rig, seen, &id, to, epoch + 1).await
 }
 
+/// The holder is asked to hand over, and the lease does not come back to it although it would be the first by priority.
+pub(super) async fn drain(rig: &mut Rig) -> Result<Seen, Trouble> {
+    let (holder, epoch, next) = standing(rig).await?;
+    let wish = Wish::Exclude { node: rig.node(holder).clone(), why: "a disk".to_owned(), hand_over: true };
+    let id = ask(rig, wish).await?;
+    let waits = whole(rig, holder, epoch).await?;
+    rig.release().await?;
+    rig.wake("release").await;
+    let drained = whole(rig, next, epoch + 1).await?;
+    // The next one hands over in its turn: to the third, for the first is excluded.
+    let third = (0..3).find(|n| *n != holder && *n != next).unwrap_or_default();
+    rig.release().await?;
+    rig.wake("release").await;
+    let seen = whole(rig, third, epoch + 2).await?;
+    let seen = and(seen, "before the release", waits.expected, waits.observed);
+    let seen = and(seen, "drained", drained.expected, drained.observed);
+    let seen = answered(rig, seen, &id, next, epoch + 1).await?;
+    ask(rig, Wish::Include { withdraws: false }).await?;
+    Ok(and(seen, "excluded then", false, rig.lease().await?.excluded.is_some()))
+}
+
 /// Writes an operator's request and wakes the arbiter for it.
 async fn ask(rig: &mut Rig, wish: Wish) -> Result<RequestId, Trouble> {
     let id = RequestId::new(format!("request-{}", now().0))?;

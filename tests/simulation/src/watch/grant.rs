@@ -6,6 +6,7 @@ use baton_protocol::history::{Evidence, Ground, Happening};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::Failure;
 use baton_protocol::policy;
+use baton_protocol::time::WallTime;
 use baton_store::Store;
 
 use super::AFTERMATH;
@@ -85,7 +86,7 @@ impl Sim<'_> {
             self.see(Sometimes::IntentIgnored);
         }
         self.ground_is_true(grant, &before);
-        self.candidate_is_fit(grant, before.revision);
+        self.candidate_is_fit(grant, &before);
         self.grant_has_a_cause(grant, &before);
         self.measure_granted(grant);
         self.see(match grant.ground {
@@ -183,11 +184,11 @@ impl Sim<'_> {
     }
 
     /// I17.
-    fn candidate_is_fit(&mut self, grant: &Grant, revision: u64) {
+    fn candidate_is_fit(&mut self, grant: &Grant, before: &Lease) {
         let Some(candidate) = self.by_arn.get(&grant.to).copied() else { return };
         let found = ready(self.store.heartbeat(&self.cluster, &grant.to)).ok().flatten();
         let Some(found) = found else { return self.broken("I17", format!("n{candidate} has no heartbeat")) };
-        if grant.revision != revision {
+        if grant.revision != before.revision {
             self.broken(
                 "I17",
                 "a grant is committed under another configuration than it was decided on".to_owned(),
@@ -202,6 +203,8 @@ impl Sim<'_> {
         }
         if back {
             self.nobody_else_could(grant, candidate);
+        } else {
+            self.candidate_is_not_excluded(grant, before);
         }
         if found.health != Health::Ok || found.incarnation != grant.to_incarnation {
             self.broken(
@@ -221,6 +224,15 @@ impl Sim<'_> {
         }
     }
 
+    /// I19.
+    fn candidate_is_not_excluded(&mut self, grant: &Grant, before: &Lease) {
+        let Some(exclusion) = before.live_exclusion(grant.at) else { return };
+        if exclusion.node == grant.to {
+            return self.broken("I19", format!("{} is excluded and is granted the lease", grant.to));
+        }
+        self.see(Sometimes::ExcludedPassedOver);
+    }
+
     /// L9. Somebody who has long been healthy and beats could have been granted the lease instead.
     fn nobody_else_could(&mut self, grant: &Grant, releaser: usize) {
         let decided = grant.at.0.saturating_sub(WALL_START_MS) * MS;
@@ -231,7 +243,14 @@ impl Sim<'_> {
             m != releaser && machine.agent.is_some() && beats && ghost.ok_since.is_some_and(|at| at < long)
         };
         let member = |m: usize| self.lease.member(self.machines[m].arn()).is_some();
-        let other = (0..self.machines.len()).find(|m| fits(*m) && member(*m));
+        let excluded = |m: usize| {
+            let lately = WallTime(grant.at.0.saturating_sub(8_000));
+            self.watch
+                .excluded
+                .iter()
+                .any(|exclusion| exclusion.node == *self.machines[m].arn() && exclusion.until > lately)
+        };
+        let other = (0..self.machines.len()).find(|m| fits(*m) && member(*m) && !excluded(*m));
         if let Some(other) = other {
             self.broken("L9", format!("the lease goes back to n{releaser}, and n{other} could have had it"));
         }

@@ -2,7 +2,8 @@
 
 use super::super::*;
 use super::rig::{Fate, Kind, Rig};
-use crate::lease::{Intent, LeaseState, Pause};
+use crate::ids::RequestId;
+use crate::lease::{Exclusion, Intent, LeaseState, Pause};
 use crate::testing::arn;
 use crate::wake::Why;
 
@@ -73,6 +74,41 @@ fn an_operators_word_about_a_silent_holder_is_not_for_the_holder_to_obey() {
     rig.lease_mut().intent = intent(Some(2), 1, 60_000);
     beat_to(&mut rig, 12_000);
     assert_eq!(releases(&rig), 1, "and a switchover is");
+}
+
+fn excluded(node: u8, until: u64) -> Option<Exclusion> {
+    Some(Exclusion {
+        node: arn(node),
+        until: WallTime(1_000_000 + until),
+        by: "op".to_owned(),
+        why: "disk".to_owned(),
+        request: RequestId::new("request-1").expect("valid"),
+    })
+}
+
+#[test]
+fn no_holder_releases_for_a_node_that_is_excluded() {
+    let alone = || {
+        let mut rig = with_peers_alive();
+        rig.lease_mut().members.retain(|member| member.instance != arn(3));
+        rig.lease_mut().excluded = excluded(2, 10_000);
+        rig
+    };
+    let mut rig = alone();
+    rig.run_to(3_000);
+    rig.node.handle_health(rig.now, Health::Bad);
+    beat_to(&mut rig, 9_000);
+    assert_eq!((releases(&rig), rig.state()), (0, "serving"), "a service that is unwell is better than none");
+    beat_to(&mut rig, 12_000);
+    assert_eq!(releases(&rig), 1, "the exclusion has ended");
+    for to in [Some(2), None] {
+        let mut rig = alone();
+        rig.lease_mut().intent = intent(to, 1, 60_000);
+        beat_to(&mut rig, 9_000);
+        assert_eq!(releases(&rig), 0, "{to:?}");
+        beat_to(&mut rig, 12_000);
+        assert_eq!(releases(&rig), 1, "{to:?}");
+    }
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl Judged<'_> {
         let (Some(left), right) = (self.attribute(path), &self.values[value]) else { return false };
         match operator {
             "=" => left == right,
+            "<>" => left != right,
             "<" => number(left) < number(right),
             "<=" => number(left) <= number(right),
             ">=" => number(left) >= number(right),

@@ -103,7 +103,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (ahead(), mark()).prop_map(|(ahead, mark)| Operation::Rotate(ahead, mark)),
         5 => a_move(),
         2 => three().prop_map(Operation::Append),
-        2 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
+        3 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
         2 => three().prop_map(Operation::Answer),
         4 => change().prop_map(Operation::Registrar),
         6 => between(),
@@ -170,10 +170,17 @@ fn wrong_move() -> impl Strategy<Value = Option<WrongMove>> {
 
 fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
-        proptest::option::of(three())
+        2 => proptest::option::of(three())
             .prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
-        Just(Wish::Pause { why: "upgrade".to_owned() }),
-        Just(Wish::Resume {}),
+        7 => Just(Wish::Pause { why: "upgrade".to_owned() }),
+        1 => Just(Wish::Resume {}),
+        2 => (three(), any::<bool>()).prop_map(|(whose, hand_over)| Wish::Exclude {
+            node: node(whose),
+            why: "a disk".to_owned(),
+            hand_over,
+        }),
+        1 => any::<bool>().prop_map(|withdraws| Wish::Include { withdraws }),
+        1 => Just(Wish::Failover { to: None, why: String::new() }),
     ]
 }
 

@@ -1,0 +1,175 @@
+//! `baton exclude` and `baton drain`: a node shall not hold the lease for a while, and hands it over first if it does.
+//! `baton include` takes that back.
+
+use std::time::Duration;
+
+use baton_protocol::ids::ClusterName;
+use baton_protocol::request::Wish;
+use baton_store::Store;
+use serde::Serialize;
+
+use crate::args::{Drain, Exclude, Format, HandOver, Include, Switchover};
+use crate::asking;
+use crate::clock::Clock;
+use crate::command::{Session, must_be_active, switchover};
+use crate::console::Console;
+use crate::eligibility::{Kind, member};
+use crate::exit::Exit;
+use crate::output::json;
+use crate::text::{length, to_second};
+use crate::trouble::Trouble;
+use crate::view::{ExclusionView, SCHEMA_VERSION};
+use crate::waker::Waker;
+
+/// How long a request to include stands, should the arbiter be late to see it. The exclusion ends with its writing.
+const VALID_FOR: Duration = Duration::from_secs(120);
+
+/// The result, for `--format json`.
+#[derive(Debug, Serialize)]
+struct Outcome<'a> {
+    schema_version: u32,
+    cluster: &'a str,
+    /// `excluded`, `included` or `not-excluded`.
+    outcome: &'static str,
+    request: Option<&'a str>,
+    wake_sent: bool,
+    excluded: Option<&'a ExclusionView>,
+    previous: Option<&'a ExclusionView>,
+}
+
+/// Runs `baton exclude`. An exclusion that stands already is replaced, and that is said.
+pub async fn run<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    args: &Exclude,
+) -> Result<Exit, Trouble> {
+    let cluster = session.cluster(named).await?;
+    let snapshot = session.snapshot(&cluster).await?;
+    let lease = &snapshot.lease;
+    must_be_active(lease)?;
+    let node = member(&snapshot, &args.node)?;
+    if lease.holder.as_ref() == Some(&node.instance) {
+        let message = format!("{} holds the lease of `{cluster}`", node.node);
+        return Err(Trouble::refused(message)
+            .help("a holder hands over first: use `baton drain`, which excludes it as well"));
+    }
+    let why = args.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    let wish = Wish::Exclude { node: node.instance.clone(), why, hand_over: false };
+    let request = asking::request(lease, wish, session.who.clone(), snapshot.at, args.length)?;
+    asking::put(session, &request).await?;
+    let wake_sent = asking::wake(session, console, &cluster).await;
+
+    let previous = ExclusionView::of(lease, snapshot.at);
+    let after = session.lease(&cluster).await?;
+    let excluded = ExclusionView::of(&after, snapshot.at);
+    if session.format == Format::Json {
+        let outcome = Outcome {
+            schema_version: SCHEMA_VERSION,
+            cluster: cluster.as_str(),
+            outcome: "excluded",
+            request: Some(request.id.as_str()),
+            wake_sent,
+            excluded: excluded.as_ref(),
+            previous: previous.as_ref(),
+        };
+        console.data(&json::text(&outcome, console.look)?)?;
+        return Ok(Exit::Done);
+    }
+    let Some(excluded) = excluded else {
+        let message = format!("another request ended the exclusion of {} at once", node.node);
+        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton history {cluster}`")));
+    };
+    console.data(&sentence(cluster.as_str(), &excluded, previous.as_ref()))?;
+    Ok(Exit::Done)
+}
+
+fn sentence(cluster: &str, excluded: &ExclusionView, previous: Option<&ExclusionView>) -> String {
+    let left = length(Duration::from_millis(excluded.remaining_ms));
+    let ExclusionView { node, until, by, why, .. } = excluded;
+    let mut text = format!(
+        "Cluster {cluster}: {node} is excluded until {} (in {left}) by {by}: {why}\n",
+        to_second(until)
+    );
+    if let Some(previous) = previous {
+        text.push_str(&format!(
+            "This replaces the exclusion of {} until {} by {}: {}\n",
+            previous.node,
+            to_second(&previous.until),
+            previous.by,
+            previous.why
+        ));
+    }
+    text.push_str(&format!("It ends by itself; `baton include {cluster}` ends it sooner.\n"));
+    text
+}
+
+/// Runs `baton drain`: a holder is asked to hand over and is excluded, in one request; any other node is excluded.
+pub async fn drain<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    args: &Drain,
+) -> Result<Exit, Trouble> {
+    let cluster = session.cluster(named).await?;
+    let snapshot = session.snapshot(&cluster).await?;
+    must_be_active(&snapshot.lease)?;
+    let node = member(&snapshot, &args.node)?;
+    let Drain { node: named, length, reason, wait, yes, .. } = args.clone();
+    if snapshot.lease.holder.as_ref() != Some(&node.instance) {
+        let exclude = Exclude { cluster: Some(cluster.clone()), node: named, length, reason };
+        return run(session, console, Some(&cluster), &exclude).await;
+    }
+    let how = HandOver { reason, wait, valid_for: length, yes };
+    let asked = Switchover { cluster: Some(cluster.clone()), to: None, how };
+    switchover::ask_for(session, console, Some(&cluster), &asked, Kind::Drain).await
+}
+
+/// Runs `baton include`. Where nothing is excluded there is nothing to do, and that is done.
+pub async fn include<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    named: Option<&ClusterName>,
+    _: &Include,
+) -> Result<Exit, Trouble> {
+    let cluster = session.cluster(named).await?;
+    let lease = session.lease(&cluster).await?;
+    must_be_active(&lease)?;
+    let now = session.clock.now();
+    let previous = ExclusionView::of(&lease, now);
+    let excluding = lease.live_exclusion(now).map(|exclusion| &exclusion.request);
+    let intending = lease.live_intent(now).and_then(|intent| intent.request.as_ref());
+    // A drain that the holder has not obeyed yet is taken back as well, and nobody else's wish.
+    let withdraws = excluding.is_some() && excluding == intending;
+    let wish = Wish::Include { withdraws };
+    let request = asking::request(&lease, wish, session.who.clone(), now, VALID_FOR)?;
+    let mut wake_sent = false;
+    if previous.is_some() {
+        asking::put(session, &request).await?;
+        wake_sent = asking::wake(session, console, &cluster).await;
+    }
+    let text = match (session.format, &previous) {
+        (Format::Json, _) => {
+            let outcome = Outcome {
+                schema_version: SCHEMA_VERSION,
+                cluster: cluster.as_str(),
+                outcome: if previous.is_some() { "included" } else { "not-excluded" },
+                request: previous.as_ref().map(|_| request.id.as_str()),
+                wake_sent,
+                excluded: None,
+                previous: previous.as_ref(),
+            };
+            json::text(&outcome, console.look)?
+        }
+        (_, None) => format!("Cluster {cluster}: no node is excluded, nothing to do\n"),
+        (_, Some(was)) => format!(
+            "Cluster {cluster}: {} is included; this ends its exclusion until {} by {}: {}\n",
+            was.node,
+            to_second(&was.until),
+            was.by,
+            was.why
+        ),
+    };
+    console.data(&text)?;
+    Ok(Exit::Done)
+}
