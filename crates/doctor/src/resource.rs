@@ -146,12 +146,13 @@ fn present(world: &World, route: &Route, routes: &[RouteSeen]) -> Option<Finding
 }
 
 /// Inside the VPC its own local routes come first. A wider destination, a default route above all, is allowed: the local
-/// routes are more specific, so it leads to the holder what is not the VPC's.
+/// routes are more specific, so it leads to the holder what is not the VPC's. So is a prefix list, whatever it holds: what of
+/// it is the VPC's goes on being delivered by EC2.
 fn destinations(world: &World, findings: &mut Vec<Finding>) {
     let Some(networks) = world.networks.known() else { return };
     let wanted: BTreeSet<Destination> = world.wanted.routes.iter().map(|route| route.destination).collect();
     for destination in wanted {
-        if let Some(network) = networks.iter().find(|network| lies_within(&destination, network)) {
+        if let Some(network) = networks.iter().find(|network| destination.lies_within(network)) {
             findings.push(violation(
                 Requirement::DestinationOutside,
                 format!("the destination {destination} lies within {network}, a network of the VPC"),
@@ -160,15 +161,6 @@ fn destinations(world: &World, findings: &mut Vec<Finding>) {
             ));
         }
     }
-}
-
-fn lies_within(inner: &Destination, outer: &Destination) -> bool {
-    inner.overlaps(outer) && prefix(inner) >= prefix(outer)
-}
-
-/// The length of the prefix. The notation is the one thing every destination shows of itself.
-fn prefix(network: &Destination) -> u8 {
-    network.to_string().rsplit('/').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Two clusters with one resource take it from each other for ever.

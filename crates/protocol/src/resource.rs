@@ -7,52 +7,109 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AllocationId, AssociationId, IdError, InterfaceId, RouteTableId};
 
-/// The destination of a route: an IPv4 or IPv6 network in CIDR form, with no bits set beyond its prefix.
+/// The destination of a route: an IPv4 or IPv6 network in CIDR form, with no bits set beyond its prefix, or a prefix list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Destination {
-    network: IpAddr,
-    prefix: u8,
+pub struct Destination(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    Network {
+        network: IpAddr,
+        prefix: u8,
+    },
+    /// `pl-` and so many hexadecimal digits, 8 or 17.
+    List {
+        number: u128,
+        digits: usize,
+    },
 }
 
-const DESTINATION: &str =
-    "a destination such as `10.9.0.1/32` or `2001:db8::/56`, no bits set beyond the prefix";
+/// Which of EC2's three parameters names a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// An IPv4 network.
+    Ipv4,
+    /// An IPv6 network.
+    Ipv6,
+    /// A prefix list, which may hold networks of one family or the other.
+    PrefixList,
+}
+
+const DESTINATION: &str = "a destination such as `10.9.0.1/32` or `2001:db8::/56`, no bits set beyond the prefix, or `pl-0123456789abcdef0`";
 
 impl Destination {
-    /// Parses CIDR notation.
+    /// Parses CIDR notation or the id of a prefix list.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let refused = || IdError::new(DESTINATION, text);
-        let (network, prefix) = text.split_once('/').ok_or_else(refused)?;
-        let network: IpAddr = network.parse().map_err(|_| refused())?;
-        let prefix: u8 = prefix.parse().map_err(|_| refused())?;
-        let host_bits = match network {
-            IpAddr::V4(v4) if prefix <= 32 => u128::from(v4.to_bits()) & low_bits(32 - prefix),
-            IpAddr::V6(v6) if prefix <= 128 => v6.to_bits() & low_bits(128 - prefix),
-            _ => return Err(refused()),
+        let kind = match text.strip_prefix("pl-") {
+            Some(digits) => list(digits),
+            None => network(text),
         };
-        if host_bits == 0 { Ok(Self { network, prefix }) } else { Err(refused()) }
+        kind.map(Self).ok_or_else(refused)
     }
 
-    /// Whether this is a default route, which is never looked for in tables that were not named.
-    pub fn is_default(&self) -> bool {
-        self.prefix == 0
-    }
-
-    /// Whether the destination is an IPv4 network.
-    pub fn is_ipv4(&self) -> bool {
-        self.network.is_ipv4()
-    }
-
-    /// Whether the two networks share an address.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let prefix = self.prefix.min(other.prefix);
-        match (self.network, other.network) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) >> (32 - prefix) == 0,
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                prefix == 0 || (a.to_bits() ^ b.to_bits()) >> (128 - prefix) == 0
-            }
-            _ => false,
+    /// Which parameter of EC2 names it.
+    pub fn family(&self) -> Family {
+        match self.0 {
+            Kind::Network { network, .. } if network.is_ipv4() => Family::Ipv4,
+            Kind::Network { .. } => Family::Ipv6,
+            Kind::List { .. } => Family::PrefixList,
         }
+    }
+
+    /// Whether this is a default route, which is never looked for in tables that were not named. What a prefix list holds is
+    /// not known here.
+    pub fn is_default(&self) -> bool {
+        matches!(self.0, Kind::Network { prefix: 0, .. })
+    }
+
+    /// Whether the two share an address, as far as is known: of a prefix list, only with itself.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (Kind::Network { network: a, prefix: p }, Kind::Network { network: b, prefix: q }) => {
+                share(a, b, p.min(q))
+            }
+            (one, other) => one == other,
+        }
+    }
+
+    /// Whether every address of this one is of the other's, as far as is known.
+    pub fn lies_within(&self, outer: &Self) -> bool {
+        match (self.0, outer.0) {
+            (Kind::Network { prefix: inner, .. }, Kind::Network { prefix, .. }) => {
+                inner >= prefix && self.overlaps(outer)
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
+fn network(text: &str) -> Option<Kind> {
+    let (network, prefix) = text.split_once('/')?;
+    let network: IpAddr = network.parse().ok()?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let host_bits = match network {
+        IpAddr::V4(v4) if prefix <= 32 => u128::from(v4.to_bits()) & low_bits(32 - prefix),
+        IpAddr::V6(v6) if prefix <= 128 => v6.to_bits() & low_bits(128 - prefix),
+        _ => return None,
+    };
+    (host_bits == 0).then_some(Kind::Network { network, prefix })
+}
+
+fn list(text: &str) -> Option<Kind> {
+    let digits = text.len();
+    let is_hex = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let number = u128::from_str_radix(text, 16).ok()?;
+    (is_hex && matches!(digits, 8 | 17)).then_some(Kind::List { number, digits })
+}
+
+/// Whether two networks are of one family and equal in their first so many bits.
+fn share(one: IpAddr, other: IpAddr, bits: u8) -> bool {
+    match (one, other) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) >> (32 - bits) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => bits == 0 || (a.to_bits() ^ b.to_bits()) >> (128 - bits) == 0,
+        _ => false,
     }
 }
 
@@ -62,7 +119,10 @@ fn low_bits(count: u8) -> u128 {
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
+        match self.0 {
+            Kind::Network { network, prefix } => write!(f, "{network}/{prefix}"),
+            Kind::List { number, digits } => write!(f, "pl-{number:0digits$x}"),
+        }
     }
 }
 
@@ -138,6 +198,37 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_list_is_named_by_its_id_in_either_length() {
+        for good in ["pl-01234567", "pl-0123456789abcdef0", "pl-00000000"] {
+            assert_eq!(Destination::new(good).expect(good).to_string(), good);
+        }
+        for bad in
+            ["pl-", "pl-0123456", "pl-012345678", "pl-0123456G", "pl-0123ABCD", "pl-+1234567", "PL-01234567"]
+        {
+            assert!(Destination::new(bad).is_err(), "{bad}");
+        }
+        let [one, same, longer, network] =
+            ["pl-01234567", "pl-01234567", "pl-00000000001234567", "0.0.0.0/0"]
+                .map(|text| Destination::new(text).expect("valid"));
+        assert!(one.overlaps(&same) && one.lies_within(&same));
+        for other in [longer, network] {
+            assert!(!one.overlaps(&other) && !other.overlaps(&one), "{other}");
+            assert!(!one.lies_within(&other) && !other.lies_within(&one), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_network_lies_within_another_that_has_all_of_it() {
+        let within = |inner, outer| {
+            let [inner, outer] = [inner, outer].map(|text| Destination::new(text).expect("valid"));
+            inner.lies_within(&outer)
+        };
+        assert!(within("10.0.3.0/24", "10.0.0.0/16") && within("10.0.0.0/16", "10.0.0.0/16"));
+        assert!(!within("10.0.0.0/16", "10.0.3.0/24") && !within("10.1.0.0/24", "10.0.0.0/16"));
+        assert!(!within("::/0", "0.0.0.0/0"));
+    }
+
+    #[test]
     fn networks_overlap_when_one_contains_the_other() {
         let net = |text| Destination::new(text).expect("valid");
         assert!(net("10.0.0.0/16").overlaps(&net("10.0.3.0/24")));
@@ -159,11 +250,12 @@ mod tests {
 
     #[test]
     fn a_destination_tells_its_family_and_whether_it_is_the_default() {
-        let told = |text| Destination::new(text).map(|found| (found.is_ipv4(), found.is_default()));
-        assert_eq!(told("0.0.0.0/0").expect("valid"), (true, true));
-        assert_eq!(told("10.0.0.0/8").expect("valid"), (true, false));
-        assert_eq!(told("::/0").expect("valid"), (false, true));
-        assert_eq!(told("2001:db8::/32").expect("valid"), (false, false));
+        let told = |text| Destination::new(text).map(|found| (found.family(), found.is_default()));
+        assert_eq!(told("0.0.0.0/0").expect("valid"), (Family::Ipv4, true));
+        assert_eq!(told("10.0.0.0/8").expect("valid"), (Family::Ipv4, false));
+        assert_eq!(told("::/0").expect("valid"), (Family::Ipv6, true));
+        assert_eq!(told("2001:db8::/32").expect("valid"), (Family::Ipv6, false));
+        assert_eq!(told("pl-01234567").expect("valid"), (Family::PrefixList, false));
     }
 
     #[test]

@@ -153,6 +153,9 @@ pub trait World: Sync {
         destination: &Destination,
     ) -> impl Future<Output = String> + Send;
 
+    /// A prefix list that nothing leads to yet, as a destination.
+    fn list(&self) -> impl Future<Output = Destination> + Send;
+
     /// Terminates an instance, and returns when EC2 says `terminated`.
     fn terminate(&self, instance: &InstanceId) -> impl Future<Output = ()> + Send;
 }

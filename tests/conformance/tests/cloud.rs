@@ -47,6 +47,10 @@ mod memory {
             gateway.to_owned()
         }
 
+        async fn list(&self) -> Destination {
+            Destination::new("pl-0123456789abcdef0").expect("an id")
+        }
+
         async fn terminate(&self, instance: &InstanceId) {
             self.0.terminate(instance);
         }
@@ -211,6 +215,13 @@ mod moto {
         }
 
         /// moto terminates at once.
+        async fn list(&self) -> Destination {
+            let request = self.ec2.create_managed_prefix_list().prefix_list_name("clients").max_entries(2);
+            let made = request.address_family("IPv4").send().await.expect("a prefix list");
+            let id = text(made.prefix_list().and_then(|list| list.prefix_list_id()));
+            Destination::new(&id).expect("an id")
+        }
+
         async fn terminate(&self, instance: &InstanceId) {
             self.ec2.terminate_instances().instance_ids(instance.as_str()).send().await.expect("terminated");
         }

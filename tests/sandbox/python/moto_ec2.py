@@ -19,6 +19,8 @@ import threading
 import time
 import urllib.parse
 
+from moto.ec2.models.route_tables import RouteBackend
+from moto.ec2.utils import generate_route_id
 from moto.moto_server.threaded_moto_server import create_backend_app, make_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
 
@@ -31,6 +33,23 @@ REFUSALS = {
     "deny": ("403 Forbidden", "UnauthorizedOperation", "You are not authorized to perform this operation."),
     "lose": ("500 Internal Server Error", "InternalError", "An internal error has occurred"),
 }
+
+
+def keep_prefix_lists():
+    """Mends moto, which forgets the prefix list of a route that is made to an interface. EC2 keeps it."""
+    create = RouteBackend.create_route
+
+    def create_route(self, route_table_id, cidr, ipv6=None, prefix_list=None, *others, **named):
+        route = create(self, route_table_id, cidr, ipv6, prefix_list, *others, **named)
+        if prefix_list and route.destination_prefix_list is None:
+            routes = self.get_route_table(route_table_id)._routes
+            del routes[route.id]
+            route.destination_prefix_list = self.managed_prefix_lists[prefix_list]
+            route.id = generate_route_id(route_table_id, cidr, ipv6, prefix_list)
+            routes[route.id] = route
+        return route
+
+    RouteBackend.create_route = create_route
 
 
 class Faults:
@@ -129,6 +148,7 @@ def refuse(start_response, how):
 
 
 def main():
+    keep_prefix_lists()
     directory = os.path.dirname(os.path.abspath(sys.argv[1]))
     app = Layer(DomainDispatcherApplication(create_backend_app), directory)
     server = make_server("127.0.0.1", 0, app, True, request_handler=MotoRequestHandler)

@@ -6,7 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Route as Row, RouteState, RouteTable};
 use baton_protocol::ec2::{CloudFailure, Effect, RouteSeen, RouteTarget};
 use baton_protocol::ids::{InterfaceId, RouteTableId};
-use baton_protocol::resource::{Destination, Route};
+use baton_protocol::resource::{Destination, Family, Route};
 use futures_util::future::try_join_all;
 
 use super::{asked_for, filters, optional, pages, text};
@@ -43,12 +43,10 @@ async fn described(client: &Client, filter: Filter) -> Result<Vec<RouteTable>, C
 }
 
 fn route_seen(table: &RouteTableId, row: &Row) -> Result<Option<RouteSeen>, CloudFailure> {
-    let Some(cidr) = text(row.destination_cidr_block()).or_else(|| text(row.destination_ipv6_cidr_block()))
-    else {
-        // A route to a prefix list is nothing that can be declared, so it is none of ours.
-        return Ok(None);
-    };
-    let destination = match Destination::new(cidr) {
+    let named =
+        [row.destination_cidr_block(), row.destination_ipv6_cidr_block(), row.destination_prefix_list_id()];
+    let Some(named) = named.into_iter().find_map(text) else { return Ok(None) };
+    let destination = match Destination::new(named) {
         Ok(destination) => destination,
         // At worst a declared route looks missing, and creating it is refused because it exists.
         Err(error) => {
@@ -88,12 +86,13 @@ pub(super) async fn replace(
     route: &Route,
     to: &InterfaceId,
 ) -> Result<Effect, CloudFailure> {
-    let (v4, v6) = by_family(&route.destination);
+    let Named { v4, v6, list } = named(&route.destination);
     client
         .replace_route()
         .route_table_id(route.table.as_str())
         .set_destination_cidr_block(v4)
         .set_destination_ipv6_cidr_block(v6)
+        .set_destination_prefix_list_id(list)
         .network_interface_id(to.as_str())
         .send()
         .await
@@ -104,12 +103,13 @@ pub(super) async fn replace(
 /// Makes a route that is missing.
 pub(super) async fn create(client: &Client, route: &Route, to: &InterfaceId) -> Result<Effect, CloudFailure> {
     const ACTION: &str = "CreateRoute";
-    let (v4, v6) = by_family(&route.destination);
+    let Named { v4, v6, list } = named(&route.destination);
     let answer = client
         .create_route()
         .route_table_id(route.table.as_str())
         .set_destination_cidr_block(v4)
         .set_destination_ipv6_cidr_block(v6)
+        .set_destination_prefix_list_id(list)
         .network_interface_id(to.as_str())
         .send()
         .await
@@ -120,10 +120,21 @@ pub(super) async fn create(client: &Client, route: &Route, to: &InterfaceId) -> 
     }
 }
 
-/// EC2 has one parameter for each family of addresses.
-fn by_family(destination: &Destination) -> (Option<String>, Option<String>) {
+/// EC2 has one parameter for each family of networks, and one for prefix lists.
+#[derive(Default)]
+struct Named {
+    v4: Option<String>,
+    v6: Option<String>,
+    list: Option<String>,
+}
+
+fn named(destination: &Destination) -> Named {
     let text = Some(destination.to_string());
-    if destination.is_ipv4() { (text, None) } else { (None, text) }
+    match destination.family() {
+        Family::Ipv4 => Named { v4: text, ..Named::default() },
+        Family::Ipv6 => Named { v6: text, ..Named::default() },
+        Family::PrefixList => Named { list: text, ..Named::default() },
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +174,7 @@ mod tests {
              <networkInterfaceId>{INTERFACE}</networkInterfaceId><state>blackhole</state></item>\
              <item><destinationIpv6CidrBlock>::/0</destinationIpv6CidrBlock>\
              <egressOnlyInternetGatewayId>eigw-1</egressOnlyInternetGatewayId><state>active</state></item>\
+             <item><destinationPrefixListId>pl-01234567</destinationPrefixListId><gatewayId>vpce-1</gatewayId></item>\
              <item><destinationPrefixListId>pl-1</destinationPrefixListId><gatewayId>vpce-1</gatewayId></item>\
              <item><destinationCidrBlock>10.9.0.1/8</destinationCidrBlock><gatewayId>igw-1</gatewayId></item>\
              <item><destinationCidrBlock>10.8.0.0/16</destinationCidrBlock><state>blackhole</state></item>"
@@ -180,6 +192,7 @@ mod tests {
                 expected("10.0.0.0/16", RouteTarget::Other("local".into()), false),
                 expected("10.9.0.1/32", RouteTarget::Interface(interface()), true),
                 expected("::/0", RouteTarget::Other("eigw-1".into()), false),
+                expected("pl-01234567", RouteTarget::Other("vpce-1".into()), false),
                 expected("10.8.0.0/16", RouteTarget::Other("none".into()), true),
             ]
         );
@@ -213,10 +226,11 @@ mod tests {
     #[tokio::test]
     async fn a_destination_goes_into_the_parameter_of_its_family() {
         let answer = || (200, "<CreateRouteResponse><return>true</return></CreateRouteResponse>".to_owned());
-        for (destination, given, absent) in [
-            ("10.9.0.1/32", "DestinationCidrBlock", "DestinationIpv6CidrBlock"),
-            ("2001:db8::/56", "DestinationIpv6CidrBlock", "DestinationCidrBlock"),
-        ] {
+        const PARAMETERS: [&str; 3] =
+            ["DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId"];
+        for (destination, given) in
+            ["10.9.0.1/32", "2001:db8::/56", "pl-01234567"].into_iter().zip(PARAMETERS)
+        {
             let canned = Canned::answers([answer(), answer()]);
             let client = canned.client();
             replace(&client, &route(destination), &interface()).await.expect("applied");
@@ -224,7 +238,8 @@ mod tests {
             for (request, action) in canned.requests().iter().zip(["ReplaceRoute", "CreateRoute"]) {
                 assert_eq!(request["Action"], action);
                 assert_eq!(request[given], destination);
-                assert!(!request.contains_key(absent));
+                let there = PARAMETERS.iter().filter(|name| request.contains_key(**name)).count();
+                assert_eq!(there, 1, "the others are absent");
                 assert_eq!((&*request["RouteTableId"], &*request["NetworkInterfaceId"]), (TABLE, INTERFACE));
             }
         }

@@ -37,7 +37,7 @@ pub async fn a_route_is_created_seen_and_replaced<W: World>(world: &W) {
     assert_eq!(before.len(), 1, "the local route only: {before:?}");
     assert_eq!(before[0].destination, destination(NETWORK));
     assert_eq!(before[0].target, RouteTarget::Other("local".into()));
-    for to in DESTINATIONS.map(destination) {
+    for to in DESTINATIONS.map(destination).into_iter().chain([world.list().await]) {
         assert_eq!(route(world, &table, &to).await, None);
         assert_eq!(world.cloud().call(&create(&table, &to, &a.interface)).await, Ok(Effect::Done));
         assert_eq!(route(world, &table, &to).await, Some(through(&to, &a.interface)));
