@@ -184,6 +184,12 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_ten_seconds_to_a_day_and_a_cool_down_an_hour_before_it_doubles() {
+        let bounds = [SHORTEST_WAIT, LONGEST_WAIT, LONGEST_COOL_DOWN, COOL_DOWN_CAP];
+        assert_eq!(bounds.map(|length| length.as_secs()), [10, 86_400, 3_600, 86_400]);
+    }
+
+    #[test]
     fn of_a_wait_and_a_cool_down_the_later_end_counts() {
         let confirm = |after_ms| Takeover::Confirm { after_ms };
         assert_eq!(cools(confirm(59_000), &[0]), Some(60));
