@@ -169,6 +169,9 @@ impl<'a> Handover<'a> {
 
     fn not_as_asked(&self, lease: &Lease, holder: &InstanceArn, grant: &Event) -> Option<String> {
         let name = lease.name_of(holder);
+        if holder == self.from {
+            return Some(format!("the lease went back to {name} at epoch {}", lease.epoch));
+        }
         let (Wish::Switchover { to, .. } | Wish::Failover { to, .. }) = &self.request.wish else {
             return None;
         };
