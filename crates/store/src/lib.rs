@@ -92,6 +92,13 @@ pub struct Registration {
     pub event: Event,
 }
 
+impl Registration {
+    /// Whether the lease holds what this asks for, so that to change it would change nothing.
+    pub fn stands_in(&self, lease: &Lease) -> bool {
+        registration::stands(lease, self)
+    }
+}
+
 /// A row of the directory of clusters, by which the sweeper and events about instances find them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Entry {

@@ -80,14 +80,26 @@ pub(crate) fn reconfigure(
     if lease.members != registration.members || lease.resources != registration.resources {
         next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));
     }
-    next.mode = registration.mode;
-    next.takeover = registration.takeover;
-    next.cool_down_ms = registration.cool_down_ms;
-    next.timing = registration.timing;
-    next.members = registration.members.clone();
-    next.resources = registration.resources.clone();
+    configure(&mut next, registration);
     next.revision = lease.revision + 1;
     Next::Write(Box::new(next))
+}
+
+/// Whether the lease is configured as this registration asks.
+pub(crate) fn stands(lease: &Lease, registration: &Registration) -> bool {
+    let mut next = lease.clone();
+    configure(&mut next, registration);
+    next == *lease
+}
+
+/// What of a lease is configuration, and nothing else of it.
+fn configure(lease: &mut Lease, registration: &Registration) {
+    lease.mode = registration.mode;
+    lease.takeover = registration.takeover;
+    lease.cool_down_ms = registration.cool_down_ms;
+    lease.timing = registration.timing;
+    lease.members = registration.members.clone();
+    lease.resources = registration.resources.clone();
 }
 
 /// Retires a registration. Epoch and holder stay, and so do the addresses.

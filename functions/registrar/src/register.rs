@@ -187,9 +187,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             return Err(refusal.into());
         }
         let next = self.registration(desired, &lease.uid, seen, lease.epoch, lease.revision + 1)?;
-        let same = (lease.mode, lease.timing, &lease.members, &lease.resources)
-            == (next.mode, next.timing, &next.members, &next.resources);
-        if same {
+        if next.stands_in(&lease) {
             return Ok(standing(&lease));
         }
         match self.store.reconfigure(&next, lease.holder.as_ref()).await {
@@ -287,6 +285,8 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
     let addresses = lease.resources.addresses.iter().map(|address| &address.allocation);
     let routes: BTreeSet<_> = lease.resources.routes.iter().collect();
     lease.mode == desired.mode
+        && lease.takeover == desired.takeover
+        && lease.cool_down_ms == desired.cool_down_ms
         && lease.timing == desired.timing
         && members == nodes
         && addresses.eq(desired.addresses.iter())

@@ -3,6 +3,7 @@
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::outcome::Failure;
+use baton_protocol::policy::Takeover;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Why;
@@ -153,4 +154,28 @@ async fn a_change_whose_answer_was_lost_is_found_and_not_made_twice() {
     let lease = bench.standing().await;
     assert_eq!((lease.mode, lease.revision), (Mode::Available, 2));
     assert_eq!(bench.record.history(&lease.cluster, 10).await.map(|rows| rows.len()), Ok(2));
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_but_the_policy_is_made_and_is_no_rollback() {
+    let (bench, id) = registered().await;
+    let mut properties = bench.properties();
+    properties["Takeover"] = json!("notify");
+    assert_eq!(succeeded(&bench.update("update-1", &id, properties.clone()).await), id);
+    let lease = bench.standing().await;
+    assert_eq!((lease.takeover, lease.revision), (Takeover::Notify, 2));
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-2", &id, properties.clone()).await);
+    let lease = bench.standing().await;
+    assert_eq!((lease.cool_down_ms, lease.revision), (60_000, 3));
+    succeeded(&bench.update("update-3", &id, properties.clone()).await);
+    assert_eq!(bench.standing().await, lease, "the same again changes nothing");
+    // Asked for while a requirement is not met, it is refused and not taken for what stands.
+    bench.cloud.terminate(&bench.nodes[1].instance);
+    for (property, value) in [("CoolDownSeconds", "61"), ("Takeover", "automatic")] {
+        let mut other = properties.clone();
+        other[property] = json!(value);
+        failed(&bench.update(&format!("update-{property}"), &id, other).await);
+    }
+    assert_eq!(bench.standing().await, lease);
 }
