@@ -250,7 +250,7 @@ impl Driver {
             Answer::Announced(outcome) => self.node.handle_announced(now, outcome),
             Answer::Beat(outcome) => self.node.handle_beat(now, outcome),
             Answer::Lease(found) => {
-                self.node.handle_lease(now, found.map(|lease| lease.map(|lease| *lease)));
+                self.node.handle_lease(now, found);
                 notify::watchdog();
             }
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),

@@ -217,15 +217,9 @@ pub struct Failback {
     pub how: HandOver,
 }
 
-/// `baton drain`.
+/// The exclusion of a node.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:\n  baton drain orders --node db-a --for 4h --reason 'new disk' --wait\n\n\
-    In one request the node is excluded and, if it holds the lease, asked to hand over within ten minutes, which needs a \
-    standby that is well. One node of a cluster is excluded at a time. It ends by itself, or by `baton include`.")]
-pub struct Drain {
-    /// The cluster.
-    #[arg(value_name = "CLUSTER")]
-    pub cluster: Option<ClusterName>,
+pub struct Exclusion {
     /// The node.
     #[arg(long, value_name = "NODE")]
     pub node: String,
@@ -235,6 +229,20 @@ pub struct Drain {
     /// Why, for whoever looks.
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
+}
+
+/// `baton drain`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton drain orders --node db-a --for 4h --reason 'new disk' --wait\n\n\
+    In one request the node is excluded and, if it holds the lease, asked to hand over within ten minutes, which needs a \
+    standby that is well. One node of a cluster is excluded at a time. It ends by itself, or by `baton include`.")]
+pub struct Drain {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// Which node, and how long.
+    #[command(flatten)]
+    pub what: Exclusion,
     /// Wait until the addresses are verified at the new holder, 60s unless given.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s",
           value_parser = parse_duration)]
@@ -255,15 +263,9 @@ pub struct Exclude {
     /// The cluster.
     #[arg(value_name = "CLUSTER")]
     pub cluster: Option<ClusterName>,
-    /// The node.
-    #[arg(long, value_name = "NODE")]
-    pub node: String,
-    /// How long.
-    #[arg(long = "for", value_name = "DURATION", default_value = "2h", value_parser = pause_length)]
-    pub length: Duration,
-    /// Why, for whoever looks.
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    pub reason: Option<String>,
+    /// Which node, and how long.
+    #[command(flatten)]
+    pub what: Exclusion,
 }
 
 /// `baton include`.

@@ -18,6 +18,10 @@ use crate::text::printable;
 use crate::trouble::Trouble;
 use crate::waker::Waker;
 
+/// How long a request stands that has done its work by being written, as the end of a pause or of an exclusion has, should
+/// the arbiter be late to see it.
+pub const DONE_AT_ONCE: Duration = Duration::from_secs(120);
+
 /// How often a request is put again after a conflict, a throttle or an unknown outcome.
 const ATTEMPTS: u32 = 4;
 

@@ -439,9 +439,7 @@ fn problems(lease: &Lease, nodes: &[NodeView], now: WallTime) -> Vec<String> {
 
 /// What is said of a takeover that waits for a person.
 fn held(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: WallTime) -> Option<String> {
-    let holder = heartbeats.get(lease.holder.as_ref()?)?;
-    let claims = lease.members.iter().filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref());
-    let claimed = claims.filter(|claim| claim.is_current(lease.epoch, holder)).map(|claim| claim.at).min()?;
+    let claimed = lease.current_claims(heartbeats).map(|(_, claim)| claim.at).min()?;
     let held = policy::held(lease, claimed, now)?;
     let ahead = held.until.map(|until| format!(", or goes ahead in {}", length(until.since(now))));
     let ahead = ahead.unwrap_or_default();

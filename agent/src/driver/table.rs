@@ -31,11 +31,12 @@ impl Wakes for Bus {
 }
 
 /// What came of a call.
+#[expect(clippy::large_enum_variant, reason = "a few at a time, each taken in at once")]
 pub(super) enum Answer {
     Own(Read<Option<Heartbeat>>),
     Announced(Write<Option<Heartbeat>>),
     Beat(Write<Option<Heartbeat>>),
-    Lease(Read<Option<Box<Lease>>>),
+    Lease(Read<Option<Lease>>),
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
     Released(Write<Option<Heartbeat>>),
     Seen(Vec<Ipv4Addr>),
@@ -92,10 +93,9 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
                 }
                 Answer::Beat(write("beat", attempt, store.beat(cluster, instance, &beat)).await)
             }
-            Command::ReadLease => Answer::Lease(
-                told("read lease", read(attempt, store.lease(cluster)).await)
-                    .map(|lease| lease.map(Box::new)),
-            ),
+            Command::ReadLease => {
+                Answer::Lease(told("read lease", read(attempt, store.lease(cluster)).await))
+            }
             Command::ReadHeartbeats(instances) => {
                 let found = read(attempt, store.heartbeats(cluster, &instances)).await;
                 Answer::Heartbeats(told("read heartbeats", found))

@@ -21,9 +21,6 @@ use crate::trouble::Trouble;
 use crate::view::{ExclusionView, SCHEMA_VERSION};
 use crate::waker::Waker;
 
-/// How long a request to include stands, should the arbiter be late to see it. The exclusion ends with its writing.
-const VALID_FOR: Duration = Duration::from_secs(120);
-
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
@@ -48,15 +45,15 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     let snapshot = session.snapshot(&cluster).await?;
     let lease = &snapshot.lease;
     must_be_active(lease)?;
-    let node = member(&snapshot, &args.node)?;
+    let node = member(&snapshot, &args.what.node)?;
     if lease.holder.as_ref() == Some(&node.instance) {
         let message = format!("{} holds the lease of `{cluster}`", node.node);
         return Err(Trouble::refused(message)
             .help("a holder hands over first: use `baton drain`, which excludes it as well"));
     }
-    let why = args.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    let why = args.what.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
     let wish = Wish::Exclude { node: node.instance.clone(), why, hand_over: false };
-    let request = asking::request(lease, wish, session.who.clone(), snapshot.at, args.length)?;
+    let request = asking::request(lease, wish, session.who.clone(), snapshot.at, args.what.length)?;
     asking::put(session, &request).await?;
     let wake_sent = asking::wake(session, console, &cluster).await;
 
@@ -114,13 +111,13 @@ pub async fn drain<S: Store, W: Waker, C: Clock>(
     let cluster = session.cluster(named).await?;
     let snapshot = session.snapshot(&cluster).await?;
     must_be_active(&snapshot.lease)?;
-    let node = member(&snapshot, &args.node)?;
-    let Drain { node: named, length, reason, wait, yes, .. } = args.clone();
+    let node = member(&snapshot, &args.what.node)?;
+    let Drain { what, wait, yes, .. } = args.clone();
     if snapshot.lease.holder.as_ref() != Some(&node.instance) {
-        let exclude = Exclude { cluster: Some(cluster.clone()), node: named, length, reason };
+        let exclude = Exclude { cluster: Some(cluster.clone()), what };
         return run(session, console, Some(&cluster), &exclude).await;
     }
-    let how = HandOver { reason, wait, valid_for: length, yes };
+    let how = HandOver { reason: what.reason, wait, valid_for: what.length, yes };
     let asked = Switchover { cluster: Some(cluster.clone()), to: None, how };
     switchover::ask_for(session, console, Some(&cluster), &asked, Kind::Drain).await
 }
@@ -142,7 +139,7 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
     // A drain that the holder has not obeyed yet is taken back as well, and nobody else's wish.
     let withdraws = excluding.is_some() && excluding == intending;
     let wish = Wish::Include { withdraws };
-    let request = asking::request(&lease, wish, session.who.clone(), now, VALID_FOR)?;
+    let request = asking::request(&lease, wish, session.who.clone(), now, asking::DONE_AT_ONCE)?;
     let mut wake_sent = false;
     if previous.is_some() {
         asking::put(session, &request).await?;

@@ -212,22 +212,14 @@ fn row_of_event(lease: &Lease, event: &Event, now: WallTime) -> Row {
 }
 
 fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
+    let said = |why: &String| Some(printable(why)).filter(|why| !why.is_empty());
+    let name = |node: &InstanceArn| lease.name_of(node);
     let (wish, to, why) = match &request.wish {
-        Wish::Switchover { to, why } => (
-            "switchover",
-            to.as_ref().map(|to| lease.name_of(to)),
-            Some(printable(why)).filter(|why| !why.is_empty()),
-        ),
-        Wish::Failover { to, why } => (
-            "failover",
-            to.as_ref().map(|to| lease.name_of(to)),
-            Some(printable(why)).filter(|why| !why.is_empty()),
-        ),
-        Wish::Exclude { node, why, hand_over } => (
-            if *hand_over { "drain" } else { "exclude" },
-            Some(lease.name_of(node)),
-            Some(printable(why)).filter(|why| !why.is_empty()),
-        ),
+        Wish::Switchover { to, why } => ("switchover", to.as_ref().map(name), said(why)),
+        Wish::Failover { to, why } => ("failover", to.as_ref().map(name), said(why)),
+        Wish::Exclude { node, why, hand_over } => {
+            (if *hand_over { "drain" } else { "exclude" }, Some(name(node)), said(why))
+        }
         Wish::Include { .. } => ("include", None, None),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),

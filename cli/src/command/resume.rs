@@ -1,7 +1,5 @@
 //! `baton resume`: ends a pause. Where none stands there is nothing to do, and that is done.
 
-use std::time::Duration;
-
 use baton_protocol::ids::ClusterName;
 use baton_protocol::request::Wish;
 use baton_store::Store;
@@ -18,9 +16,6 @@ use crate::text::to_second;
 use crate::trouble::Trouble;
 use crate::view::{PauseView, SCHEMA_VERSION};
 use crate::waker::Waker;
-
-/// How long the request itself stands, should the arbiter be late to see it. The pause ends with its writing.
-const VALID_FOR: Duration = Duration::from_secs(120);
 
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]
@@ -52,7 +47,7 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         wake_sent: false,
         previous: previous.as_ref(),
     };
-    let request = asking::request(&lease, Wish::Resume {}, session.who.clone(), now, VALID_FOR)?;
+    let request = asking::request(&lease, Wish::Resume {}, session.who.clone(), now, asking::DONE_AT_ONCE)?;
     if previous.is_some() {
         asking::put(session, &request).await?;
         // What was held back is decided now, not at the next sweep.

@@ -212,16 +212,11 @@ fn mark(heartbeats: &BTreeMap<InstanceArn, Heartbeat>, node: &InstanceArn) -> Op
 
 /// Nodes that look silent by their clocks, but a holder whose silence a standby has timed by its own.
 fn silent_nodes(snapshot: &Snapshot) -> BTreeSet<InstanceArn> {
-    let holder = snapshot.lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder));
-    let claimed = holder.filter(|holder| {
-        let mut claims = snapshot.heartbeats.values().filter_map(|heartbeat| heartbeat.claim.as_ref());
-        claims.any(|claim| claim.is_current(snapshot.lease.epoch, holder))
-    });
-    let silent = |heartbeat: &&Heartbeat| {
-        looks_silent(&snapshot.lease, heartbeat, snapshot.at)
-            && claimed.is_none_or(|holder| holder.instance != heartbeat.instance)
-    };
-    snapshot.heartbeats.values().filter(silent).map(|heartbeat| heartbeat.instance.clone()).collect()
+    let Snapshot { lease, heartbeats, at } = snapshot;
+    let claimed = lease.current_claims(heartbeats).next().map(|(_, claim)| &claim.holder);
+    let silent =
+        |heartbeat: &&Heartbeat| looks_silent(lease, heartbeat, *at) && claimed != Some(&heartbeat.instance);
+    heartbeats.values().filter(silent).map(|heartbeat| heartbeat.instance.clone()).collect()
 }
 
 fn question(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> String {

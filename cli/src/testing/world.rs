@@ -206,24 +206,34 @@ pub(crate) fn beat_with(
     serving_epoch: Option<Epoch>,
     at: WallTime,
 ) {
+    let seen = serving_epoch.map(|_| "198.51.100.7".parse().expect("an address")).into_iter().collect();
+    let serving_since = serving_epoch.map(|_| at);
+    put(store, letter, Beat { health, serving_epoch, serving_since, seen, ..next(store, letter, at) });
+}
+
+/// The next heartbeat of a standby in good health.
+fn next(store: &MemoryStore, letter: char, at: WallTime) -> Beat {
     let last = current(store, letter);
-    let beat = Beat {
+    Beat {
         incarnation: last.incarnation,
         seq: Seq(last.seq.0 + 1),
-        health,
+        health: Health::Ok,
         claim: None,
-        serving_epoch,
-        serving_since: serving_epoch.map(|_| at),
+        serving_epoch: None,
+        serving_since: None,
         validity_ms: 4_000,
-        seen: serving_epoch.map(|_| "198.51.100.7".parse().expect("an address")).into_iter().collect(),
+        seen: Vec::new(),
         beat_at: at,
-    };
+    }
+}
+
+fn put(store: &MemoryStore, letter: char, beat: Beat) {
     ready(store.beat(&name("orders"), &arn(letter), &beat)).expect("beats");
 }
 
 /// A standby's next heartbeat, with a claim that db-a is silent since its last one.
 pub(crate) fn claim(store: &MemoryStore, letter: char, at: WallTime) {
-    let (holder, last) = (current(store, 'a'), current(store, letter));
+    let holder = current(store, 'a');
     let claim = Claim {
         epoch: Epoch(1),
         holder: arn('a'),
@@ -232,18 +242,7 @@ pub(crate) fn claim(store: &MemoryStore, letter: char, at: WallTime) {
         silent_ms: 6_000,
         at,
     };
-    let beat = Beat {
-        incarnation: last.incarnation,
-        seq: Seq(last.seq.0 + 1),
-        health: Health::Ok,
-        claim: Some(claim),
-        serving_epoch: None,
-        serving_since: None,
-        validity_ms: 4_000,
-        seen: Vec::new(),
-        beat_at: at,
-    };
-    ready(store.beat(&name("orders"), &arn(letter), &beat)).expect("beats");
+    put(store, letter, Beat { claim: Some(claim), ..next(store, letter, at) });
 }
 
 /// The holder's oath.

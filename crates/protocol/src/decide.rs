@@ -127,16 +127,13 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
         return Some(Found { ground: Ground::Gone, check: unchanged, claim: None });
     }
     let heartbeat = heartbeat?;
-    let claims = lease.members.iter().filter_map(|member| {
-        let standby = snapshot.heartbeats.get(&member.instance)?;
-        let claim = standby.claim.as_ref()?;
-        let eligible = standby.health == Health::Ok && member.instance != *holder;
-        let current = claim.is_current(lease.epoch, heartbeat) && is_long_enough(claim, lease, heartbeat);
-        (eligible && current).then(|| (member.instance.clone(), claim.clone()))
-    });
+    let claims = lease
+        .current_claims(&snapshot.heartbeats)
+        .filter(|(standby, claim)| standby.health == Health::Ok && is_long_enough(claim, lease, heartbeat));
     // Whoever claimed first: a policy may count from then on.
-    let claimant = claims.min_by_key(|(_, claim)| claim.at)?;
-    Some(Found { ground: Ground::Silence, check: unchanged, claim: Some(claimant) })
+    let (standby, claim) = claims.min_by_key(|(_, claim)| claim.at)?;
+    let claim = Some((standby.instance.clone(), claim.clone()));
+    Some(Found { ground: Ground::Silence, check: unchanged, claim })
 }
 
 /// Whether the silence is long enough by the lease of now. The claim may have been made under another mode or timing, and what

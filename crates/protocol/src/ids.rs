@@ -82,7 +82,7 @@ macro_rules! identity {
 }
 
 /// `prefix` followed by 8 or 17 lower-case hexadecimal digits, as every EC2 resource id is.
-fn ec2_id(text: &str, prefix: &str) -> bool {
+pub(crate) fn ec2_id(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|rest| {
         (rest.len() == 8 || rest.len() == 17)
             && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Claim, Heartbeat};
 use crate::ids::{
     AllocationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
 };
@@ -209,6 +209,21 @@ impl Lease {
         } else {
             self.timing.silence_for(Duration::from_millis(holder.validity_ms))
         }
+    }
+
+    /// The standbys that claim the holder's silence with nothing heard of it since, and their claims. A claim that names
+    /// anything but the holder's last heartbeat has been answered by a later one.
+    pub fn current_claims<'a>(
+        &'a self,
+        heartbeats: &'a BTreeMap<InstanceArn, Heartbeat>,
+    ) -> impl Iterator<Item = (&'a Heartbeat, &'a Claim)> {
+        let holder = self.holder.as_ref().and_then(|holder| heartbeats.get(holder));
+        let standbys = self.members.iter().filter(|member| self.holder.as_ref() != Some(&member.instance));
+        standbys.filter_map(move |member| {
+            let standby = heartbeats.get(&member.instance)?;
+            let claim = standby.claim.as_ref()?;
+            claim.is_current(self.epoch, holder?).then_some((standby, claim))
+        })
     }
 
     /// The intent, if it is about the current epoch and has not ended.

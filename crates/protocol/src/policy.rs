@@ -5,7 +5,6 @@
 //! a grant possible that would not be safe (ADR 0019). Its wait is measured by wall clocks: one that is off lengthens or
 //! shortens the wait.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -57,15 +56,6 @@ pub struct Held {
     pub claimed: WallTime,
     /// When the arbiter goes ahead by itself; none: never.
     pub until: Option<WallTime>,
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.until {
-            Some(until) => write!(f, "an operator's word is awaited until {until}"),
-            None => f.write_str("an operator's word is awaited"),
-        }
-    }
 }
 
 /// What holds back a takeover on a silence that was claimed then; none: nothing does.

@@ -83,8 +83,8 @@ pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool
 mod tests {
     use super::*;
     use crate::heartbeat::UNGUARDED_MS;
-    use crate::ids::{Epoch, RequestId};
-    use crate::lease::{Exclusion, Pause};
+    use crate::ids::Epoch;
+    use crate::lease::Pause;
     use crate::testing::{self, arn};
 
     const NOW: WallTime = WallTime(1_800_000_000_000);
@@ -117,15 +117,7 @@ mod tests {
         let silent = |heartbeat: &mut Heartbeat| heartbeat.beat_at = WallTime(NOW.0 - 6_001);
         assert_eq!(after(|_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_000)), []);
         let edits: [Edit; 6] = [
-            |lease, _, standby| {
-                lease.excluded = Some(Exclusion {
-                    node: standby.instance.clone(),
-                    until: WallTime(NOW.0 + 1),
-                    by: "alice".to_owned(),
-                    why: String::new(),
-                    request: RequestId::new("request-1").expect("valid"),
-                });
-            },
+            |lease, _, _| lease.excluded = Some(testing::exclusion(2, WallTime(NOW.0 + 1))),
             |_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_001),
             |_, _, standby| standby.health = Health::Bad,
             |_, _, standby| standby.health = Health::Draining,

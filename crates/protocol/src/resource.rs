@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AllocationId, AssociationId, IdError, InterfaceId, RouteTableId};
+use crate::ids::{AllocationId, AssociationId, IdError, InterfaceId, RouteTableId, ec2_id};
 
 /// The destination of a route: an IPv4 or IPv6 network in CIDR form, with no bits set beyond its prefix, or a prefix list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ enum Kind {
         network: IpAddr,
         prefix: u8,
     },
-    /// `pl-` and so many hexadecimal digits, 8 or 17.
+    /// [`LIST`] and so many hexadecimal digits, 8 or 17.
     List {
         number: u128,
         digits: usize,
@@ -41,12 +41,7 @@ const DESTINATION: &str = "a destination such as `10.9.0.1/32` or `2001:db8::/56
 impl Destination {
     /// Parses CIDR notation or the id of a prefix list.
     pub fn new(text: &str) -> Result<Self, IdError> {
-        let refused = || IdError::new(DESTINATION, text);
-        let kind = match text.strip_prefix("pl-") {
-            Some(digits) => list(digits),
-            None => network(text),
-        };
-        kind.map(Self).ok_or_else(refused)
+        list(text).or_else(|| network(text)).map(Self).ok_or_else(|| IdError::new(DESTINATION, text))
     }
 
     /// Which parameter of EC2 names it.
@@ -65,7 +60,7 @@ impl Destination {
     }
 
     /// Whether the two share an address, as far as is known: of a prefix list, only with itself.
-    pub fn overlaps(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         match (self.0, other.0) {
             (Kind::Network { network: a, prefix: p }, Kind::Network { network: b, prefix: q }) => {
                 share(a, b, p.min(q))
@@ -97,11 +92,11 @@ fn network(text: &str) -> Option<Kind> {
     (host_bits == 0).then_some(Kind::Network { network, prefix })
 }
 
+const LIST: &str = "pl-";
+
 fn list(text: &str) -> Option<Kind> {
-    let digits = text.len();
-    let is_hex = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    let number = u128::from_str_radix(text, 16).ok()?;
-    (is_hex && matches!(digits, 8 | 17)).then_some(Kind::List { number, digits })
+    let digits = text.strip_prefix(LIST).filter(|_| ec2_id(text, LIST))?;
+    Some(Kind::List { number: u128::from_str_radix(digits, 16).ok()?, digits: digits.len() })
 }
 
 /// Whether two networks are of one family and equal in their first so many bits.
@@ -121,7 +116,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Kind::Network { network, prefix } => write!(f, "{network}/{prefix}"),
-            Kind::List { number, digits } => write!(f, "pl-{number:0digits$x}"),
+            Kind::List { number, digits } => write!(f, "{LIST}{number:0digits$x}"),
         }
     }
 }

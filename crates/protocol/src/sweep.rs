@@ -82,7 +82,8 @@ pub fn needs_wake(
     if holder.is_some_and(|heartbeat| heartbeat.released >= lease.epoch) {
         return Some(Reason::Released);
     }
-    if holder.is_some_and(|holder| is_claimed(lease, holder, heartbeats)) {
+    // Whether its author could take over is for the arbiter to judge.
+    if lease.current_claims(heartbeats).next().is_some() {
         return Some(Reason::Claimed);
     }
     if lease.moved < lease.epoch {
@@ -104,15 +105,6 @@ fn is_turn(lease: &Lease, now: WallTime) -> bool {
     this.wrapping_add(stable_hash(&[lease.cluster.as_str()]))
         .is_multiple_of(ROUND.as_secs() / SWEEP.as_secs())
         && !mutant!(NoRound)
-}
-
-/// A claim that names anything but the holder's last heartbeat has been answered by a later one. Whether its author could
-/// take over is for the arbiter to judge.
-fn is_claimed(lease: &Lease, holder: &Heartbeat, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) -> bool {
-    let standbys = lease.members.iter().filter(|member| member.instance != holder.instance);
-    standbys
-        .filter_map(|member| heartbeats.get(&member.instance)?.claim.as_ref())
-        .any(|claim| claim.is_current(lease.epoch, holder))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use crate::heartbeat::{Health, Heartbeat};
 use crate::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RouteTableId, Seq,
+    RegistrationUid, RequestId, RouteTableId, Seq,
 };
-use crate::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
+use crate::lease::{Exclusion, Lease, LeaseState, Member, Mode, SCHEMA};
 use crate::resource::{Address, Destination, Observed, Placement, Resources, Route};
 use crate::time::WallTime;
 use crate::timing::Timing;
@@ -53,6 +53,17 @@ pub(crate) fn member(n: u8) -> Member {
         interface: interface(n),
         placements: BTreeMap::from([(allocation(1), placement(n))]),
         priority: 100,
+    }
+}
+
+/// An operator's word that node `n` shall not hold the lease.
+pub(crate) fn exclusion(n: u8, until: WallTime) -> Exclusion {
+    Exclusion {
+        node: arn(n),
+        until,
+        by: "op".to_owned(),
+        why: "disk".to_owned(),
+        request: RequestId::new("request-1").expect("valid"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Exclusion, Intent, Pause};
 use baton_protocol::request::{Request, Wish};
 
@@ -29,22 +30,11 @@ pub(crate) enum Carried {
 /// How the lease carries a request.
 pub(crate) fn carried(request: &Request) -> Carried {
     match &request.wish {
-        Wish::Switchover { to, why } => Carried::Intent(Intent {
-            to: to.clone(),
-            reason: reason("switchover", &request.by, why),
-            epoch: request.epoch,
-            until: request.until,
-            request: Some(request.id.clone()),
-            failover: false,
-        }),
-        Wish::Failover { to, why } => Carried::Intent(Intent {
-            to: to.clone(),
-            reason: reason("failover", &request.by, why),
-            epoch: request.epoch,
-            until: request.until,
-            request: Some(request.id.clone()),
-            failover: true,
-        }),
+        Wish::Switchover { to, why } => Carried::Intent(intent(request, "switchover", to.clone(), why)),
+        Wish::Failover { to, why } => {
+            let word = intent(request, "failover", to.clone(), why);
+            Carried::Intent(Intent { failover: true, ..word })
+        }
         Wish::Pause { why } => {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }
@@ -57,22 +47,25 @@ pub(crate) fn carried(request: &Request) -> Carried {
                 why: why.clone(),
                 request: request.id.clone(),
             };
-            let intent = hand_over.then(|| Intent {
-                to: None,
-                reason: reason("drain", &request.by, why),
-                epoch: request.epoch,
-                until: request.until.min(request.at + HAND_OVER_WITHIN),
-                request: Some(request.id.clone()),
-                failover: false,
-            });
+            let until = request.until.min(request.at + HAND_OVER_WITHIN);
+            let intent = hand_over.then(|| Intent { until, ..intent(request, "drain", None, why) });
             Carried::Excluded(exclusion, intent)
         }
         Wish::Include { withdraws } => Carried::Included { withdraws: *withdraws },
     }
 }
 
-fn reason(what: &str, by: &str, why: &str) -> String {
-    if why.is_empty() { format!("{what} asked by {by}") } else { format!("{what} asked by {by}: {why}") }
+/// The wish that the lease go to another node, for as long as the request stands.
+fn intent(request: &Request, what: &str, to: Option<InstanceArn>, why: &str) -> Intent {
+    let asked = format!("{what} asked by {}", request.by);
+    Intent {
+        to,
+        reason: if why.is_empty() { asked } else { format!("{asked}: {why}") },
+        epoch: request.epoch,
+        until: request.until,
+        request: Some(request.id.clone()),
+        failover: false,
+    }
 }
 
 /// Whether a standing request is this one, answered or not: then asking again has been done already.

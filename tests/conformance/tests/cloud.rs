@@ -214,7 +214,6 @@ mod moto {
             id
         }
 
-        /// moto terminates at once.
         async fn list(&self) -> Destination {
             let request = self.ec2.create_managed_prefix_list().prefix_list_name("clients").max_entries(2);
             let made = request.address_family("IPv4").send().await.expect("a prefix list");
@@ -222,6 +221,7 @@ mod moto {
             Destination::new(&id).expect("an id")
         }
 
+        /// moto terminates at once.
         async fn terminate(&self, instance: &InstanceId) {
             self.ec2.terminate_instances().instance_ids(instance.as_str()).send().await.expect("terminated");
         }

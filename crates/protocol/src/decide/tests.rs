@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::ids::RequestId;
 use crate::ids::{Epoch, Incarnation};
-use crate::lease::{Exclusion, Mode, Pause};
+use crate::lease::{Mode, Pause};
 use crate::policy::Takeover;
-use crate::testing::{arn, heartbeat, incarnation, lease};
+use crate::testing::{arn, exclusion, heartbeat, incarnation, lease};
 
 const NOW: WallTime = WallTime(1_000_000);
 
@@ -397,13 +396,7 @@ fn priority_comes_before_zone_and_zone_before_chance() {
 #[test]
 fn an_excluded_node_is_granted_nothing_but_its_own_lease_back() {
     let exclude = |snapshot: &mut Snapshot, node: u8| {
-        snapshot.lease.excluded = Some(Exclusion {
-            node: arn(node),
-            until: WallTime(NOW.0 + 1),
-            by: "op".to_owned(),
-            why: "disk".to_owned(),
-            request: RequestId::new("request-1").expect("valid"),
-        });
+        snapshot.lease.excluded = Some(exclusion(node, WallTime(NOW.0 + 1)));
     };
     let mut silent = snapshot();
     claim(&mut silent, 3, 1, 10);

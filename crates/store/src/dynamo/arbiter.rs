@@ -114,16 +114,11 @@ pub(super) fn event_action(event: &Event) -> Result<Action, Failure> {
 }
 
 fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
-    let change = match grant.recent {
-        Some(_) => {
-            "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing, #recent_grants = :recent \
-             REMOVE #intent, #verify_at"
-        }
-        None => {
-            "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing \
-             REMOVE #intent, #verify_at"
-        }
-    };
+    let recent = grant.recent.as_ref().map_or("", |_| ", #recent_grants = :recent");
+    let change = format!(
+        "SET #epoch = :next, #holder = :to, #last_grant = :at, #rotated = :nothing{recent} \
+         REMOVE #intent, #verify_at"
+    );
     let mut lease = Action::update(Key::lease(&grant.cluster), change)
         .only_if(condition::LEASE_AS_READ)
         .value(":uid", text(grant.uid.as_str()))

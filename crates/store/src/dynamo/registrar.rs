@@ -57,8 +57,8 @@ impl DynamoStore {
             (Next::Write(next), Some(was)) => (was, next),
             (_, found) => return Err(WriteFailure::Refused(found)),
         };
-        let change = "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, #members = :members, #resources = :resources, \
-             #revision = :revision, #moved = :moved";
+        let change = "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, \
+             #members = :members, #resources = :resources, #revision = :revision, #moved = :moved";
         let lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
             .value(":uid", text(was.uid.as_str()))

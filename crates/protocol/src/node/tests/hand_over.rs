@@ -2,9 +2,8 @@
 
 use super::super::*;
 use super::rig::{Fate, Kind, Rig};
-use crate::ids::RequestId;
-use crate::lease::{Exclusion, Intent, LeaseState, Pause};
-use crate::testing::arn;
+use crate::lease::{Intent, LeaseState, Pause};
+use crate::testing::{arn, exclusion};
 use crate::wake::Why;
 
 fn intent(to: Option<u8>, epoch: u64, until: u64) -> Option<Intent> {
@@ -76,22 +75,12 @@ fn an_operators_word_about_a_silent_holder_is_not_for_the_holder_to_obey() {
     assert_eq!(releases(&rig), 1, "and a switchover is");
 }
 
-fn excluded(node: u8, until: u64) -> Option<Exclusion> {
-    Some(Exclusion {
-        node: arn(node),
-        until: WallTime(1_000_000 + until),
-        by: "op".to_owned(),
-        why: "disk".to_owned(),
-        request: RequestId::new("request-1").expect("valid"),
-    })
-}
-
 #[test]
 fn no_holder_releases_for_a_node_that_is_excluded() {
     let alone = || {
         let mut rig = with_peers_alive();
         rig.lease_mut().members.retain(|member| member.instance != arn(3));
-        rig.lease_mut().excluded = excluded(2, 10_000);
+        rig.lease_mut().excluded = Some(exclusion(2, WallTime(1_010_000)));
         rig
     };
     let mut rig = alone();
