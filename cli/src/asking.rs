@@ -108,6 +108,13 @@ fn refused(request: &Request, found: Option<&Lease>) -> Trouble {
             format!("the epoch is {} now, not {}: another grant came first", lease.epoch, request.epoch),
         )
         .help(format!("look with `baton status {}` and ask again if it is still needed", request.cluster)),
+        Some(_) if matches!(request.wish, Wish::Include { .. }) => {
+            Trouble::new(Exit::Lost, "another request ended or replaced the exclusion meanwhile".to_owned())
+                .help(format!(
+                    "look with `baton status {}` and run it again if it is still needed",
+                    request.cluster
+                ))
+        }
         Some(_) => Trouble::new(Exit::Unexpected, format!("the request id {} is taken", request.id))
             .help("run the command again"),
     }

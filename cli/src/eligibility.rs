@@ -89,7 +89,9 @@ pub fn examine_failover(
         .help("start its agent, or terminate its instance")
         .into());
     }
-    if is_alive(snapshot, heartbeat, beating) {
+    // A standby has timed the silence by its own clock, and the holder has written nothing since.
+    let claimed = lease.current_claims(&snapshot.heartbeats).next().is_some();
+    if !claimed && is_alive(snapshot, heartbeat, beating) {
         let since = ago(heartbeat.beat_at, snapshot.at);
         return Err(Trouble::refused(format!(
             "the holder {holder} is not silent: its last heartbeat was sent {since}"

@@ -49,3 +49,24 @@ fn a_silence_that_a_standby_claims_is_not_watched_again() {
     assert!(!run.err.contains("watching"), "{}", run.err);
     assert_eq!(world.requests().len(), 1);
 }
+
+#[test]
+fn a_standby_that_grows_first_does_not_end_the_watch_over_the_holder() {
+    let world = World::new();
+    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
+    beat(&world.store.inner, 'b', None, before(60_000));
+    world.after(1_000, |store, _| beat(store, 'b', None, before(59_000)));
+    world.after(3_000, |store, _| beat(store, 'a', Some(Epoch(1)), before(59_000)));
+    let run = world.run("failover --yes");
+    assert_eq!(run.exit, Exit::Refused, "{}", run.err);
+    assert!(run.err.contains("the holder db-a is not silent"), "{}", run.err);
+}
+
+#[test]
+fn a_claim_proves_the_silence_of_a_holder_whose_clock_was_ahead() {
+    let world = World::new();
+    let store = &world.store.inner;
+    beat(store, 'a', Some(Epoch(1)), before(0));
+    claim(store, 'b', before(900));
+    assert_eq!(world.run("failover --yes").exit, Exit::Done);
+}

@@ -155,8 +155,8 @@ impl<'a> Handover<'a> {
                     .map_or_else(|| "the arbiter's intent".to_owned(), |id| format!("request {id}"));
                 Standing::Lost(format!("{other} took the place of request {}", self.request.id))
             }
-            Some(intent) if snapshot.at >= self.request.until => {
-                let until = moment(self.request.until);
+            Some(intent) if snapshot.at >= intent.until => {
+                let until = moment(intent.until);
                 Standing::Ended(if intent.failover {
                     format!("the request ended at {until} and no standby had claimed the silence")
                 } else {

@@ -66,6 +66,7 @@ pub(crate) fn lease() -> Lease {
                 table: name("rtb-0123456789abcdef0"),
                 destination: Destination::new("10.9.0.1/32").expect("a destination"),
             }],
+            from_gateways: std::collections::BTreeSet::new(),
         },
         intent: None,
         paused: None,
@@ -106,7 +107,7 @@ pub(crate) fn heartbeat(letter: char) -> Heartbeat {
 /// A reading of the cluster in good order.
 pub(crate) fn snapshot() -> Snapshot {
     let heartbeats = ['a', 'b', 'c'].map(|letter| (arn(letter), heartbeat(letter)));
-    Snapshot { lease: lease(), heartbeats: BTreeMap::from(heartbeats), at: NOW }
+    Snapshot { lease: lease(), heartbeats: BTreeMap::from(heartbeats), probe: None, at: NOW }
 }
 
 impl Snapshot {

@@ -10,6 +10,7 @@ use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::policy::{self, Takeover};
+use baton_protocol::probe::{Obstacle, Probe};
 use baton_protocol::readiness::{is_ready, looks_silent};
 use baton_protocol::resource::{Address, Route};
 use baton_protocol::time::WallTime;
@@ -35,6 +36,10 @@ pub struct View {
     pub condition: Condition,
     /// Whether a standby could take over now.
     pub protected: bool,
+    /// When it was last asked whether everything could be moved.
+    pub probed_at: Option<String>,
+    /// What could not be moved then.
+    pub obstacles: Vec<ObstacleView>,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
     /// Of this registration.
@@ -260,7 +265,12 @@ pub struct IntentView {
 
 impl View {
     /// What is to be shown of a cluster at `now`.
-    pub fn of(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: WallTime) -> Self {
+    pub fn of(
+        lease: &Lease,
+        heartbeats: &BTreeMap<InstanceArn, Heartbeat>,
+        probe: Option<&Probe>,
+        now: WallTime,
+    ) -> Self {
         let nodes = nodes(lease, heartbeats, now);
         let paused = PauseView::of(lease, now);
         let intent = lease.live_intent(now).map(|intent| IntentView {
@@ -279,8 +289,11 @@ impl View {
                 .map(|heartbeat| lease.name_of(&heartbeat.instance))
                 .collect(),
         });
-        let protected = lease.state == LeaseState::Active && nodes.iter().any(|node| node.eligible);
+        let active = lease.state == LeaseState::Active;
+        let obstacles: Vec<ObstacleView> = if active { ObstacleView::of(probe, lease) } else { Vec::new() };
+        let protected = active && obstacles.is_empty() && nodes.iter().any(|node| node.eligible);
         let mut problems = problems(lease, &nodes, now);
+        problems.extend(obstacles.iter().take(SHOWN).map(ObstacleView::sentence));
         problems.extend(held(lease, heartbeats, now));
         Self {
             schema_version: SCHEMA_VERSION,
@@ -288,6 +301,8 @@ impl View {
             at: rfc3339(now),
             condition: condition(lease, heartbeats, !problems.is_empty(), paused.is_some()),
             protected,
+            probed_at: probe.filter(|probe| probe.is_about(lease)).map(|probe| rfc3339(probe.at)),
+            obstacles,
             problems,
             uid: lease.uid.to_string(),
             state: lease.state,
@@ -307,6 +322,36 @@ impl View {
             excluded: ExclusionView::of(lease, now),
             intent,
         }
+    }
+}
+
+/// What keeps a resource from being moved to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObstacleView {
+    /// The node that could not have it; none: nobody could.
+    pub node: Option<String>,
+    /// The resource.
+    pub resource: String,
+    /// Why.
+    pub why: String,
+}
+
+/// So many obstacles are among the problems; JSON has them all.
+const SHOWN: usize = 3;
+
+impl ObstacleView {
+    fn of(probe: Option<&Probe>, lease: &Lease) -> Vec<Self> {
+        let view = |obstacle: &Obstacle| Self {
+            node: obstacle.node.as_deref().map(printable),
+            resource: printable(&obstacle.resource),
+            why: printable(&obstacle.why),
+        };
+        Probe::obstacles_of(probe, lease).iter().map(view).collect()
+    }
+
+    fn sentence(&self) -> String {
+        let to = self.node.as_ref().map(|node| format!(" to {node}")).unwrap_or_default();
+        format!("unprotected: {} could not be moved{to}: {}", self.resource, self.why)
     }
 }
 

@@ -2,6 +2,7 @@ use baton_protocol::heartbeat::{Claim, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::lease::{Intent, Pause};
 use baton_protocol::policy::Takeover;
+use baton_protocol::probe::{Obstacle, Probe};
 
 use super::*;
 use crate::command::Snapshot;
@@ -107,11 +108,14 @@ fn a_standby_that_nothing_guards_is_told_of_where_it_said_that_it_serves() {
 }
 
 #[test]
-fn a_node_whose_clock_is_ahead_is_not_silent_and_its_age_is_negative() {
+fn a_heartbeat_from_the_future_has_a_negative_age_and_beyond_s_may_be_a_dead_node_s_last() {
     let mut looked = snapshot();
-    looked.beat('b').beat_at = WallTime(NOW.0 + 90_000);
-    assert_eq!(state_of(&looked, 'b'), State::Ready);
-    assert_eq!(looked.view().nodes[1].heartbeat_age_ms, Some(-90_000));
+    for (ahead, state) in [(5_000, State::Ready), (90_000, State::Silent)] {
+        looked.beat('b').beat_at = WallTime(NOW.0 + ahead);
+        assert_eq!(state_of(&looked, 'b'), state);
+        let age = i64::try_from(ahead).expect("short");
+        assert_eq!(looked.view().nodes[1].heartbeat_age_ms, Some(-age));
+    }
 }
 
 #[test]
@@ -296,4 +300,30 @@ fn a_takeover_that_waits_for_a_person_is_shown_with_its_end() {
     assert_eq!(waits(&looked), Some(format!("{told}, or goes ahead in 1m")));
     looked.beat('a').seq = Seq(holder.seq.0 + 1);
     assert_eq!(waits(&looked), None, "the claim is answered");
+}
+
+#[test]
+fn what_could_not_be_moved_is_told_and_leaves_the_cluster_unprotected() {
+    let mut looked = snapshot();
+    assert!(looked.view().protected && looked.view().probed_at.is_none());
+    let obstacle = |n: usize| Obstacle {
+        node: Some("db-b".to_owned()),
+        resource: format!("eipalloc-{n}"),
+        why: "AssociateAddress: denied".to_owned(),
+    };
+    let (uid, revision) = (looked.lease.uid.clone(), looked.lease.revision);
+    looked.probe = Some(Probe { at: NOW, uid, revision, obstacles: (0..5).map(obstacle).collect() });
+    let view = looked.view();
+    assert_eq!((view.condition, view.protected, view.obstacles.len()), (Condition::Degraded, false, 5));
+    assert_eq!(view.problems.len(), 3);
+    assert_eq!(
+        view.problems[0],
+        "unprotected: eipalloc-0 could not be moved to db-b: AssociateAddress: denied"
+    );
+    assert!(view.probed_at.is_some());
+    looked.lease.revision += 1;
+    assert!(
+        looked.view().protected && looked.view().probed_at.is_none(),
+        "it was about another configuration"
+    );
 }

@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use baton_protocol::ids::ClusterName;
-use baton_protocol::request::Wish;
+use baton_protocol::lease::{Exclusion, Lease};
+use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
 use baton_store::Store;
 use serde::Serialize;
 
 use crate::args::{Drain, Exclude, Format, HandOver, Include, Switchover};
 use crate::asking;
 use crate::clock::Clock;
-use crate::command::{Session, must_be_active, switchover};
+use crate::command::switchover::{self, Asked};
+use crate::command::{Session, must_be_active};
 use crate::console::Console;
 use crate::eligibility::{Kind, member};
 use crate::exit::Exit;
@@ -20,6 +23,9 @@ use crate::text::{length, to_second};
 use crate::trouble::Trouble;
 use crate::view::{ExclusionView, SCHEMA_VERSION};
 use crate::waker::Waker;
+
+/// How often `baton include` looks again for what it is to end.
+const INCLUDES: u32 = 4;
 
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]
@@ -59,7 +65,13 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
 
     let previous = ExclusionView::of(lease, snapshot.at);
     let after = session.lease(&cluster).await?;
-    let excluded = ExclusionView::of(&after, snapshot.at);
+    // It may have ended or been replaced since.
+    let own = after.live_exclusion(snapshot.at).is_some_and(|exclusion| exclusion.request == request.id);
+    let excluded = ExclusionView::of(&after, snapshot.at).filter(|_| own);
+    let Some(excluded) = excluded else {
+        let message = format!("another request ended or replaced the exclusion of {} at once", node.node);
+        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton history {cluster}`")));
+    };
     if session.format == Format::Json {
         let outcome = Outcome {
             schema_version: SCHEMA_VERSION,
@@ -67,16 +79,12 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
             outcome: "excluded",
             request: Some(request.id.as_str()),
             wake_sent,
-            excluded: excluded.as_ref(),
+            excluded: Some(&excluded),
             previous: previous.as_ref(),
         };
         console.data(&json::text(&outcome, console.look)?)?;
         return Ok(Exit::Done);
     }
-    let Some(excluded) = excluded else {
-        let message = format!("another request ended the exclusion of {} at once", node.node);
-        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton history {cluster}`")));
-    };
     console.data(&sentence(cluster.as_str(), &excluded, previous.as_ref()))?;
     Ok(Exit::Done)
 }
@@ -119,7 +127,8 @@ pub async fn drain<S: Store, W: Waker, C: Clock>(
     }
     let how = HandOver { reason: what.reason, wait, valid_for: what.length, yes };
     let asked = Switchover { cluster: Some(cluster.clone()), to: None, how };
-    switchover::ask_for(session, console, Some(&cluster), &asked, Kind::Drain).await
+    let of = Some(&node.instance);
+    switchover::ask_for(session, console, Some(&cluster), &asked, Asked { kind: Kind::Drain, of }).await
 }
 
 /// Runs `baton include`. Where nothing is excluded there is nothing to do, and that is done.
@@ -130,28 +139,31 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
     _: &Include,
 ) -> Result<Exit, Trouble> {
     let cluster = session.cluster(named).await?;
-    let lease = session.lease(&cluster).await?;
-    must_be_active(&lease)?;
-    let now = session.clock.now();
-    let previous = ExclusionView::of(&lease, now);
-    let excluding = lease.live_exclusion(now).map(|exclusion| &exclusion.request);
-    let intending = lease.live_intent(now).and_then(|intent| intent.request.as_ref());
-    // A drain that the holder has not obeyed yet is taken back as well, and nobody else's wish.
-    let withdraws = excluding.is_some() && excluding == intending;
-    let wish = Wish::Include { withdraws };
-    let request = asking::request(&lease, wish, session.who.clone(), now, asking::DONE_AT_ONCE)?;
-    let mut wake_sent = false;
-    if previous.is_some() {
-        asking::put(session, &request).await?;
-        wake_sent = asking::wake(session, console, &cluster).await;
-    }
+    let mut tried = 0;
+    let (previous, request) = loop {
+        let lease = session.lease(&cluster).await?;
+        must_be_active(&lease)?;
+        let now = session.clock.now();
+        let Some(exclusion) = lease.live_exclusion(now) else { break (None, None) };
+        let request = take_back(session, &lease, exclusion, now)?;
+        tried += 1;
+        match asking::put(session, &request).await {
+            // Somebody was quicker with another exclusion or another wish, and this command ends whichever stands.
+            Err(trouble) if trouble.exit == Exit::Lost && tried < INCLUDES => {}
+            put => {
+                put?;
+                break (ExclusionView::of(&lease, now), Some(request));
+            }
+        }
+    };
+    let wake_sent = request.is_some() && asking::wake(session, console, &cluster).await;
     let text = match (session.format, &previous) {
         (Format::Json, _) => {
             let outcome = Outcome {
                 schema_version: SCHEMA_VERSION,
                 cluster: cluster.as_str(),
                 outcome: if previous.is_some() { "included" } else { "not-excluded" },
-                request: previous.as_ref().map(|_| request.id.as_str()),
+                request: request.as_ref().map(|request| request.id.as_str()),
                 wake_sent,
                 excluded: None,
                 previous: previous.as_ref(),
@@ -169,4 +181,17 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
     };
     console.data(&text)?;
     Ok(Exit::Done)
+}
+
+/// The request that ends an exclusion. A drain that the holder has not obeyed yet is taken back as well, and nobody else's wish.
+fn take_back<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    lease: &Lease,
+    exclusion: &Exclusion,
+    now: WallTime,
+) -> Result<Request, Trouble> {
+    let intending = lease.live_intent(now).and_then(|intent| intent.request.as_ref());
+    let exclusion = exclusion.request.clone();
+    let wish = Wish::Include { withdraws: intending == Some(&exclusion), exclusion };
+    asking::request(lease, wish, session.who.clone(), now, asking::DONE_AT_ONCE)
 }

@@ -6,7 +6,8 @@ use baton_store::Store;
 
 use crate::args::{Failover, Switchover};
 use crate::clock::Clock;
-use crate::command::{Session, switchover};
+use crate::command::Session;
+use crate::command::switchover::{self, Asked};
 use crate::console::Console;
 use crate::eligibility::Kind;
 use crate::exit::Exit;
@@ -21,5 +22,12 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     args: &Failover,
 ) -> Result<Exit, Trouble> {
     let Failover { cluster, to, how } = args.clone();
-    switchover::ask_for(session, console, named, &Switchover { cluster, to, how }, Kind::Failover).await
+    switchover::ask_for(
+        session,
+        console,
+        named,
+        &Switchover { cluster, to, how },
+        Asked { kind: Kind::Failover, of: None },
+    )
+    .await
 }

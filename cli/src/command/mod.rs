@@ -15,6 +15,7 @@ use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::Failure;
+use baton_protocol::probe::Probe;
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub lease: Lease,
     /// The heartbeats of its nodes; those never heard are absent.
     pub heartbeats: BTreeMap<InstanceArn, Heartbeat>,
+    /// What the last probe found; none before the first.
+    pub probe: Option<Probe>,
     /// When it was read.
     pub at: WallTime,
 }
@@ -52,7 +55,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// As it is shown.
     pub fn view(&self) -> View {
-        View::of(&self.lease, &self.heartbeats, self.at)
+        View::of(&self.lease, &self.heartbeats, self.probe.as_ref(), self.at)
     }
 }
 
@@ -91,7 +94,10 @@ impl<S: Store, W, C: Clock> Session<'_, S, W, C> {
         let heartbeats = self.store.heartbeats(cluster, &view::instances(&lease)).await;
         let heartbeats =
             heartbeats.map_err(|failure| Trouble::of_table("reading the heartbeats", &failure))?;
-        Ok(Snapshot { lease, heartbeats, at: self.clock.now() })
+        let probe = self.store.probe(cluster).await;
+        let probe =
+            probe.map_err(|failure| Trouble::of_table("reading what the last probe found", &failure))?;
+        Ok(Snapshot { lease, heartbeats, probe, at: self.clock.now() })
     }
 
     async fn known(&self) -> Result<Vec<ClusterName>, Failure> {

@@ -8,7 +8,7 @@ use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{ClusterName, Incarnation, InstanceArn, Seq};
 use baton_protocol::readiness::looks_silent;
 use baton_protocol::request::{Request, Wish};
-use baton_store::Store;
+use baton_store::{Store, hand_over_until};
 use serde::Serialize;
 
 use crate::args::{Format, Switchover};
@@ -72,7 +72,16 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     named: Option<&ClusterName>,
     args: &Switchover,
 ) -> Result<Exit, Trouble> {
-    ask_for(session, console, named, args, Kind::Switchover).await
+    ask_for(session, console, named, args, Asked { kind: Kind::Switchover, of: None }).await
+}
+
+/// What is asked of a holder.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Which move.
+    pub kind: Kind,
+    /// The holder that it is asked of; none: of whoever holds the lease.
+    pub of: Option<&'a InstanceArn>,
 }
 
 /// Asks that the lease go to another node, and follows that to its end where it is wanted.
@@ -81,7 +90,7 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
     console: &mut Console<'_>,
     named: Option<&ClusterName>,
     args: &Switchover,
-    kind: Kind,
+    Asked { kind, of }: Asked<'_>,
 ) -> Result<Exit, Trouble> {
     let cluster = session.cluster(named).await?;
     let before = session.snapshot(&cluster).await?;
@@ -104,6 +113,11 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
         // What was watched before need not be watched again while it stands still.
         Kind::Failover => still_silent(&before, &now, &plan, args.to.as_deref(), &beating)?,
     };
+    if of.is_some_and(|of| *of != plan.from) {
+        let holder = now.lease.name_of(&plan.from);
+        let message = format!("{holder} holds the lease of `{cluster}` by now");
+        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
+    }
     let why = args.how.reason.clone().unwrap_or_default();
     let to = plan.to.clone();
     let wish = match kind {
@@ -139,7 +153,13 @@ async fn plan<S: Store, W, C: Clock>(
         // Not only what is to take over: a holder that beats is not to be given up for a clock that is off.
         let silent = silent_nodes(snapshot);
         if !silent.is_empty() {
-            beating = watch_heartbeats(session, console, snapshot, &silent).await?;
+            // A holder that beats ends it, a standby that does says nothing of the holder.
+            let holder = snapshot.lease.holder.clone().filter(|holder| silent.contains(holder));
+            let decides = |grown: &BTreeSet<InstanceArn>| match &holder {
+                Some(holder) => grown.contains(holder),
+                None => !grown.is_empty(),
+            };
+            beating = watch_heartbeats(session, console, snapshot, &silent, decides).await?;
         }
         let plan = examine_failover(snapshot, to, &beating).map_err(|refusal| refusal.trouble)?;
         return Ok((plan, beating));
@@ -153,7 +173,7 @@ async fn plan<S: Store, W, C: Clock>(
         if doubtful.is_empty() {
             return Err(refusal.trouble);
         }
-        let seen = watch_heartbeats(session, console, snapshot, &doubtful).await?;
+        let seen = watch_heartbeats(session, console, snapshot, &doubtful, |grown| !grown.is_empty()).await?;
         if seen.is_empty() {
             return Err(refusal.trouble);
         }
@@ -161,13 +181,14 @@ async fn plan<S: Store, W, C: Clock>(
     }
 }
 
-/// Watches heartbeats that look old, for as long as the cluster's own silence. One that grows is alive, whatever its
-/// node's clock says.
+/// Watches heartbeats that look old, for as long as the cluster's own silence or until what was seen `decides`. One that grows
+/// is alive, whatever its node's clock says.
 async fn watch_heartbeats<S: Store, W, C: Clock>(
     session: &Session<'_, S, W, C>,
     console: &mut Console<'_>,
     snapshot: &Snapshot,
     doubtful: &BTreeSet<InstanceArn>,
+    decides: impl Fn(&BTreeSet<InstanceArn>) -> bool,
 ) -> Result<BTreeSet<InstanceArn>, Trouble> {
     let lease = &snapshot.lease;
     let names: Vec<String> = doubtful.iter().map(|node| lease.name_of(node)).collect();
@@ -182,7 +203,7 @@ async fn watch_heartbeats<S: Store, W, C: Clock>(
             heartbeats.map_err(|failure| Trouble::of_table("reading the heartbeats", &failure))?;
         let grown = nodes.iter().filter(|node| mark(&heartbeats, node) != mark(&snapshot.heartbeats, node));
         let grown: BTreeSet<InstanceArn> = grown.cloned().collect();
-        if !grown.is_empty() || session.clock.now().since(begun) >= limit {
+        if decides(&grown) || session.clock.now().since(begun) >= limit {
             return Ok(grown);
         }
     }
@@ -212,7 +233,7 @@ fn mark(heartbeats: &BTreeMap<InstanceArn, Heartbeat>, node: &InstanceArn) -> Op
 
 /// Nodes that look silent by their clocks, but a holder whose silence a standby has timed by its own.
 fn silent_nodes(snapshot: &Snapshot) -> BTreeSet<InstanceArn> {
-    let Snapshot { lease, heartbeats, at } = snapshot;
+    let Snapshot { lease, heartbeats, at, .. } = snapshot;
     let claimed = lease.current_claims(heartbeats).next().map(|(_, claim)| &claim.holder);
     let silent =
         |heartbeat: &&Heartbeat| looks_silent(lease, heartbeat, *at) && claimed != Some(&heartbeat.instance);
@@ -277,7 +298,7 @@ async fn follow<S: Store, W, C: Clock>(
         }
         let Some(limit) = limit else { return end(Exit::Done, "asked", None) };
         if session.clock.now().since(request.at) >= limit {
-            let until = moment(request.until);
+            let until = moment(hand_over_until(request));
             let why =
                 format!("not done after {}; request {} goes on until {until}", length(limit), request.id);
             return end(Exit::Waiting, "waiting", Some(why));

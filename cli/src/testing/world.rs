@@ -19,6 +19,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{Wake, Why};
@@ -82,7 +83,7 @@ impl World {
 
     fn around(store: MemoryStore) -> Self {
         Self {
-            store: Faulty { inner: store.clone(), faults: Mutex::default() },
+            store: Faulty { inner: store.clone(), faults: Mutex::default(), others: Mutex::default() },
             bus: TestBus::default(),
             clock: TestClock { now: Cell::new(NOW), acts: RefCell::default(), store },
             look: PIPE,
@@ -344,7 +345,11 @@ impl Clock for TestClock {
 pub(crate) struct Faulty {
     pub(crate) inner: MemoryStore,
     faults: Mutex<Vec<Fault>>,
+    /// What others do just before a call, and how many calls of its name come first.
+    others: Mutex<Vec<(&'static str, usize, Deed)>>,
 }
+
+type Deed = Box<dyn Fn(&MemoryStore) + Send>;
 
 struct Fault {
     call: &'static str,
@@ -372,11 +377,35 @@ impl Faulty {
         self.add(Fault { call, good_before: 0, failure, is_applied: true });
     }
 
+    /// So many calls of this name are made; just before the next one somebody else does this.
+    pub(crate) fn meanwhile(
+        &self,
+        call: &'static str,
+        before: usize,
+        act: impl Fn(&MemoryStore) + Send + 'static,
+    ) {
+        self.others.lock().expect("no panic before").push((call, before, Box::new(act)));
+    }
+
+    fn others_act(&self, call: &'static str) {
+        let mut others = self.others.lock().expect("no panic before");
+        others.retain_mut(|(name, before, act)| {
+            let due = *name == call && *before == 0;
+            if due {
+                act(&self.inner);
+            } else if *name == call {
+                *before -= 1;
+            }
+            !due
+        });
+    }
+
     fn add(&self, fault: Fault) {
         self.faults.lock().expect("no panic before").push(fault);
     }
 
     fn fault(&self, call: &'static str) -> Option<(Failure, bool)> {
+        self.others_act(call);
         let mut faults = self.faults.lock().expect("no panic before");
         let place = faults.iter().position(|fault| fault.call == call)?;
         if faults[place].good_before > 0 {
@@ -410,6 +439,9 @@ impl Store for Faulty {
         instances: &[InstanceArn],
     ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
         self.read("heartbeats", self.inner.heartbeats(cluster, instances)).await
+    }
+    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
+        self.read("probe", self.inner.probe(cluster)).await
     }
     async fn history(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Event>> {
         self.read("history", self.inner.history(cluster, limit)).await
@@ -465,7 +497,10 @@ impl Store for Faulty {
     async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
-    async fn append(&self, _: &Event) -> Result<(), Failure> {
+    async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+    async fn append(&self, _: &Event) -> Result<bool, Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
     async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<()> {

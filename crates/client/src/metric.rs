@@ -26,10 +26,19 @@ pub fn line(control_plane: &str, at_ms: u64, counts: &[(&str, u64)], about: Valu
     line.insert(DIMENSION.to_owned(), json!(control_plane));
     line.extend(counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
     line.insert("about".to_owned(), about);
-    // Lambda keeps lines from its log that are below the function's level, and takes a line without one for INFO.
+    // Lambda keeps lines from its log that are below the function's level, and takes a line for INFO that has no level, or no
+    // timestamp as in RFC 3339.
+    // <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
+    line.insert("timestamp".to_owned(), json!(rfc3339(at_ms)));
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|_| "INFO".to_owned());
     line.insert("level".to_owned(), json!(level));
     Value::Object(line)
+}
+
+/// A moment beyond the calendar is none that a clock shows.
+fn rfc3339(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    format!("{:.3}", at.unwrap_or_default())
 }
 
 /// Writes a line to standard output, where Lambda reads it. A line that cannot be written is no reason to fail: whoever
@@ -56,5 +65,15 @@ mod tests {
             (&line["_aws"]["Timestamp"], &line["about"]),
             (&json!(1_800_000_000_000_u64), &json!({"a": ["b"]}))
         );
+    }
+
+    #[test]
+    fn a_line_has_a_level_and_a_moment_that_lambda_reads_or_it_would_count_as_info_and_be_dropped() {
+        let line = line("baton", 1_800_000_000_123, &[], json!({}));
+        assert_eq!(
+            (&line["level"], &line["timestamp"]),
+            (&json!("INFO"), &json!("2027-01-15T08:00:00.123Z"))
+        );
+        assert_eq!(rfc3339(u64::MAX), "1970-01-01T00:00:00.000Z");
     }
 }

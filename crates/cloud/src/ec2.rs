@@ -59,15 +59,16 @@ impl Cloud for Ec2Cloud {
     }
 
     async fn call(&self, call: &Call) -> Result<Effect, CloudFailure> {
-        match call {
-            Call::Disassociate { association, .. } => address::disassociate(&self.client, association).await,
-            Call::Associate { allocation, placement } => {
-                address::associate(&self.client, allocation, placement).await
-            }
-            Call::ReplaceRoute { route, interface } => route::replace(&self.client, route, interface).await,
-            Call::CreateRoute { route, interface } => route::create(&self.client, route, interface).await,
-            Call::DisableSourceDestCheck { interface } => {
-                interface::disable_source_dest_check(&self.client, interface).await
+        self.send(call, Mode::InEarnest).await
+    }
+
+    async fn probe(&self, call: &Call) -> Result<(), CloudFailure> {
+        match self.send(call, Mode::Dry).await {
+            Err(CloudFailure::Refused(why)) if why.starts_with(WOULD_SUCCEED) => Ok(()),
+            Err(failure) => Err(failure),
+            // Whoever does what was only asked about cannot be asked.
+            Ok(_) => {
+                Err(CloudFailure::Unknown(format!("{} was done though `DryRun` was set", call.action())))
             }
         }
     }
@@ -81,6 +82,40 @@ impl Cloud for Ec2Cloud {
 
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {
         network::vpc_networks(&self.client, vpc).await
+    }
+}
+
+/// The code of EC2's answer to a call that is only asked about, and would be allowed.
+const WOULD_SUCCEED: &str = "DryRunOperation";
+
+/// Whether a call is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    InEarnest,
+    Dry,
+}
+
+impl Mode {
+    /// The parameter `DryRun`, whose absence is as good as `false`.
+    fn dry_run(self) -> Option<bool> {
+        (self == Self::Dry).then_some(true)
+    }
+}
+
+impl Ec2Cloud {
+    async fn send(&self, call: &Call, mode: Mode) -> Result<Effect, CloudFailure> {
+        let client = &self.client;
+        match call {
+            Call::Disassociate { association, .. } => address::disassociate(client, association, mode).await,
+            Call::Associate { allocation, placement } => {
+                address::associate(client, allocation, placement, mode).await
+            }
+            Call::ReplaceRoute { route, interface } => route::replace(client, route, interface, mode).await,
+            Call::CreateRoute { route, interface } => route::create(client, route, interface, mode).await,
+            Call::DisableSourceDestCheck { interface } => {
+                interface::disable_source_dest_check(client, interface, mode).await
+            }
+        }
     }
 }
 

@@ -57,7 +57,9 @@ pub(crate) fn unreadable(action: &str, what: impl std::fmt::Display) -> CloudFai
 }
 
 fn classify(said: Said<'_>) -> CloudFailure {
-    let text = || cut(&format!("{}: {}", said.code, said.message));
+    // The rest is for `sts:DecodeAuthorizationMessage`, and another text each time.
+    let message = said.message.split(" Encoded authorization failure message").next().unwrap_or_default();
+    let text = || cut(&format!("{}: {message}", said.code));
     // Over HTTP, EC2 prefixes some codes with whose fault it was.
     let code = said.code.strip_prefix("Client.").unwrap_or(said.code);
     // Throttling comes first: EC2 sends RequestLimitExceeded with status 503, which elsewhere means "unknown".

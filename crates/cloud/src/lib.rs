@@ -62,6 +62,9 @@ pub trait Cloud: Send + Sync {
     /// Asks EC2 for a change.
     fn call(&self, call: &Call) -> impl Future<Output = Result<Effect, CloudFailure>> + Send;
 
+    /// Asks EC2 whether this call would be allowed, and has it do nothing.
+    fn probe(&self, call: &Call) -> impl Future<Output = Result<(), CloudFailure>> + Send;
+
     /// Describes instances; those EC2 does not know are absent.
     fn instances(
         &self,

@@ -204,6 +204,16 @@ impl Cloud for MemoryCloud {
         answer
     }
 
+    async fn probe(&self, call: &Call) -> Result<(), CloudFailure> {
+        let mut state = self.state();
+        let action = bare(call_action(call));
+        let subjects = log::subjects_of_call(call);
+        let struck = state.faults.strike(&self.caller, action, &subjects);
+        let answer = struck.map_or(Ok(()), |trouble| Err(trouble.failure(action)));
+        state.note(&self.caller, Asked::Probe(call.clone()), Answer::Description(answer.clone()), false);
+        answer
+    }
+
     async fn instances(
         &self,
         ids: &[InstanceId],

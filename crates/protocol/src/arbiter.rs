@@ -26,6 +26,7 @@ pub use action::{Action, Hint, Outcome, Report};
 
 use crate::candidate::FRESH;
 use crate::decide::{Decision, Snapshot, Stay, decide};
+use crate::drift;
 use crate::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
 use crate::grant::{Committed, Grant};
 use crate::heartbeat::Heartbeat;
@@ -186,6 +187,11 @@ impl Invocation {
         self.answered();
         if self.guard_open {
             self.guard_open = false;
+            let paused =
+                found.as_ref().ok().and_then(Option::as_ref).is_some_and(|lease| lease.is_paused(now.wall));
+            if paused && self.mends() && !self.called {
+                return self.finish(now, Outcome::Stayed(Stay::Paused));
+            }
             if let Some(mover) = &mut self.mover {
                 mover.handle_guard(now.boot, found.as_ref().ok().and_then(Option::as_ref));
             }
@@ -347,19 +353,19 @@ impl Invocation {
                 self.looks_again += 1;
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
             }
-            Decision::LookAgain => self.stay(now, snapshot.lease, Stay::NoCandidate(Vec::new()), sent),
+            Decision::LookAgain => self.stay(now, snapshot, Stay::NoCandidate(Vec::new()), sent),
             // A pause or a policy holds back silence and not an instance that is gone.
             Decision::Stay(stay @ (Stay::NoGround | Stay::Paused | Stay::Held(_)))
                 if self.hint.maybe_gone && !self.asked_ec2 =>
             {
                 self.asked_ec2 = true;
                 let Some(holder) = snapshot.lease.holder.as_ref().map(InstanceArn::instance_id) else {
-                    return self.stay(now, snapshot.lease, stay, sent);
+                    return self.stay(now, snapshot, stay, sent);
                 };
                 self.phase = Phase::Instance { snapshot: Box::new(snapshot), sent };
                 self.act(Action::Look(Look::Instance(holder)));
             }
-            Decision::Stay(stay) => self.stay(now, snapshot.lease, stay, sent),
+            Decision::Stay(stay) => self.stay(now, snapshot, stay, sent),
         }
     }
 
@@ -430,17 +436,22 @@ impl Invocation {
 
     /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due, or when
     /// somebody may have moved a resource.
-    fn stay(&mut self, now: Now, lease: Lease, stay: Stay, sent: BootTime) {
-        if let Stay::Held(held) = stay
-            && self.hint.why == Some(Why::Claim)
-        {
-            self.tell_held(&lease, held);
-        }
+    fn stay(&mut self, now: Now, snapshot: Snapshot, stay: Stay, sent: BootTime) {
+        let Snapshot { lease, heartbeats, .. } = snapshot;
+        let held = match stay {
+            Stay::Held(held) if self.hint.why == Some(Why::Claim) => Some(held),
+            _ => None,
+        };
         let unfinished = lease.moved < lease.epoch;
         self.second_look = lease.verify_at.is_some_and(|at| now.wall >= at) || mutant!(AnyLookIsSecond);
         // A holder that is no member has no place for anything: it releases, and the next one gets it all.
         let nowhere = lease.holder.as_ref().and_then(|holder| lease.member(holder)).is_none();
-        let look = unfinished || self.second_look || self.minds_drift(&lease, now);
+        let minds = self.second_look || (self.hint.maybe_moved && !mutant!(DriftIgnored));
+        let look = unfinished || (minds && !drift::is_left(&lease, &heartbeats, now.wall));
+        self.lease = Some(lease.clone());
+        if let Some(held) = held {
+            self.tell_held(held);
+        }
         if nowhere || !look {
             return self.finish(now, Outcome::Stayed(stay));
         }
@@ -451,16 +462,8 @@ impl Invocation {
         }
         mover.allow(sent, now.boot);
         self.mover = Some(mover);
-        self.lease = Some(lease);
         self.phase = Phase::Moving;
         self.drive_move(now);
-    }
-
-    /// Whether what somebody else may have moved is looked for. During a pause an operator may have good reason to move
-    /// things, and while the holder is asked to hand over all will be moved anyway.
-    fn minds_drift(&self, lease: &Lease, now: Now) -> bool {
-        let held_back = lease.is_paused(now.wall) || lease.live_switchover(now.wall).is_some();
-        self.hint.maybe_moved && !held_back && !mutant!(DriftIgnored)
     }
 
     fn read_lease(&mut self, now: Now) {
@@ -509,8 +512,8 @@ impl Invocation {
 
     /// A call after the move was recorded mends something. Each resource is told of once.
     fn note_drift(&mut self, now: Now, call: &Call) {
-        let recorded = self.lease.as_ref().is_some_and(|lease| lease.moved == lease.epoch);
-        let Some(found) = self.mover.as_ref().and_then(|mover| mover.found(call)).filter(|_| recorded) else {
+        let mends = self.mends();
+        let Some(found) = self.mover.as_ref().and_then(|mover| mover.found(call)).filter(|_| mends) else {
             return;
         };
         let resource = call.resource();
@@ -518,6 +521,11 @@ impl Invocation {
             self.astray_since.get_or_insert(now.boot);
             self.tell(now, Happening::Drift { resource, found });
         }
+    }
+
+    /// Whether the move of this epoch has been recorded, so that whatever is to be done is to mend.
+    fn mends(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.moved == lease.epoch)
     }
 
     fn act(&mut self, action: Action) {

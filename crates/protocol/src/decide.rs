@@ -52,7 +52,7 @@ pub enum Stay {
     Retired,
     /// There is no ground to depose the holder.
     NoGround,
-    /// The holder is silent, and an operator paused the cluster.
+    /// There is a silence to act on or something to put back, and an operator paused the cluster.
     Paused,
     /// The holder is silent, and the cluster's policy leaves it to an operator to say what follows.
     Held(Held),
@@ -219,7 +219,9 @@ fn fitness<'a>(
 fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
     let lease = &snapshot.lease;
     let holder = lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder));
-    let intent = lease.live_intent(snapshot.at);
+    // A word about a silent holder is not why one releases.
+    let released = found.ground == Ground::Release;
+    let intent = lease.live_intent(snapshot.at).filter(|intent| !released || !intent.failover);
     let reason = reason(lease, &found, intent);
     let evidence = Evidence {
         holder_incarnation: holder.map(|found| found.incarnation.clone()),

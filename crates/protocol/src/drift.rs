@@ -3,10 +3,13 @@
 //! An event names resources by their ids. Whether any of them is the cluster's is all that is asked of it; where everything
 //! is now, EC2 is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::heartbeat::Heartbeat;
+use crate::ids::InstanceArn;
 use crate::lease::Lease;
 use crate::mark::Mark;
+use crate::time::WallTime;
 
 /// Whether one of these ids or addresses is of the cluster: an address, by its allocation, its association or itself; a
 /// route table; an interface or an instance of a member.
@@ -30,6 +33,16 @@ pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
                 || names(member.instance.instance_id().as_str())
                 || member.placements.values().any(|place| names(place.interface.as_str()))
         })
+}
+
+/// Whether what is no longer where it was recorded to be is left there: during a pause an operator may have good reason to
+/// move things, and so may whoever leads a route past a holder that has released, or that a standby has found silent by its
+/// own clock.
+pub fn is_left(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: WallTime) -> bool {
+    let holder = lease.holder.as_ref().and_then(|holder| heartbeats.get(holder));
+    let released = holder.is_some_and(|heartbeat| heartbeat.released >= lease.epoch);
+    let claimed = lease.current_claims(heartbeats).next().is_some();
+    lease.is_paused(now) || released || claimed
 }
 
 #[cfg(test)]

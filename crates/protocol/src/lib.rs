@@ -33,6 +33,7 @@ pub mod outcome;
 pub mod peers;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod readiness;
 pub mod request;
 pub mod resource;

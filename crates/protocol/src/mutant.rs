@@ -140,6 +140,7 @@ mod registry {
         DriftIgnored "s29" "nobody looks for what somebody else has moved";
         AnyLookIsSecond "s30" "any look counts as the second";
         LookForgotten "s34" "a look is recorded though another has mended something since it began";
+        GatewayTaken "s40" "a route is taken from a gateway though nobody has allowed it";
         NoRound "s31" "the sweep has no turns";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";

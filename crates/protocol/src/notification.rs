@@ -1,7 +1,7 @@
 //! What other programs are told of: rows of the history that somebody may wait for, as events on the bus.
 //!
-//! A grant is told after its commit, anything else beside the writing of its row, at most once; it may be lost. The history is
-//! the record. Nothing of Baton's own listens.
+//! A grant is told after its commit, anything else after the writing of its row, by whoever wrote it first; it may be lost.
+//! The history is the record. Nothing of Baton's own listens.
 
 use serde::Serialize;
 

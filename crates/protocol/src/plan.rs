@@ -21,7 +21,9 @@ pub enum RouteKnown {
     Missing,
     /// The table does not exist, as far as EC2 tells.
     NoTable,
-    /// The route leads here.
+    /// The route leads to something that is no interface, and that takes traffic: a gateway, mostly.
+    Gateway(String),
+    /// The route leads to an interface, or into nothing.
     To(RouteTarget),
 }
 
@@ -64,11 +66,17 @@ pub fn address(
     }
 }
 
-/// What a declared route needs to lead to `interface`.
-pub fn route(route: &Route, interface: &InterfaceId, known: &RouteKnown) -> Need {
+/// What a declared route needs to lead to `interface`. `from_gateway` says that it may be taken from a gateway.
+pub fn route(route: &Route, interface: &InterfaceId, known: &RouteKnown, from_gateway: bool) -> Need {
     match known {
         RouteKnown::To(RouteTarget::Interface(there)) if there == interface => Need::Nothing,
-        RouteKnown::To(_) => {
+        // Somebody has led it there, and may have meant it: everything in that table's subnets goes that way.
+        RouteKnown::Gateway(gateway) if !from_gateway && !mutant!(GatewayTaken) => Need::Person(format!(
+            "{} leads to {gateway}, which is no network interface, and the cluster may not take it from there: delete the \
+             route or lead it to a node, or set ReplaceGatewayRoutes to true",
+            route.destination
+        )),
+        RouteKnown::Gateway(_) | RouteKnown::To(_) => {
             Need::Call(Call::ReplaceRoute { route: route.clone(), interface: interface.clone() })
         }
         RouteKnown::Missing => {
@@ -85,10 +93,13 @@ pub fn route(route: &Route, interface: &InterfaceId, known: &RouteKnown) -> Need
 /// takes no traffic now, which no route call can mend.
 pub fn route_in(tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>, wanted: &Route) -> RouteKnown {
     let Some(routes) = tables.get(&wanted.table) else { return RouteKnown::NoTable };
-    routes
-        .iter()
-        .find(|seen| seen.destination == wanted.destination)
-        .map_or(RouteKnown::Missing, |seen| RouteKnown::To(seen.target.clone()))
+    routes.iter().find(|seen| seen.destination == wanted.destination).map_or(RouteKnown::Missing, |seen| {
+        match &seen.target {
+            // A route into nothing serves nobody, so there is nothing to lose.
+            RouteTarget::Other(gateway) if !seen.blackhole => RouteKnown::Gateway(gateway.clone()),
+            target => RouteKnown::To(target.clone()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -136,13 +147,35 @@ mod tests {
     fn a_route_is_replaced_created_or_left() {
         let to = |target| RouteKnown::To(target);
         let at = |n| RouteTarget::Interface(interface(n));
-        assert_eq!(route(&declared(1), &interface(2), &to(at(2))), Need::Nothing);
-        for other in [at(1), RouteTarget::Other("igw-1".to_owned())] {
-            let need = route(&declared(1), &interface(2), &to(other));
-            assert!(matches!(need, Need::Call(Call::ReplaceRoute { .. })), "{need:?}");
+        let need = |known: &RouteKnown, allowed| route(&declared(1), &interface(2), known, allowed);
+        for allowed in [true, false] {
+            assert_eq!(need(&to(at(2)), allowed), Need::Nothing);
+            for other in [at(1), RouteTarget::Other("a gateway that is gone".to_owned())] {
+                let need = need(&to(other), allowed);
+                assert!(matches!(need, Need::Call(Call::ReplaceRoute { .. })), "{need:?}");
+            }
+            let created = need(&RouteKnown::Missing, allowed);
+            assert!(matches!(created, Need::Call(Call::CreateRoute { .. })), "{created:?}");
+            assert!(matches!(need(&RouteKnown::NoTable, allowed), Need::Person(_)));
         }
-        let need = route(&declared(1), &interface(2), &RouteKnown::Missing);
-        assert!(matches!(need, Need::Call(Call::CreateRoute { .. })), "{need:?}");
-        assert!(matches!(route(&declared(1), &interface(2), &RouteKnown::NoTable), Need::Person(_)));
+        let gateway = RouteKnown::Gateway("igw-1".to_owned());
+        assert!(matches!(need(&gateway, true), Need::Call(Call::ReplaceRoute { .. })));
+        assert!(matches!(need(&gateway, false), Need::Person(why) if why.contains("igw-1")));
+    }
+
+    #[test]
+    fn a_route_to_a_gateway_is_one_until_nothing_takes_what_goes_there() {
+        let seen = |target: RouteTarget, blackhole| {
+            let seen = RouteSeen { destination: declared(1).destination, target, blackhole };
+            route_in(&[(declared(1).table, vec![seen])].into(), &declared(1))
+        };
+        let gateway = RouteTarget::Other("nat-1".to_owned());
+        assert_eq!(seen(gateway.clone(), false), RouteKnown::Gateway("nat-1".to_owned()));
+        assert_eq!(seen(gateway.clone(), true), RouteKnown::To(gateway));
+        let node = RouteTarget::Interface(interface(1));
+        assert_eq!(
+            [true, false].map(|hole| seen(node.clone(), hole)),
+            [true, false].map(|_| RouteKnown::To(node.clone()))
+        );
     }
 }

@@ -10,12 +10,14 @@ use std::fmt;
 use crate::heartbeat::{Health, Heartbeat};
 use crate::ids::InstanceArn;
 use crate::lease::{Lease, LeaseState};
+use crate::probe::Probe;
 use crate::time::WallTime;
 
 /// What is wrong with a cluster that is to be protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
-    /// Nobody could take over: there is no standby, or none that beats, is well and does not serve.
+    /// Nobody could take over: there is no standby, or none that beats, is well and does not serve; or something could not be
+    /// moved to whoever did.
     Unprotected,
     /// Nobody serves: there is no holder, it has released, it is silent, or it has not begun.
     Unserved,
@@ -45,14 +47,20 @@ impl fmt::Display for Want {
 
 /// What is wrong, in the order of [`Want::ALL`]. A retired cluster wants nothing, and a paused one no standby: somebody has
 /// said that nothing shall move by itself.
-pub fn wants(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: WallTime) -> Vec<Want> {
+pub fn wants(
+    lease: &Lease,
+    heartbeats: &BTreeMap<InstanceArn, Heartbeat>,
+    probe: Option<&Probe>,
+    now: WallTime,
+) -> Vec<Want> {
     if lease.state == LeaseState::Retired {
         return Vec::new();
     }
     let standbys = lease.members.iter().filter(|member| lease.holder.as_ref() != Some(&member.instance));
     let protected = standbys
         .filter_map(|member| heartbeats.get(&member.instance))
-        .any(|heartbeat| is_ready(lease, heartbeat, now));
+        .any(|heartbeat| is_ready(lease, heartbeat, now))
+        && Probe::obstacles_of(probe, lease).is_empty();
     let holder = lease.holder.as_ref().and_then(|holder| heartbeats.get(holder));
     let served = holder.is_some_and(|heartbeat| {
         heartbeat.released < lease.epoch
@@ -71,12 +79,13 @@ pub fn is_ready(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
         && !looks_silent(lease, heartbeat, now)
 }
 
-/// Whether a heartbeat is older than S, by its node's clock against this machine's. Of a node that nothing guards, silence
+/// Whether a heartbeat is more than S from now, by its node's clock against this machine's: one that seems to be from the
+/// future may be the last one of a node whose clock was ahead, and who is long dead. Of a node that nothing guards, silence
 /// may be without consequence, and is silence all the same: it is held against the cluster's own timing.
 pub fn looks_silent(lease: &Lease, heartbeat: &Heartbeat, now: WallTime) -> bool {
     let silence =
         if heartbeat.is_unguarded() { lease.timing.silence() } else { lease.silence_for(heartbeat) };
-    now.since(heartbeat.beat_at) > silence
+    now.distance(heartbeat.beat_at) > silence
 }
 
 #[cfg(test)]
@@ -99,7 +108,17 @@ mod tests {
         let mut holder = Heartbeat { serving_epoch: Some(lease.epoch), ..beat(1) };
         let mut standby = beat(2);
         edit(&mut lease, &mut holder, &mut standby);
-        wants(&lease, &[(arn(1), holder), (arn(2), standby)].into(), NOW)
+        wants(&lease, &[(arn(1), holder), (arn(2), standby)].into(), None, NOW)
+    }
+
+    /// The same, where the standby's last heartbeat was sent then.
+    fn wants_at(beat_at: WallTime) -> Vec<Want> {
+        let mut lease = testing::lease();
+        lease.members.truncate(2);
+        let holder =
+            Heartbeat { beat_at: NOW, serving_epoch: Some(lease.epoch), ..testing::heartbeat(&arn(1), 7) };
+        let standby = Heartbeat { beat_at, ..testing::heartbeat(&arn(2), 7) };
+        wants(&lease, &[(arn(1), holder), (arn(2), standby)].into(), None, NOW)
     }
 
     #[test]
@@ -115,7 +134,14 @@ mod tests {
     #[test]
     fn a_standby_that_could_not_take_over_protects_nothing() {
         let silent = |heartbeat: &mut Heartbeat| heartbeat.beat_at = WallTime(NOW.0 - 6_001);
-        assert_eq!(after(|_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_000)), []);
+        for near in [NOW.0 - 6_000, NOW.0 + 6_000] {
+            assert_eq!(wants_at(WallTime(near)), []);
+        }
+        assert_eq!(
+            wants_at(WallTime(NOW.0 + 6_001)),
+            [Want::Unprotected],
+            "its clock was ahead, and it is dead"
+        );
         let edits: [Edit; 6] = [
             |lease, _, _| lease.excluded = Some(testing::exclusion(2, WallTime(NOW.0 + 1))),
             |_, _, standby| standby.beat_at = WallTime(NOW.0 - 6_001),
@@ -131,6 +157,21 @@ mod tests {
         unguarded.validity_ms = UNGUARDED_MS;
         silent(&mut unguarded);
         assert!(looks_silent(&testing::lease(), &unguarded, NOW), "by the cluster's own timing");
+    }
+
+    #[test]
+    fn a_standby_that_could_not_be_given_something_protects_nothing() {
+        let mut lease = testing::lease();
+        lease.members.truncate(2);
+        let beat = |n| Heartbeat { beat_at: NOW, ..testing::heartbeat(&arn(n), 7) };
+        let holder = Heartbeat { serving_epoch: Some(lease.epoch), ..beat(1) };
+        let heartbeats = [(arn(1), holder), (arn(2), beat(2))].into();
+        let (resource, why) = ("eipalloc-1".to_owned(), "denied".to_owned());
+        let obstacles = vec![crate::probe::Obstacle { node: None, resource, why }];
+        let mut probe = Probe { at: NOW, uid: lease.uid.clone(), revision: lease.revision, obstacles };
+        assert_eq!(wants(&lease, &heartbeats, Some(&probe), NOW), [Want::Unprotected]);
+        probe.revision += 1;
+        assert_eq!(wants(&lease, &heartbeats, Some(&probe), NOW), [], "of another configuration");
     }
 
     #[test]
@@ -156,10 +197,10 @@ mod tests {
         };
         let mut lease = testing::lease();
         pause(&mut lease, NOW.0 + 1);
-        assert!(!wants(&lease, &BTreeMap::new(), NOW).contains(&Want::Unprotected));
+        assert!(!wants(&lease, &BTreeMap::new(), None, NOW).contains(&Want::Unprotected));
         pause(&mut lease, NOW.0);
-        assert!(wants(&lease, &BTreeMap::new(), NOW).contains(&Want::Unprotected));
+        assert!(wants(&lease, &BTreeMap::new(), None, NOW).contains(&Want::Unprotected));
         lease.state = LeaseState::Retired;
-        assert_eq!(wants(&lease, &BTreeMap::new(), NOW), []);
+        assert_eq!(wants(&lease, &BTreeMap::new(), None, NOW), []);
     }
 }

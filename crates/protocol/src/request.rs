@@ -34,9 +34,11 @@ pub enum Wish {
         /// Whether it holds the lease now, and is to hand over.
         hand_over: bool,
     },
-    /// That whichever node is excluded may hold the lease again.
+    /// That an excluded node may hold the lease again. It ends this exclusion and no other that has taken its place.
     Include {
-        /// Whether it was asked to hand over as well, and need not any more.
+        /// The request behind the exclusion.
+        exclusion: RequestId,
+        /// Whether that has also asked it to hand over, which it has not done and need not any more.
         withdraws: bool,
     },
     /// No automatic action until the request's end.

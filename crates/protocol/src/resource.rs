@@ -1,5 +1,6 @@
 //! What a cluster keeps at its holder: Elastic IPs and routes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -159,6 +160,9 @@ pub struct Resources {
     pub addresses: Vec<Address>,
     /// The routes.
     pub routes: Vec<Route>,
+    /// Those of the routes that are turned to the holder even where they lead to a gateway.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub from_gateways: BTreeSet<Route>,
 }
 
 /// Where an Elastic IP sits on a node: an interface and one of its private addresses.

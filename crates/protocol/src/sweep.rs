@@ -12,6 +12,7 @@ use crate::candidate::stable_hash;
 use crate::heartbeat::Heartbeat;
 use crate::ids::InstanceArn;
 use crate::lease::{Lease, LeaseState};
+use crate::probe::Probe;
 use crate::time::WallTime;
 use crate::wake::Why;
 
@@ -22,8 +23,28 @@ const QUIET: Duration = Duration::from_secs(60);
 /// A cluster's turn comes so often. With the sweep's minute and the move itself, what nobody tells of is put right within
 /// three minutes or so, for three or four questions to EC2.
 pub const ROUND: Duration = Duration::from_secs(120);
+/// Whether everything could be moved is asked so often. Each time it is a question to EC2 for each resource and node, and EC2
+/// counts them as the calls that they ask about.
+pub const PROBED: Duration = Duration::from_secs(3_600);
 /// The sweep comes so often.
-const SWEEP: Duration = Duration::from_secs(60);
+pub const SWEEP: Duration = Duration::from_secs(60);
+
+/// The time that a sweep answers for: from the one before until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// When the last sweep was.
+    pub since: WallTime,
+    /// When this one is.
+    pub until: WallTime,
+}
+
+impl Span {
+    /// Since a sweep that nobody remembers: one came a minute ago.
+    pub fn minute(until: WallTime) -> Self {
+        let sweep = u64::try_from(SWEEP.as_millis()).unwrap_or(u64::MAX);
+        Self { since: WallTime(until.0.saturating_sub(sweep)), until }
+    }
+}
 
 /// Why the arbiter ought to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +61,8 @@ pub enum Reason {
     VerifyDue,
     /// Nothing is unfinished, and it is the cluster's turn to be looked at.
     Turn,
+    /// The same, and it is to be asked again whether everything could be moved.
+    Probe,
     /// The holder has not been heard of for a while, and nobody claims.
     HolderQuiet,
 }
@@ -49,6 +72,7 @@ impl Reason {
     pub fn why(self) -> Why {
         match self {
             Self::Turn => Why::Verify,
+            Self::Probe => Why::Probe,
             _ => Why::Sweep,
         }
     }
@@ -63,6 +87,7 @@ impl fmt::Display for Reason {
             Self::Unmoved => "unmoved",
             Self::VerifyDue => "verify-due",
             Self::Turn => "turn",
+            Self::Probe => "probe",
             Self::HolderQuiet => "holder-quiet",
         })
     }
@@ -72,8 +97,10 @@ impl fmt::Display for Reason {
 pub fn needs_wake(
     lease: &Lease,
     heartbeats: &BTreeMap<InstanceArn, Heartbeat>,
-    now: WallTime,
+    probe: Option<&Probe>,
+    span: Span,
 ) -> Option<Reason> {
+    let now = span.until;
     if lease.state == LeaseState::Retired {
         return None;
     }
@@ -92,19 +119,27 @@ pub fn needs_wake(
     if lease.verify_at.is_some_and(|due| due <= now) {
         return Some(Reason::VerifyDue);
     }
-    if is_turn(lease, now) {
-        return Some(Reason::Turn);
+    if is_turn(lease, span, ROUND) {
+        return Some(if is_probed(lease, probe, span) { Reason::Probe } else { Reason::Turn });
     }
-    let quiet = holder.is_none_or(|heartbeat| now.since(heartbeat.beat_at) >= QUIET);
+    let quiet = holder.is_none_or(|heartbeat| now.distance(heartbeat.beat_at) >= QUIET);
     quiet.then_some(Reason::HolderQuiet)
 }
 
-/// Whether this sweep is the cluster's. Turns are spread by name, so that a thousand clusters do not ask EC2 all at once.
-fn is_turn(lease: &Lease, now: WallTime) -> bool {
-    let this = now.0 / 1_000 / SWEEP.as_secs();
-    this.wrapping_add(stable_hash(&[lease.cluster.as_str()]))
-        .is_multiple_of(ROUND.as_secs() / SWEEP.as_secs())
-        && !mutant!(NoRound)
+/// Whether the cluster's moment has come since the last sweep, however late this one is. Moments are spread by name, so that
+/// a thousand clusters do not ask EC2 all at once.
+fn is_turn(lease: &Lease, span: Span, every: Duration) -> bool {
+    let round = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+    let offset = stable_hash(&[lease.cluster.as_str()]) % round;
+    let rounds = |at: WallTime| at.0.saturating_add(offset) / round;
+    rounds(span.until) > rounds(span.since) && !mutant!(NoRound)
+}
+
+/// Whether a turn is one in which it is asked whether everything could be moved: each hour, and each time while something could
+/// not be, or while nobody knows.
+fn is_probed(lease: &Lease, probe: Option<&Probe>, span: Span) -> bool {
+    let known = probe.is_some_and(|probe| probe.is_about(lease) && probe.obstacles.is_empty());
+    !known || is_turn(lease, span, PROBED)
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ pub(crate) fn lease() -> Lease {
         resources: Resources {
             addresses: vec![Address { allocation: allocation(1), public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
             routes: vec![route(1), route(2)],
+            from_gateways: std::collections::BTreeSet::new(),
         },
         intent: None,
         paused: None,

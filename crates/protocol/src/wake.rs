@@ -32,6 +32,8 @@ pub enum Why {
     Sweep,
     /// It is the cluster's turn to be looked at, whether anything is unfinished or not.
     Verify,
+    /// The same, and whether everything could be moved is to be asked as well.
+    Probe,
     /// An invocation ran out of time with work left.
     Continue,
     /// The registrar created or changed the cluster.

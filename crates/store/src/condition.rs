@@ -36,6 +36,12 @@ pub const NOT_PAUSED: &str = "(attribute_not_exists(#paused) OR #paused.#until <
 pub const NOT_EXCLUDED: &str =
     "(attribute_not_exists(#excluded) OR #excluded.#node <> :to OR #excluded.#until <= :at)";
 
+/// The exclusion is still the one that is to be ended.
+pub const EXCLUDED_BY: &str = "#excluded.#request = :exclusion";
+
+/// The intent is still the one that was written with the exclusion: by then it may be another's.
+pub const DRAINED_BY: &str = "#intent.#request = :exclusion";
+
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
 /// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";

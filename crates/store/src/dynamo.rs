@@ -20,6 +20,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
@@ -47,6 +48,10 @@ impl DynamoStore {
 impl Store for DynamoStore {
     async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
         self.get(&Key::lease(cluster)).await?.map(read).transpose()
+    }
+
+    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
+        self.get(&Key::probe(cluster)).await?.map(read).transpose()
     }
 
     async fn heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) -> Read<Option<Heartbeat>> {
@@ -144,8 +149,12 @@ impl Store for DynamoStore {
         self.put_moved(cluster, moved).await
     }
 
-    async fn append(&self, event: &Event) -> Result<(), Failure> {
+    async fn append(&self, event: &Event) -> Result<bool, Failure> {
         self.put_event(event).await
+    }
+
+    async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
+        self.put_probe(cluster, probe).await
     }
 
     async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {

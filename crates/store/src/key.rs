@@ -5,6 +5,7 @@
 //! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused`, `excluded` | never |
 //! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex>` | arbiter, registrar | `expires_at` |
 //! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar | never |
+//! | probe | `C#<cluster>` | `PROBE` | arbiter | never |
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |
 //! | heartbeat | `C#<cluster>#I#<instance ARN>` | `HEARTBEAT` | that instance | never |
 //! | wake | `C#<cluster>#I#<instance ARN>` | `WAKE` | that instance | never |
@@ -22,6 +23,8 @@ use sha2::{Digest, Sha256};
 
 /// The sort key of a lease.
 pub const LEASE: &str = "LEASE";
+/// The sort key of what the last probe found.
+pub const PROBE: &str = "PROBE";
 /// The sort key of a heartbeat.
 pub const HEARTBEAT: &str = "HEARTBEAT";
 /// The sort key of a wake item.
@@ -65,6 +68,11 @@ impl Key {
     /// Of an accepted configuration.
     pub fn config(cluster: &ClusterName, revision: u64) -> Self {
         Self::new(partition(cluster), format!("CONFIG#{revision:010}"))
+    }
+
+    /// Of what the last probe found.
+    pub fn probe(cluster: &ClusterName) -> Self {
+        Self::new(partition(cluster), PROBE.to_owned())
     }
 
     /// Of an operator's request.

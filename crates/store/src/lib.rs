@@ -39,6 +39,7 @@ use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::policy::Takeover;
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
 use baton_protocol::time::WallTime;
@@ -49,6 +50,7 @@ pub use baton_protocol::moved::Moved;
 #[cfg(feature = "aws")]
 pub use dynamo::DynamoStore;
 pub use memory::MemoryStore;
+pub use wish::hand_over_until;
 
 /// A new run of an agent, announced by compare-and-swap on the incarnation that was read before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +132,9 @@ pub trait Store: Send + Sync {
         instances: &[InstanceArn],
     ) -> impl Future<Output = Read<BTreeMap<InstanceArn, Heartbeat>>> + Send;
 
+    /// What the last probe found; `None` before the first.
+    fn probe(&self, cluster: &ClusterName) -> impl Future<Output = Read<Option<Probe>>> + Send;
+
     /// The history, newest first, at most `limit` rows.
     fn history(&self, cluster: &ClusterName, limit: usize) -> impl Future<Output = Read<Vec<Event>>> + Send;
 
@@ -204,8 +209,16 @@ pub trait Store: Send + Sync {
         moved: &Moved,
     ) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
-    /// Appends a row to the history. A row that is there already is done.
-    fn append(&self, event: &Event) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Appends a row to the history, and says whether it was not there yet. A row that is there already is done.
+    fn append(&self, event: &Event) -> impl Future<Output = Result<bool, Failure>> + Send;
+
+    /// Keeps what a probe has found, in the place of what the last one did. Two at once may leave the older one there; the
+    /// next one comes within the hour.
+    fn record_probe(
+        &self,
+        cluster: &ClusterName,
+        probe: &Probe,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Records what became of a request. Refused where there is no such request.
     fn answer(

@@ -14,6 +14,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
@@ -60,6 +61,10 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
         Ok(self.table().leases.get(cluster).cloned())
+    }
+
+    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
+        Ok(self.table().probes.get(cluster).cloned())
     }
 
     async fn heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) -> Read<Option<Heartbeat>> {
@@ -157,8 +162,13 @@ impl Store for MemoryStore {
         self.table().record_moved(cluster, moved)
     }
 
-    async fn append(&self, event: &Event) -> Result<(), Failure> {
+    async fn append(&self, event: &Event) -> Result<bool, Failure> {
         self.table().append(event)
+    }
+
+    async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
+        self.table().probes.insert(cluster.clone(), probe.clone());
+        Ok(())
     }
 
     async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {

@@ -54,7 +54,7 @@ pub(crate) fn member(n: u8) -> Member {
 
 pub(crate) fn resources(addresses: &[u8]) -> Resources {
     let address = |n: &u8| Address { allocation: allocation(*n), public_ip: Ipv4Addr::new(198, 51, 100, *n) };
-    Resources { addresses: addresses.iter().map(address).collect(), routes: Vec::new() }
+    Resources { addresses: addresses.iter().map(address).collect(), ..Resources::default() }
 }
 
 /// Two members; nothing changes but what a test changes.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use baton_protocol::ids::InstanceArn;
+use baton_protocol::ids::{InstanceArn, RequestId};
 use baton_protocol::lease::{Exclusion, Intent, Pause};
 use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
 
 /// A drain asks the holder to hand over for so long; a standby may have to get well first.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(600);
@@ -20,9 +21,11 @@ pub(crate) enum Carried {
     Resumed,
     /// This exclusion, and this intent with it if the node is to hand over.
     Excluded(Exclusion, Option<Intent>),
-    /// No exclusion any more.
+    /// Not this exclusion any more.
     Included {
-        /// Nor an intent.
+        /// The request behind it.
+        exclusion: RequestId,
+        /// Nor the intent of the same request.
         withdraws: bool,
     },
 }
@@ -47,11 +50,21 @@ pub(crate) fn carried(request: &Request) -> Carried {
                 why: why.clone(),
                 request: request.id.clone(),
             };
-            let until = request.until.min(request.at + HAND_OVER_WITHIN);
+            let until = hand_over_until(request);
             let intent = hand_over.then(|| Intent { until, ..intent(request, "drain", None, why) });
             Carried::Excluded(exclusion, intent)
         }
-        Wish::Include { withdraws } => Carried::Included { withdraws: *withdraws },
+        Wish::Include { exclusion, withdraws } => {
+            Carried::Included { exclusion: exclusion.clone(), withdraws: *withdraws }
+        }
+    }
+}
+
+/// Until when a hand-over is asked for: a drain stands for longer than that.
+pub fn hand_over_until(request: &Request) -> WallTime {
+    match &request.wish {
+        Wish::Exclude { .. } => request.until.min(request.at + HAND_OVER_WITHIN),
+        _ => request.until,
     }
 }
 

@@ -13,6 +13,7 @@ use baton_protocol::arbiter::{Action, Hint, Invocation, Outcome, Report};
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::grant::Committed;
 use baton_protocol::heartbeat::Heartbeat;
+use baton_protocol::history::Event;
 use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn};
 use baton_protocol::lease::Lease;
 use baton_protocol::notification::{self, Notification};
@@ -58,6 +59,8 @@ enum Answer {
     Effect(Call, Result<Effect, CloudFailure>),
     Rotation(AllocationId, bool),
     Moved(Write<Option<Lease>>),
+    /// With what the bus is to be told, if the row is new.
+    Appended(Option<Notification>),
     Told,
 }
 
@@ -78,12 +81,8 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
         let mut granting = None;
         loop {
             while let Some(action) = invocation.poll_action() {
-                match &action {
-                    Action::Commit(grant) => granting = notification::of(&grant.event),
-                    Action::Append(event) => {
-                        telling.extend(notification::of(event).map(|told| self.successor.tell(told)));
-                    }
-                    _ => {}
+                if let Action::Commit(grant) = &action {
+                    granting = notification::of(&grant.event);
                 }
                 open.push(self.perform(&cluster, action));
             }
@@ -98,16 +97,33 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 return Report { granted: None, outcome: Outcome::Failed("waits for nothing".to_owned()) };
             }
             tokio::select! {
-                Some(answer) = open.next() => {
-                    if matches!(answer, Answer::Committed(Ok(Committed::Granted))) {
-                        telling.extend(granting.take().map(|told| self.successor.tell(told)));
-                    }
+                Some(mut answer) = open.next() => {
+                    let news = match &mut answer {
+                        Answer::Committed(Ok(Committed::Granted)) => granting.take(),
+                        Answer::Appended(news) => news.take(),
+                        _ => None,
+                    };
+                    telling.extend(news.map(|told| self.successor.tell(told)));
                     give(&mut invocation, self.now(), answer);
                 }
                 Some(()) = telling.next() => {}
                 () = self.until(due) => invocation.handle_timer(self.now()),
             }
         }
+    }
+
+    /// Writes a row of the history. What has a row already was told when that was written; what could not be written is told
+    /// all the same.
+    async fn append(&self, cluster: &ClusterName, event: &Event) -> Option<Notification> {
+        for attempt in 1..=APPEND_TRIES {
+            match self.store.append(event).await {
+                Ok(is_new) => return notification::of(event).filter(|_| is_new || attempt > 1),
+                Err(failure) => {
+                    tracing::warn!(%cluster, epoch = %event.epoch, attempt, %failure, "history not written");
+                }
+            }
+        }
+        notification::of(event)
     }
 
     async fn until(&self, due: Option<BootTime>) {
@@ -140,17 +156,7 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 Answer::Rotation(allocation, recorded.is_ok())
             }
             Action::RecordMoved(moved) => Answer::Moved(self.store.record_moved(cluster, &moved).await),
-            Action::Append(event) => {
-                for attempt in 1..=APPEND_TRIES {
-                    match self.store.append(&event).await {
-                        Ok(()) => break,
-                        Err(failure) => {
-                            tracing::warn!(%cluster, epoch = %event.epoch, attempt, %failure, "history not written");
-                        }
-                    }
-                }
-                Answer::Told
-            }
+            Action::Append(event) => Answer::Appended(self.append(cluster, &event).await),
             Action::Answer { request, answer } => {
                 if let Err(failure) = self.store.answer(cluster, &request, &answer).await {
                     tracing::warn!(%cluster, %request, ?failure, "request not answered");
@@ -185,6 +191,6 @@ fn give(invocation: &mut Invocation, now: Now, answer: Answer) {
             invocation.handle_rotation_recorded(now, &allocation, recorded);
         }
         Answer::Moved(outcome) => invocation.handle_moved_recorded(now, outcome),
-        Answer::Told => invocation.handle_told(now),
+        Answer::Appended(_) | Answer::Told => invocation.handle_told(now),
     }
 }

@@ -11,6 +11,7 @@ use baton_protocol::drift;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::{BootTime, WallTime};
+use baton_protocol::wake::Why;
 use baton_store::Store;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::drive::{Parts, Successor};
 use crate::notice::{self, Notice};
+use crate::probe::probe;
 use crate::trigger::{self, Trigger};
 
 /// Why an invocation asks to be tried again. The words are fixed: alarms and the runbook use them.
@@ -63,8 +65,13 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let deadline = deadline(parts, event.context.deadline);
     let hints = hints(parts, trigger::read(event.payload)).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
-        let cluster = hint.cluster.clone();
-        (cluster, parts.drive(hint, by.clone(), deadline).await)
+        let (cluster, probes) = (hint.cluster.clone(), hint.why == Some(Why::Probe));
+        let report = parts.drive(hint, by.clone(), deadline).await;
+        if probes {
+            let probed = probe(parts, &cluster, deadline).await;
+            tracing::info!(%cluster, ?probed, "probe");
+        }
+        (cluster, report)
     }))
     .await;
     let mut failed = None;

@@ -9,5 +9,6 @@
 pub mod drive;
 pub mod handler;
 pub mod notice;
+pub mod probe;
 pub mod trail;
 pub mod trigger;

@@ -2,7 +2,8 @@
 //!
 //! Every call spells its parameters in its own way, and EC2 keeps adding calls. What an id is can be seen from the id
 //! itself, so the parameters are searched for whatever looks like one; what became of the resource is not read from the
-//! event. Who made the call does not matter either: a call of Baton's own may be one that landed late.
+//! event. Who made the call does not matter either, but for the arbiter itself, whose calls the rule leaves out: one of them
+//! that lands late is found by the second look.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,6 @@ pub const CALLS: &[&str] = &[
     "DeleteNetworkInterface",
     "DeleteRoute",
     "DeleteRouteTable",
-    "DetachNetworkInterface",
     "DisassociateAddress",
     "ModifyInstanceAttribute",
     "ModifyNetworkInterfaceAttribute",

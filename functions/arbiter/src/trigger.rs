@@ -7,7 +7,7 @@ use aws_lambda_events::event::dynamodb::Event as StreamEvent;
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use baton_protocol::ids::{ClusterName, InstanceId, RequestId};
 use baton_protocol::time::WallTime;
-use baton_protocol::wake::{self, Wake};
+use baton_protocol::wake::{self, Wake, Why};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -114,10 +114,13 @@ pub fn read(event: Value) -> Trigger {
         return read_notice(kind, event);
     }
     match (event.source.as_str(), event.detail_type.as_str()) {
-        (wake::SOURCE_AGENT | wake::SOURCE_OPERATOR | wake::SOURCE_CONTROL_PLANE, wake::DETAIL_TYPE) => {
-            serde_json::from_value(event.detail)
-                .map_or_else(|error| Trigger::Ignored(format!("malformed wake: {error}")), Trigger::Wake)
-        }
+        (
+            source @ (wake::SOURCE_AGENT | wake::SOURCE_OPERATOR | wake::SOURCE_CONTROL_PLANE),
+            wake::DETAIL_TYPE,
+        ) => serde_json::from_value(event.detail).map_or_else(
+            |error| Trigger::Ignored(format!("malformed wake: {error}")),
+            |wake| read_wake(source, wake),
+        ),
         ("aws.ec2", "EC2 Instance State-change Notification") => serde_json::from_value(event.detail)
             .map_or_else(
                 |error| Trigger::Ignored(format!("malformed state change: {error}")),
@@ -132,6 +135,19 @@ pub fn read(event: Value) -> Trigger {
             Trigger::Ignored(format!("unknown event `{}` from `{}`", shown(detail_type), shown(source)))
         }
     }
+}
+
+/// IAM says which source a sender may name, and the source which reasons it may have: some make the arbiter ask EC2, or send
+/// a wake of its own. With another reason it is a wake without one.
+fn read_wake(source: &str, wake: Wake) -> Trigger {
+    let may_have = match wake.why {
+        Why::Claim | Why::Release | Why::Vacant => source == wake::SOURCE_AGENT,
+        Why::Request => source == wake::SOURCE_OPERATOR,
+        Why::Sweep | Why::Verify | Why::Probe | Why::Continue | Why::Registered => {
+            source == wake::SOURCE_CONTROL_PLANE
+        }
+    };
+    if may_have { Trigger::Wake(wake) } else { Trigger::Stream(vec![wake.cluster]) }
 }
 
 /// A notice without an id or a time could not be told from a repeat, nor from one that is hours old.
@@ -245,12 +261,25 @@ mod tests {
 
     #[test]
     fn a_wake_from_each_of_our_sources_names_its_cluster() {
-        for source in [wake::SOURCE_AGENT, wake::SOURCE_OPERATOR, wake::SOURCE_CONTROL_PLANE] {
-            let detail = json!({"cluster": "orders", "why": "claim", "schema_version": 1});
-            let Trigger::Wake(wake) = read(bus_event(source, "Wake", &detail)) else {
-                panic!("expected a wake")
-            };
-            assert_eq!(wake.cluster, cluster("orders"));
+        let sources = [wake::SOURCE_AGENT, wake::SOURCE_OPERATOR, wake::SOURCE_CONTROL_PLANE];
+        for (of, reasons) in [
+            (wake::SOURCE_AGENT, &["claim", "release", "vacant"][..]),
+            (wake::SOURCE_OPERATOR, &["request"]),
+            (wake::SOURCE_CONTROL_PLANE, &["sweep", "verify", "probe", "continue", "registered"]),
+        ] {
+            for (why, source) in reasons.iter().flat_map(|why| sources.map(|source| (why, source))) {
+                let detail = json!({"cluster": "orders", "why": why, "schema_version": 1});
+                match read(bus_event(source, "Wake", &detail)) {
+                    Trigger::Wake(wake) => {
+                        assert!(source == of && wake.cluster == cluster("orders"), "{why}")
+                    }
+                    // A node can wake, and no more than that.
+                    other => assert!(
+                        source != of && other == Trigger::Stream(vec![cluster("orders")]),
+                        "{other:?}"
+                    ),
+                }
+            }
         }
     }
 

@@ -95,8 +95,11 @@ impl Observation {
         let addresses = desired.addresses.iter().map(|allocation| {
             Some(Address { allocation: allocation.clone(), public_ip: seen.get(allocation)?.public_ip })
         });
-        let resources =
-            Resources { addresses: addresses.collect::<Option<_>>()?, routes: desired.routes.clone() };
+        let resources = Resources {
+            addresses: addresses.collect::<Option<_>>()?,
+            routes: desired.routes.clone(),
+            from_gateways: desired.from_gateways.clone(),
+        };
         Some((members.collect::<Option<_>>()?, resources))
     }
 }

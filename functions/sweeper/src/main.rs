@@ -1,13 +1,22 @@
 //! The sweeper's entry: clients once, then one sweep for every event of the schedule, whatever the event says.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::{Bus, Limits, load, metric};
+use baton_protocol::sweep::Span;
 use baton_protocol::time::WallTime;
 use baton_store::DynamoStore;
 use baton_sweeper::sweep::{Census, sweep};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
+use tokio::time::sleep;
+
+/// What is left of an invocation's time when no further cluster is looked at.
+const FOR_THE_ANSWER: Duration = Duration::from_secs(5);
+/// Whatever the deadline; some local runners give none.
+const AT_LEAST: Duration = Duration::from_secs(5);
+const AT_MOST: Duration = Duration::from_secs(40);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -20,7 +29,24 @@ async fn main() -> Result<(), Error> {
     let bus = Bus::new(&config, named("BATON_BUS")?);
     // Table and bus have the control plane's name.
     let count = |census: &Census| metric::emit(&census.line(&table, now()));
-    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| sweep(&store, &bus, now(), count))).await
+    // When this process swept last, in milliseconds; zero: not yet.
+    let last = AtomicU64::new(0);
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let until = now();
+        let span = match last.load(Ordering::Relaxed) {
+            0 => Span::minute(until),
+            since => Span { since: WallTime(since), until },
+        };
+        let swept = sweep(&store, &bus, span, sleep(time_for(&event, until)), count).await;
+        last.store(until.0, Ordering::Relaxed);
+        swept
+    }))
+    .await
+}
+
+/// How long clusters may be looked at: what is left until the deadline, but for the time that the census and the answer take.
+fn time_for(event: &LambdaEvent<Value>, now: WallTime) -> Duration {
+    WallTime(event.context.deadline).since(now).saturating_sub(FOR_THE_ANSWER).clamp(AT_LEAST, AT_MOST)
 }
 
 fn now() -> WallTime {

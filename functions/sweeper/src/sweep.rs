@@ -11,7 +11,7 @@ use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::Failure;
 use baton_protocol::readiness::{Want, wants};
-use baton_protocol::sweep::{Reason, needs_wake};
+use baton_protocol::sweep::{Reason, Span, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
 use baton_store::Store;
@@ -109,21 +109,30 @@ impl Census {
 }
 
 /// Sweeps every cluster once. The answer says how many there are and how many were woken; `count` is told how they stand.
+/// Once `time_is_up`, what has not been looked at counts as unreadable: better a census with gaps than none.
 pub async fn sweep<S: Store, W: Waker>(
     store: &S,
     waker: &W,
-    now: WallTime,
+    span: Span,
+    time_is_up: impl Future<Output = ()>,
     count: impl FnOnce(&Census),
 ) -> Result<Value, SweepError> {
     let entries = store.clusters().await.map_err(SweepError::DirectoryUnreadable)?;
     let clusters: BTreeSet<ClusterName> = entries.into_iter().map(|entry| entry.cluster).collect();
     let swept = clusters.len();
-    let looks = clusters.into_iter().map(|cluster| async move {
-        let outcome = look_at(store, waker, &cluster, now).await;
-        (cluster, outcome)
+    let looks = clusters.iter().map(|cluster| async move {
+        let outcome = look_at(store, waker, cluster, span).await;
+        (cluster.clone(), outcome)
     });
     // By name, whatever the order in which answers came.
-    let outcomes: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).collect().await;
+    let looks = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).take_until(time_is_up);
+    let mut outcomes: BTreeMap<_, _> = looks.collect().await;
+    for cluster in clusters {
+        outcomes.entry(cluster).or_insert_with(|| {
+            let why = "the sweep's time was up";
+            (Swept::Unreadable(Failure::Unknown(why.to_owned())), Want::ALL.to_vec())
+        });
+    }
     let (mut woken, mut unreadable, mut not_woken) = (Vec::new(), Vec::new(), Vec::new());
     let mut census = Census { clusters: swept, ..Census::default() };
     for (cluster, (outcome, wants)) in outcomes {
@@ -160,9 +169,9 @@ async fn look_at<S: Store, W: Waker>(
     store: &S,
     waker: &W,
     cluster: &ClusterName,
-    now: WallTime,
+    span: Span,
 ) -> (Swept, Vec<Want>) {
-    let (reason, wants) = match read(store, cluster, now).await {
+    let (reason, wants) = match read(store, cluster, span).await {
         Ok((Some(reason), wants)) => (reason, wants),
         Ok((None, wants)) => return (Swept::InOrder, wants),
         Err(failure) => return (Swept::Unreadable(failure), Want::ALL.to_vec()),
@@ -178,7 +187,7 @@ async fn look_at<S: Store, W: Waker>(
 async fn read<S: Store>(
     store: &S,
     cluster: &ClusterName,
-    now: WallTime,
+    span: Span,
 ) -> Result<(Option<Reason>, Vec<Want>), Failure> {
     let Some(lease) = store.lease(cluster).await? else {
         let why = "it is in the directory and has no lease";
@@ -189,7 +198,9 @@ async fn read<S: Store>(
     instances.extend(lease.holder.clone());
     let instances: Vec<_> = instances.into_iter().collect();
     let heartbeats = store.heartbeats(cluster, &instances).await?;
-    Ok((needs_wake(&lease, &heartbeats, now), wants(&lease, &heartbeats, now)))
+    let probe = store.probe(cluster).await?;
+    let probe = probe.as_ref();
+    Ok((needs_wake(&lease, &heartbeats, probe, span), wants(&lease, &heartbeats, probe, span.until)))
 }
 
 /// The first few of a list, and how many more there are.

@@ -3,11 +3,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::future::{pending, ready};
 
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, RegistrationUid};
 use baton_protocol::outcome::Failure;
 use baton_protocol::readiness::Want;
+use baton_protocol::sweep::Span;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
@@ -24,7 +26,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn an_empty_directory_is_swept_and_wakes_nobody() {
     let bus = TestBus::default();
-    let answer = sweep(&Faulty::default(), &bus, NOW, |_| ()).await;
+    let answer = sweep(&Faulty::default(), &bus, Span::minute(NOW), pending(), |_| ()).await;
     assert_eq!(answer, Ok(json!({ "clusters": 0, "woken": 0 })));
     assert_eq!(bus.woken(), names(&[]));
 }
@@ -34,7 +36,10 @@ async fn a_wake_of_a_sweep_says_that_it_is_one() {
     let store = Faulty::default();
     register(&store.record, "orders").await;
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    assert_eq!(
+        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        Ok(json!({ "clusters": 1, "woken": 1 }))
+    );
     let sent = bus.sent.lock().expect("nobody panicked");
     assert_eq!((&sent[0].cluster, sent[0].why), (&name("orders"), Why::Sweep));
 }
@@ -48,11 +53,12 @@ async fn a_cluster_in_order_is_looked_at_when_its_turn_comes() {
     for minute in 0..6 {
         let bus = TestBus::default();
         let now = WallTime(NOW.0 + minute * 60_000);
-        let answer = sweep(&store, &bus, now, |_| ()).await.expect("swept");
+        let answer = sweep(&store, &bus, Span::minute(now), pending(), |_| ()).await.expect("swept");
         let sent = bus.sent.lock().expect("nobody panicked");
         assert_eq!(answer["woken"], sent.len());
         // In a minute between two turns the holder has been quiet for long by now, since nobody beats here.
-        turns += sent.iter().filter(|wake| wake.why == Why::Verify).count();
+        // Nobody knows yet whether everything could be moved, so that is asked in the same turn.
+        turns += sent.iter().filter(|wake| wake.why == Why::Probe).count();
     }
     assert_eq!(turns, 3);
 }
@@ -66,7 +72,10 @@ async fn how_the_clusters_stand_is_counted_and_one_that_cannot_be_read_wants_eve
     settle(&store.record, "a").await;
     store.lease.insert(name("c"), Failure::Throttled);
     let mut counted = None;
-    let swept = sweep(&store, &TestBus::default(), NOW, |census| counted = Some(census.clone())).await;
+    let swept = sweep(&store, &TestBus::default(), Span::minute(NOW), pending(), |census| {
+        counted = Some(census.clone())
+    })
+    .await;
     assert!(swept.is_err(), "one could not be read");
     let census = counted.expect("counted all the same");
     // Nobody serves here, since agents do that, and there is one node that beats in the first cluster only.
@@ -98,7 +107,10 @@ async fn a_retired_cluster_is_not_swept() {
     };
     store.record.retire(&name("orders"), &uid, &event).await.expect("retired");
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 1, "woken": 1 })));
+    assert_eq!(
+        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        Ok(json!({ "clusters": 1, "woken": 1 }))
+    );
     assert_eq!(bus.woken(), names(&["billing"]));
 }
 
@@ -111,7 +123,9 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
     store.lease.insert(name("b"), Failure::Throttled);
     store.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
     let bus = TestBus::default();
-    let error = sweep(&store, &bus, NOW, |_| ()).await.expect_err("two clusters cannot be read");
+    let error = sweep(&store, &bus, Span::minute(NOW), pending(), |_| ())
+        .await
+        .expect_err("two clusters cannot be read");
     assert_eq!(bus.woken(), names(&["a", "d"]));
     assert_eq!(
         error.to_string(),
@@ -123,7 +137,9 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
 #[tokio::test]
 async fn an_unreadable_directory_is_told_apart() {
     let store = Faulty { directory: Some(Failure::Denied("no".to_owned())), ..Faulty::default() };
-    let error = sweep(&store, &TestBus::default(), NOW, |_| ()).await.expect_err("nothing can be swept");
+    let error = sweep(&store, &TestBus::default(), Span::minute(NOW), pending(), |_| ())
+        .await
+        .expect_err("nothing can be swept");
     assert_eq!(error, SweepError::DirectoryUnreadable(Failure::Denied("no".to_owned())));
     assert_eq!(Diagnostic::from(error).error_type, "DirectoryUnreadable");
 }
@@ -134,7 +150,8 @@ async fn a_wake_that_is_refused_fails_the_sweep_after_the_others_were_sent() {
     register(&store.record, "a").await;
     register(&store.record, "b").await;
     let bus = TestBus { refused: Some(name("a")), ..TestBus::default() };
-    let error = sweep(&store, &bus, NOW, |_| ()).await.expect_err("one wake was refused");
+    let error =
+        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await.expect_err("one wake was refused");
     assert_eq!(bus.woken(), names(&["b"]));
     assert!(error.to_string().contains("a (vacant): the event bus is throttled"), "{error}");
     assert_eq!(Diagnostic::from(error).error_type, "WakesNotSent");
@@ -147,6 +164,23 @@ async fn more_clusters_than_are_read_side_by_side_are_all_swept() {
         register(&store.record, &format!("cluster-{number}")).await;
     }
     let bus = TestBus::default();
-    assert_eq!(sweep(&store, &bus, NOW, |_| ()).await, Ok(json!({ "clusters": 50, "woken": 50 })));
+    assert_eq!(
+        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        Ok(json!({ "clusters": 50, "woken": 50 }))
+    );
     assert_eq!(bus.woken().len(), 50);
+}
+
+#[tokio::test]
+async fn what_there_was_no_time_for_is_counted_as_unknown_and_the_sweep_fails() {
+    let store = Faulty::default();
+    register(&store.record, "a").await;
+    let mut counted = None;
+    let swept = sweep(&store, &TestBus::default(), Span::minute(NOW), ready(()), |census| {
+        counted = Some(census.clone());
+    })
+    .await;
+    let failures = vec!["a (unknown outcome: the sweep's time was up)".to_owned()];
+    assert_eq!(swept, Err(SweepError::ClustersUnreadable { swept: 1, failures }));
+    assert_eq!(counted.expect("counted all the same").wants[&Want::Unmoved], [name("a")]);
 }

@@ -49,9 +49,9 @@ pub enum Difference {
 /// Where moto 5.2.5 differs from EC2 in what Baton uses, each with why a test against moto still says something, and
 /// where the gap is closed.
 ///
-/// Two more are beyond this table. moto carries out `ReplaceRoute` although `DryRun` is set, and reads an absent
-/// `AllowReassociation` as false, which at EC2 means true. No scenario can see either: [`Cloud`] has no dry run, and it
-/// always sends `AllowReassociation=false`, which the tests of `baton-cloud` check on the wire.
+/// Two more are beyond this table. moto carries out `ReplaceRoute` although `DryRun` is set, so what stands before it in the
+/// sandbox answers such requests itself; and it reads an absent `AllowReassociation` as false, which at EC2 means true. No
+/// scenario can see that: [`Cloud`] always sends `AllowReassociation=false`, which the tests of `baton-cloud` check on the wire.
 pub const MOTO: &[(Difference, &str)] = &[
     (
         Difference::SeatIgnored,
@@ -235,6 +235,7 @@ macro_rules! cloud_conformance {
             route: replacing_a_missing_route_makes_none,
             route: creating_an_existing_route_changes_nothing,
             route: a_route_to_another_vpc_is_refused,
+            route: what_is_only_asked_about_is_not_done,
             route: routes_of_what_does_not_exist_are_not_found,
             route: an_unknown_table_is_absent_and_hides_no_other,
             instance: an_instance_is_described_with_its_interface,

@@ -17,7 +17,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// Sequences that never change, which have to reach everything that there is to reach.
-const FIXED: u32 = 80;
+const FIXED: u32 = 110;
 
 /// Sequences that are others each time. `PROPTEST_CASES` asks for more.
 const FRESH: u32 = 8;

@@ -14,7 +14,7 @@ use baton_conformance::store::build::{
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::Claim;
 use baton_protocol::history::{Ground, Happening};
-use baton_protocol::ids::{Epoch, Seq};
+use baton_protocol::ids::{Epoch, RequestId, Seq};
 use baton_protocol::lease::Lease;
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::request::Wish;
@@ -242,7 +242,7 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
         ("2", Wish::Pause { why: "upgrade".to_owned() }),
         ("3", Wish::Resume {}),
         ("4", Wish::Exclude { node: node(2), why: "a disk".to_owned(), hand_over: true }),
-        ("5", Wish::Include { withdraws: true }),
+        ("5", Wish::Include { exclusion: RequestId::new("4").expect("valid"), withdraws: true }),
         ("6", Wish::Failover { to: None, why: String::new() }),
     ] {
         store.ask(&request(id, wish, Epoch(1))).await.expect("asked");

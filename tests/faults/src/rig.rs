@@ -351,6 +351,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         resources: Resources {
             addresses: world.addresses.iter().map(address).collect::<Result<_, _>>()?,
             routes: world.route_tables.iter().map(route).collect::<Result<_, _>>()?,
+            from_gateways: std::collections::BTreeSet::new(),
         },
         at: now(),
         event: Event { cluster: cluster(), epoch: Epoch(0), at: now(), by: "registrar".to_owned(), what },

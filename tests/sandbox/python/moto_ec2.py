@@ -9,6 +9,8 @@ ended. Before and after moto has answered, a request is treated as the list of f
 Describe answered as it was answered when the fault was set up, by the first request of the same text before). `about`, if
 given, has to stand somewhere in the request. A fault strikes `times` times, or always without that. `{"action":
 "DescribeAddresses", "delay_ms": 120}` makes every answer take longer.
+
+A request with `DryRun` never reaches moto, which carries some of them out: it is answered as EC2 answers one that would be allowed.
 """
 
 import json
@@ -31,6 +33,7 @@ ERROR = (
 REFUSALS = {
     "throttle": ("503 Service Unavailable", "RequestLimitExceeded", "Request limit exceeded."),
     "deny": ("403 Forbidden", "UnauthorizedOperation", "You are not authorized to perform this operation."),
+    "dry": ("412 Precondition Failed", "DryRunOperation", "Request would have succeeded, but DryRun flag is set."),
     "lose": ("500 Internal Server Error", "InternalError", "An internal error has occurred"),
 }
 
@@ -97,24 +100,28 @@ class Layer:
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = Body(body)
         text = urllib.parse.unquote_plus(body.decode("utf-8", "replace"))
-        action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action")
+        given = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
+        action = given.get("Action")
         if not action or "aws-sdk-rust" not in environ.get("HTTP_USER_AGENT", ""):
             return self.app(environ, start_response)
         delay, how = self.faults.of(action, text)
         time.sleep(delay)
         try:
-            return self.answer(environ, start_response, action, text, how)
+            dry = given.get("DryRun") == "true"
+            return self.answer(environ, start_response, action, text, how, dry)
         finally:
             row = {"action": action, "begun": begun, "ended": time.monotonic(), "fault": how}
             self.calls.write(json.dumps(row) + "\n")
 
-    def answer(self, environ, start_response, action, text, how):
+    def answer(self, environ, start_response, action, text, how, dry):
         if how == "stale" and text in self.answers:
             status, headers, chunks = self.answers[text]
             start_response(status, headers)
             return chunks
         if how in ("throttle", "deny"):
             return refuse(start_response, how)
+        if dry:
+            return refuse(start_response, "dry")
         said = []
         chunks = list(self.app(environ, lambda status, headers, info=None: said.append((status, headers))))
         if how == "lose":

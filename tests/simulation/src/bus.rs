@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::SCHEMA;
-use baton_protocol::sweep::{Reason, needs_wake};
+use baton_protocol::probe::Probe;
+use baton_protocol::sweep::{Reason, Span, needs_wake};
 use baton_protocol::wake::{Wake, Why};
 use baton_store::Store;
 
@@ -32,10 +33,18 @@ impl Sim<'_> {
         instances.extend(self.lease.holder.clone());
         let instances: Vec<_> = instances.into_iter().collect();
         let Ok(heartbeats) = ready(self.store.heartbeats(&self.cluster, &instances)) else { return };
-        let reason = needs_wake(&self.lease, &heartbeats, self.global().wall);
+        let span = Span::minute(self.global().wall);
+        // What could be moved is not asked here: a probe changes nothing.
+        let (uid, revision) = (self.lease.uid.clone(), self.lease.revision);
+        let known = Probe { at: span.until, uid, revision, obstacles: Vec::new() };
+        let reason = needs_wake(&self.lease, &heartbeats, Some(&known), span);
         if let Some(reason) = reason {
             self.trace.say(self.now, "sweep", || format!("wakes the arbiter: {reason}"));
-            self.see(if reason == Reason::Turn { Sometimes::TurnWake } else { Sometimes::SweepWake });
+            self.see(if matches!(reason, Reason::Turn | Reason::Probe) {
+                Sometimes::TurnWake
+            } else {
+                Sometimes::SweepWake
+            });
             self.send_wake(reason.why());
         }
     }

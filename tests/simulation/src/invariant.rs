@@ -52,6 +52,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "Where a policy leaves a silent holder to an operator, nothing is granted on silence without that operator's word, the end of the wait or that of the cool-down.",
     ),
     ("I19", "A node that is excluded is granted nothing but its own lease back."),
+    ("I20", "A route that leads to a gateway is taken from there only where that is allowed."),
 ];
 
 /// A promise about what comes in the end.

@@ -24,16 +24,22 @@ use crate::world::{LOOKS_EVERY, Sim, ready};
 /// The destination of every route in the simulation.
 pub(crate) const DESTINATION: &str = "192.0.2.10/32";
 
-/// Tables with a route to the destination, which lead nowhere of ours yet.
-pub(crate) fn routes(cloud: &MemoryCloud, vpc: &str, tables: usize) -> Vec<Route> {
+/// Tables with a route to the destination, which lead nowhere of ours yet; or with none, where it may not be taken from there.
+pub(crate) fn routes(cloud: &MemoryCloud, vpc: &str, plan: &Plan) -> Vec<Route> {
     let destination = Destination::new(DESTINATION).expect("a network");
-    (0..tables)
+    (0..plan.tables)
         .map(|_| {
             let table = cloud.table(vpc);
-            cloud.put_route(&table, DESTINATION, RouteTarget::Other("igw-outside".to_owned()));
+            if plan.from_gateways {
+                cloud.put_route(&table, DESTINATION, gateway());
+            }
             Route { table, destination }
         })
         .collect()
+}
+
+fn gateway() -> RouteTarget {
+    RouteTarget::Other("igw-outside".to_owned())
 }
 
 /// What stands for the lease before there is one.
@@ -218,9 +224,13 @@ impl Sim<'_> {
                     self.watch.disturb(machine, self.now);
                 }
             }
-            if kind == Kind::Retire {
-                self.register();
-                self.see(Sometimes::RegisteredAgain);
+            match kind {
+                Kind::Retire => {
+                    self.register();
+                    self.see(Sometimes::RegisteredAgain);
+                }
+                Kind::Drift => self.drift_ends(),
+                _ => {}
             }
             return;
         }
@@ -315,15 +325,34 @@ impl Sim<'_> {
         } else {
             let table = self.resources.routes[which - addresses].table.clone();
             if self.rng.bool() {
-                self.cloud.put_route(&table, DESTINATION, RouteTarget::Other("igw-outside".to_owned()));
+                self.cloud.put_route(&table, DESTINATION, gateway());
+                self.watch.led_away.insert(table, self.now);
             } else {
                 self.cloud.delete_route(&table, DESTINATION);
             }
         }
-        if self.places() == before {
-            return;
+        if self.places() != before {
+            self.trace.say(self.now, "outside", || format!("moves resource {which}"));
+            self.drifted();
         }
-        self.trace.say(self.now, "outside", || format!("moves resource {which}"));
+    }
+
+    /// Whoever led a route to a gateway that the cluster may not take it from gives it back.
+    fn drift_ends(&mut self) {
+        let before = self.places();
+        for route in self.resources.routes.clone() {
+            let away = self.cloud.target_of(&route.table, DESTINATION) == Some(gateway());
+            if away && !self.plan.from_gateways {
+                self.cloud.delete_route(&route.table, DESTINATION);
+            }
+        }
+        if self.places() != before {
+            self.trace.say(self.now, "outside", || "gives routes back".to_owned());
+            self.drifted();
+        }
+    }
+
+    fn drifted(&mut self) {
         self.see(Sometimes::Drifted);
         self.watch.mutated(self.now);
         self.watch.unsettle(self.now);

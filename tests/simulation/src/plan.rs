@@ -75,6 +75,8 @@ pub struct Plan {
     pub addresses: usize,
     /// How many route tables.
     pub tables: usize,
+    /// Whether their routes may be taken from a gateway.
+    pub from_gateways: bool,
     /// How long things take.
     pub delays: Delays,
     /// Whether nodes are kept out of step.
@@ -170,7 +172,7 @@ const MENU: &[(Kind, Whom, u32, Range)] = &[
     (Kind::Ec2Late, Whom::Everybody, 5, (5_000, 30_000)),
     (Kind::Ec2AnswersLost, Whom::Everybody, 3, (3_000, 20_000)),
     (Kind::SeatTaken, Whom::Standby, 2, (12_000, 30_000)),
-    (Kind::Drift, Whom::Everybody, 4, (1, 2)),
+    (Kind::Drift, Whom::Everybody, 4, (1, 60_000)),
     (Kind::Switchover, Whom::Everybody, 5, (1, 2)),
     (Kind::Pause, Whom::Everybody, 3, (3_000, 20_000)),
     (Kind::Timing, Whom::Everybody, 4, (1, 2)),
@@ -271,6 +273,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         clocks,
         addresses,
         tables,
+        from_gateways: seed.is_multiple_of(2),
         delays: Delays {
             table: (MS, 20 * MS),
             ec2: (50 * MS, 350 * MS),

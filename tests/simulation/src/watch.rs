@@ -7,7 +7,7 @@ mod node;
 
 use std::collections::BTreeMap;
 
-use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
+use baton_protocol::ids::{Epoch, InstanceArn, RequestId, RouteTableId};
 use baton_protocol::lease::{Exclusion, Mode};
 use baton_protocol::time::WallTime;
 
@@ -81,6 +81,8 @@ pub struct Watch {
     unsettled_at: Option<Real>,
     /// Whether somebody else has moved something.
     pub(crate) drifted: bool,
+    /// When somebody else has led a route of the cluster to a gateway.
+    pub(crate) led_away: BTreeMap<RouteTableId, Real>,
     /// Whether a late call has taken a route away from the holder.
     route_taken: bool,
     /// Requests that a function's commit has obeyed, until it answers them.

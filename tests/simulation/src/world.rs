@@ -131,8 +131,9 @@ impl<'a> Sim<'a> {
         });
         let vpc = cloud.vpc(&["10.0.0.0/16"]);
         let addresses: Vec<Address> = (0..plan.addresses).map(|_| cloud.address()).collect();
-        let routes = crate::outside::routes(&cloud, &vpc, plan.tables);
-        let resources = Resources { addresses, routes };
+        let routes = crate::outside::routes(&cloud, &vpc, plan);
+        let from_gateways = routes.iter().filter(|_| plan.from_gateways).cloned().collect();
+        let resources = Resources { addresses, routes, from_gateways };
         let cluster = ClusterName::new("orders").expect("a plain name");
         let uid = RegistrationUid::new("uid-0").expect("a plain name");
         let mut rng = fastrand::Rng::with_seed(plan.seed.rotate_left(17) ^ 0x0062_6174_6f6e);

@@ -141,6 +141,9 @@ fn calls_to_ec2_are_matched_as_the_arbiter_reads_them() {
     assert_eq!(texts(&detail["eventSource"]), BTreeSet::from(["ec2.amazonaws.com".to_owned()]));
     assert_eq!(texts(&detail["eventName"]), trail::CALLS.iter().map(|call| (*call).to_owned()).collect());
     assert_eq!(detail["errorCode"], json!([{"exists": false}]), "a call that failed has moved nothing");
+    let issuers = |n: usize| &detail["$or"][n]["userIdentity"]["sessionContext"]["sessionIssuer"]["arn"];
+    let not_the_arbiter = json!([{"anything-but": {"Fn::GetAtt": ["ArbiterRole", "Arn"]}}]);
+    assert_eq!((issuers(0), issuers(1)), (&json!([{"exists": false}]), &not_the_arbiter));
 }
 
 #[test]

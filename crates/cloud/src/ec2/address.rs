@@ -9,7 +9,7 @@ use baton_protocol::ids::{AllocationId, AssociationId, InterfaceId};
 use baton_protocol::resource::Placement;
 use futures_util::future::try_join_all;
 
-use super::{asked_for, filters, optional, required, text};
+use super::{Mode, asked_for, filters, optional, required, text};
 use crate::error::{failure, unreadable};
 
 const DESCRIBE: &str = "DescribeAddresses";
@@ -82,10 +82,12 @@ fn seat(interfaces: &[InterfaceId], row: &Address) -> Result<Option<Seat>, Cloud
 pub(super) async fn disassociate(
     client: &Client,
     association: &AssociationId,
+    mode: Mode,
 ) -> Result<Effect, CloudFailure> {
     client
         .disassociate_address()
         .association_id(association.as_str())
+        .set_dry_run(mode.dry_run())
         .send()
         .await
         .map(|_| Effect::Done)
@@ -97,6 +99,7 @@ pub(super) async fn associate(
     client: &Client,
     allocation: &AllocationId,
     placement: &Placement,
+    mode: Mode,
 ) -> Result<Effect, CloudFailure> {
     const ACTION: &str = "AssociateAddress";
     let answer = client
@@ -105,6 +108,7 @@ pub(super) async fn associate(
         .network_interface_id(placement.interface.as_str())
         .private_ip_address(placement.private_ip.to_string())
         .allow_reassociation(false)
+        .set_dry_run(mode.dry_run())
         .send()
         .await
         .map_err(|error| failure(ACTION, error))?;
@@ -230,7 +234,8 @@ mod tests {
             <associationId>eipassoc-0123456789abcdef1</associationId></AssociateAddressResponse>";
         let canned = Canned::answers([(200, answer.to_owned())]);
         let placement = Placement { interface: interface(), private_ip: [10, 0, 1, 10].into() };
-        let effect = associate(&canned.client(), &allocation(), &placement).await.expect("applied");
+        let effect =
+            associate(&canned.client(), &allocation(), &placement, Mode::InEarnest).await.expect("applied");
         let association = AssociationId::new("eipassoc-0123456789abcdef1").expect("valid");
         assert_eq!(effect, Effect::Associated(association));
         let request = &canned.requests()[0];
@@ -262,8 +267,9 @@ mod tests {
             (200, no_id, "Unknown"),
         ] {
             let canned = Canned::answers([(status, body.clone())]);
-            let failure =
-                associate(&canned.client(), &allocation(), &placement).await.expect_err("a failure");
+            let failure = associate(&canned.client(), &allocation(), &placement, Mode::InEarnest)
+                .await
+                .expect_err("a failure");
             let name = format!("{failure:?}");
             assert!(name.starts_with(expected), "{status} {body}: {name}");
             assert_eq!(canned.requests().len(), 1, "nothing is tried twice");
@@ -274,7 +280,8 @@ mod tests {
     async fn a_connection_that_breaks_leaves_a_call_unknown() {
         let canned = Canned::answers([]);
         let association = AssociationId::new("eipassoc-0123456789abcdef1").expect("valid");
-        let failure = disassociate(&canned.client(), &association).await.expect_err("a failure");
+        let failure =
+            disassociate(&canned.client(), &association, Mode::InEarnest).await.expect_err("a failure");
         assert!(matches!(failure, CloudFailure::Unknown(_)), "{failure:?}");
         assert_eq!(canned.requests()[0]["AssociationId"], association.as_str());
     }

@@ -8,7 +8,7 @@ use baton_protocol::ec2::{CloudFailure, Effect, InterfaceSeen};
 use baton_protocol::ids::InterfaceId;
 use futures_util::future::try_join_all;
 
-use super::{asked_for, filters, optional, pages};
+use super::{Mode, asked_for, filters, optional, pages};
 use crate::error::{failure, unreadable};
 
 const DESCRIBE: &str = "DescribeNetworkInterfaces";
@@ -56,11 +56,13 @@ fn interface_seen(id: &InterfaceId, row: &NetworkInterface) -> Result<InterfaceS
 pub(super) async fn disable_source_dest_check(
     client: &Client,
     interface: &InterfaceId,
+    mode: Mode,
 ) -> Result<Effect, CloudFailure> {
     client
         .modify_network_interface_attribute()
         .network_interface_id(interface.as_str())
         .source_dest_check(AttributeBooleanValue::builder().value(false).build())
+        .set_dry_run(mode.dry_run())
         .send()
         .await
         .map(|_| Effect::Done)
@@ -122,7 +124,7 @@ mod tests {
     async fn the_check_is_switched_off_and_nothing_else_is_changed() {
         let answer = "<ModifyNetworkInterfaceAttributeResponse><return>true</return></ModifyNetworkInterfaceAttributeResponse>";
         let canned = Canned::answers([(200, answer.to_owned())]);
-        disable_source_dest_check(&canned.client(), &interface()).await.expect("applied");
+        disable_source_dest_check(&canned.client(), &interface(), Mode::InEarnest).await.expect("applied");
         let request = &canned.requests()[0];
         let given: Vec<_> = request.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(

@@ -9,7 +9,7 @@ use baton_protocol::ids::{InterfaceId, RouteTableId};
 use baton_protocol::resource::{Destination, Family, Route};
 use futures_util::future::try_join_all;
 
-use super::{asked_for, filters, optional, pages, text};
+use super::{Mode, asked_for, filters, optional, pages, text};
 use crate::error::{failure, unreadable};
 
 const DESCRIBE: &str = "DescribeRouteTables";
@@ -85,6 +85,7 @@ pub(super) async fn replace(
     client: &Client,
     route: &Route,
     to: &InterfaceId,
+    mode: Mode,
 ) -> Result<Effect, CloudFailure> {
     let Named { v4, v6, list } = named(&route.destination);
     client
@@ -94,6 +95,7 @@ pub(super) async fn replace(
         .set_destination_ipv6_cidr_block(v6)
         .set_destination_prefix_list_id(list)
         .network_interface_id(to.as_str())
+        .set_dry_run(mode.dry_run())
         .send()
         .await
         .map(|_| Effect::Done)
@@ -101,7 +103,12 @@ pub(super) async fn replace(
 }
 
 /// Makes a route that is missing.
-pub(super) async fn create(client: &Client, route: &Route, to: &InterfaceId) -> Result<Effect, CloudFailure> {
+pub(super) async fn create(
+    client: &Client,
+    route: &Route,
+    to: &InterfaceId,
+    mode: Mode,
+) -> Result<Effect, CloudFailure> {
     const ACTION: &str = "CreateRoute";
     let Named { v4, v6, list } = named(&route.destination);
     let answer = client
@@ -111,6 +118,7 @@ pub(super) async fn create(client: &Client, route: &Route, to: &InterfaceId) -> 
         .set_destination_ipv6_cidr_block(v6)
         .set_destination_prefix_list_id(list)
         .network_interface_id(to.as_str())
+        .set_dry_run(mode.dry_run())
         .send()
         .await
         .map_err(|error| failure(ACTION, error))?;
@@ -233,8 +241,8 @@ mod tests {
         {
             let canned = Canned::answers([answer(), answer()]);
             let client = canned.client();
-            replace(&client, &route(destination), &interface()).await.expect("applied");
-            create(&client, &route(destination), &interface()).await.expect("applied");
+            replace(&client, &route(destination), &interface(), Mode::InEarnest).await.expect("applied");
+            create(&client, &route(destination), &interface(), Mode::InEarnest).await.expect("applied");
             for (request, action) in canned.requests().iter().zip(["ReplaceRoute", "CreateRoute"]) {
                 assert_eq!(request["Action"], action);
                 assert_eq!(request[given], destination);
@@ -251,20 +259,26 @@ mod tests {
         let canned = Canned::answers([(400, missing.clone()), (400, missing)]);
         let client = canned.client();
         let route = route("10.9.0.1/32");
-        assert_eq!(replace(&client, &route, &interface()).await, Err(CloudFailure::RouteMissing));
-        let created = create(&client, &route, &interface()).await;
+        assert_eq!(
+            replace(&client, &route, &interface(), Mode::InEarnest).await,
+            Err(CloudFailure::RouteMissing)
+        );
+        let created = create(&client, &route, &interface(), Mode::InEarnest).await;
         assert!(matches!(created, Err(CloudFailure::Refused(_))), "{created:?}");
 
         let exists = error_body("RouteAlreadyExists", "The route identified by 10.9.0.1/32 already exists.");
         let canned = Canned::answers([(400, exists)]);
-        assert_eq!(create(&canned.client(), &route, &interface()).await, Err(CloudFailure::RouteExists));
+        assert_eq!(
+            create(&canned.client(), &route, &interface(), Mode::InEarnest).await,
+            Err(CloudFailure::RouteExists)
+        );
     }
 
     #[tokio::test]
     async fn a_route_that_was_not_made_although_nothing_was_wrong_is_unknown() {
         let answer = "<CreateRouteResponse><return>false</return></CreateRouteResponse>".to_owned();
         let canned = Canned::answers([(200, answer)]);
-        let created = create(&canned.client(), &route("10.9.0.1/32"), &interface()).await;
+        let created = create(&canned.client(), &route("10.9.0.1/32"), &interface(), Mode::InEarnest).await;
         assert!(matches!(created, Err(CloudFailure::Unknown(_))), "{created:?}");
     }
 }

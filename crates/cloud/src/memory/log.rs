@@ -25,6 +25,8 @@ pub enum Asked {
     Look(Look),
     /// A change.
     Call(Call),
+    /// Whether a change would be allowed.
+    Probe(Call),
     /// A change asked for earlier, whose caller was told that the outcome is unknown.
     Landing(Call),
     /// A description of instances.
@@ -40,7 +42,7 @@ pub enum Answer {
     Look(Result<Sight, CloudFailure>),
     /// To a call.
     Call(Result<Effect, CloudFailure>),
-    /// To a description, whose text is left out.
+    /// To a description, whose text is left out, or to a probe.
     Description(Result<(), CloudFailure>),
 }
 

@@ -10,15 +10,18 @@ use crate::mover::Progress;
 use crate::outcome::{Failure, Write, WriteFailure};
 use crate::policy::Held;
 use crate::resource::Observed;
-use crate::time::Now;
+use crate::time::{Now, WallTime};
 use crate::wake::Why;
 
 /// After this long no call of an earlier invocation can still land: a function runs 25 s at most, and the rest is for the
 /// call it may have left behind. One more look is taken then.
 pub(super) const LATE_CALLS: Duration = Duration::from_secs(60);
 
-/// Who writes that a takeover is held back: no invocation, so that all of them write the same row.
-const HELD_BY: &str = "arbiter";
+/// Who writes what every invocation finds: none of them, so that all of them write the same row.
+const ANY_INVOCATION: &str = "arbiter";
+
+/// How often is written down that a resource cannot be moved: each hour.
+const STUCK_EVERY_MS: u64 = 3_600_000;
 
 impl Invocation {
     pub(super) fn drive_move(&mut self, now: Now) {
@@ -74,14 +77,20 @@ impl Invocation {
         self.tell(now, Happening::Moved { took_ms });
     }
 
-    /// Under the same key whichever invocation writes it, so a claim that is sent again and again has one row.
-    pub(super) fn tell_held(&mut self, lease: &Lease, held: Held) {
+    /// A claim that is sent again and again has one row.
+    pub(super) fn tell_held(&mut self, held: Held) {
+        self.tell_once(held.claimed, Happening::Held { cooling: held.cooling, until: held.until });
+    }
+
+    /// Under the same key whichever invocation writes it.
+    fn tell_once(&mut self, at: WallTime, what: Happening) {
+        let Some(lease) = &self.lease else { return };
         let event = Event {
             cluster: lease.cluster.clone(),
             epoch: lease.epoch,
-            at: held.claimed,
-            by: HELD_BY.to_owned(),
-            what: Happening::Held { cooling: held.cooling, until: held.until },
+            at,
+            by: ANY_INVOCATION.to_owned(),
+            what,
         };
         self.act(Action::Append(Box::new(event)));
     }
@@ -122,6 +131,7 @@ impl Invocation {
                 if first && self.tries > 0 {
                     self.tell_moved(now);
                 }
+                self.tell_repaired(now);
                 Outcome::Moved
             }
             Err(WriteFailure::Refused(_)) => Outcome::Superseded(vec![
@@ -142,13 +152,12 @@ impl Invocation {
         self.finish(now, ended);
     }
 
+    /// Each attempt finds the same trouble. It is one row for each hour that it lasts, whichever invocation writes it.
     fn stuck(&mut self, now: Now, resources: Vec<(String, String)>) {
-        // A sweep finds the same trouble each time; writing it down once, by whoever met it first, is enough.
-        let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify));
-        if !again || self.granted.is_some() {
-            for (resource, why) in resources.clone() {
-                self.tell(now, Happening::Stuck { resource, why });
-            }
+        let hour = WallTime(now.wall.0 - now.wall.0 % STUCK_EVERY_MS);
+        let granted = self.lease.as_ref().and_then(|lease| lease.last_grant);
+        for (resource, why) in resources.clone() {
+            self.tell_once(hour.max(granted.unwrap_or(hour)), Happening::Stuck { resource, why });
         }
         self.finish(now, Outcome::Stuck(resources));
     }

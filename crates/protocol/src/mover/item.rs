@@ -44,7 +44,14 @@ pub(super) enum Kind {
         gone: BTreeSet<AssociationId>,
     },
     /// A route.
-    Route { route: Route, interface: InterfaceId, known: Option<RouteKnown>, eager: bool },
+    Route {
+        route: Route,
+        interface: InterfaceId,
+        known: Option<RouteKnown>,
+        /// Whether it may be taken from a gateway; if not, it is not turned before it was seen where it leads.
+        from_gateway: bool,
+        eager: bool,
+    },
     /// The interface that routes lead to: whether EC2 still drops what is not addressed to it.
     Forwarding { interface: InterfaceId, known: Option<bool> },
     /// A resource of which nothing says where it belongs; blocked from the start.
@@ -166,8 +173,14 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
         }
     }
     for route in &lease.resources.routes {
-        let interface = member.interface.clone();
-        items.push(Item::new(Kind::Route { route: route.clone(), interface, known: None, eager }));
+        let from_gateway = lease.resources.from_gateways.contains(route);
+        items.push(Item::new(Kind::Route {
+            route: route.clone(),
+            interface: member.interface.clone(),
+            known: None,
+            from_gateway,
+            eager: eager && (from_gateway || mutant!(GatewayTaken)),
+        }));
     }
     if !lease.resources.routes.is_empty() {
         items.push(Item::new(Kind::Forwarding { interface: member.interface.clone(), known: None }));
@@ -305,7 +318,9 @@ impl Item {
             }),
             Kind::Route { known, .. } => known.as_ref().map(|known| match known {
                 RouteKnown::To(RouteTarget::Interface(interface)) => format!("leads to {interface}"),
-                RouteKnown::To(RouteTarget::Other(target)) => format!("leads to {target}"),
+                RouteKnown::To(RouteTarget::Other(target)) | RouteKnown::Gateway(target) => {
+                    format!("leads to {target}")
+                }
                 RouteKnown::Missing => "missing".to_owned(),
                 RouteKnown::NoTable => "in no table".to_owned(),
             }),
@@ -428,11 +443,11 @@ impl Item {
                     (None, Some(why)) => Some(Need::Person(why.to_owned())),
                 }
             }
-            Kind::Route { route, interface, known: None, eager } => std::mem::take(eager).then(|| {
+            Kind::Route { route, interface, known: None, eager, .. } => std::mem::take(eager).then(|| {
                 Need::Call(Call::ReplaceRoute { route: route.clone(), interface: interface.clone() })
             }),
-            Kind::Route { route, interface, known: Some(known), .. } => {
-                Some(plan::route(route, interface, known))
+            Kind::Route { route, interface, known: Some(known), from_gateway, .. } => {
+                Some(plan::route(route, interface, known, *from_gateway))
             }
             Kind::Forwarding { known: None, .. } => None,
             Kind::Forwarding { interface, known: Some(checked) } => Some(if *checked {

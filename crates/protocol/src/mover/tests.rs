@@ -13,7 +13,7 @@ use super::*;
 use crate::ec2::RouteTarget;
 use crate::ids::Epoch;
 use crate::lease::LeaseState;
-use crate::resource::{Address, Placement, Resources};
+use crate::resource::{Address, Placement};
 use crate::testing::{allocation, association, interface, placement, route, table};
 use paper::{Paper, moved_to_node_2};
 
@@ -34,7 +34,8 @@ fn a_move_after_a_verified_one_takes_two_calls_in_a_row_whatever_the_number_of_r
     let mut lease = moved_to_node_2();
     let node = lease.members[1].clone();
     let mut places = node.placements.clone();
-    lease.resources = Resources::default();
+    lease.resources.addresses.clear();
+    lease.resources.routes.clear();
     for n in 1..=9 {
         let address =
             Address { allocation: allocation(n), public_ip: std::net::Ipv4Addr::new(198, 51, 100, n) };
@@ -185,6 +186,37 @@ fn a_missing_declared_route_is_created() {
     paper.run(&moved_to_node_2(), true);
     assert_eq!(paper.routes[&route(2)], RouteTarget::Interface(interface(2)));
     assert!(actions(&paper).contains(&"CreateRoute"));
+}
+
+#[test]
+fn a_route_that_may_not_be_taken_from_a_gateway_is_seen_before_it_is_turned() {
+    let mut lease = moved_to_node_2();
+    lease.resources.from_gateways.clear();
+    let mut paper = Paper::at_node_1();
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    let first: Vec<_> = std::iter::from_fn(|| mover.poll_action()).collect();
+    assert!(
+        !first.iter().any(|action| matches!(action, Action::Call(Call::ReplaceRoute { .. }))),
+        "{first:?}"
+    );
+    paper.run(&lease, true);
+    assert_eq!(paper.routes[&route(1)], RouteTarget::Interface(interface(2)));
+    // One of them leads to a gateway: it stays there, and the rest moves.
+    let mut paper = Paper::at_node_1();
+    let gateway = RouteTarget::Other("nat-1".to_owned());
+    paper.routes.insert(route(1), gateway.clone());
+    let mut mover = Mover::new(&lease, true, paper.now);
+    mover.allow(paper.now, paper.now);
+    while mover.progress() == Progress::Moving {
+        paper.round(&mut mover, &lease);
+    }
+    let Progress::Stuck(stuck) = mover.progress() else { panic!("{:?}", mover.progress()) };
+    assert!(stuck.len() == 1 && stuck[0].1.contains("leads to nat-1"), "{stuck:?}");
+    assert_eq!(
+        (&paper.routes[&route(1)], &paper.routes[&route(2)]),
+        (&gateway, &RouteTarget::Interface(interface(2)))
+    );
 }
 
 #[test]

@@ -4,8 +4,9 @@ use crate::testing::{self, arn, incarnation};
 
 use super::*;
 
-/// A minute that is not the cluster's turn.
 const NOW: WallTime = WallTime(1_800_000_060_000);
+/// A moment at which no cluster's turn comes.
+const THEN: Span = Span { since: NOW, until: NOW };
 
 /// Held by node 1 at epoch 3, everything in place.
 fn lease() -> Lease {
@@ -28,12 +29,17 @@ fn claim() -> Claim {
     }
 }
 
+/// Everything could be moved.
+fn known() -> Probe {
+    Probe { at: NOW, uid: lease().uid, revision: lease().revision, obstacles: Vec::new() }
+}
+
 /// The reason, after the world of a quiet cluster was changed.
 fn after(change: impl FnOnce(&mut Lease, &mut Heartbeat, &mut Heartbeat)) -> Option<Reason> {
     let (mut lease, mut holder, mut standby) = (lease(), heartbeat(1), heartbeat(2));
     change(&mut lease, &mut holder, &mut standby);
     let heartbeats = BTreeMap::from([(holder.instance.clone(), holder), (standby.instance.clone(), standby)]);
-    needs_wake(&lease, &heartbeats, NOW)
+    needs_wake(&lease, &heartbeats, Some(&known()), THEN)
 }
 
 #[test]
@@ -54,25 +60,47 @@ fn every_kind_of_unfinished_business_is_a_reason() {
 }
 
 #[test]
-fn each_cluster_has_its_turn_every_second_minute_and_not_all_have_the_same() {
-    let turns = |name: &str| -> Vec<bool> {
+fn each_cluster_has_its_turn_once_in_two_minutes_however_the_sweeps_fall_and_not_all_have_the_same() {
+    let turns = |name: &str, sweeps: &[u64]| -> Vec<bool> {
         let lease = Lease { cluster: crate::ids::ClusterName::new(name).expect("valid"), ..lease() };
-        let heartbeats = BTreeMap::from([(arn(1), heartbeat(1)), (arn(2), heartbeat(2))]);
-        let minutes = (0..6).map(|minute| WallTime(NOW.0 + minute * 60_000));
-        minutes.map(|now| needs_wake(&lease, &heartbeats, now) == Some(Reason::Turn)).collect()
+        let spans = sweeps.windows(2).map(|two| Span { since: WallTime(two[0]), until: WallTime(two[1]) });
+        let standby = heartbeat(2);
+        spans
+            .map(|span| {
+                let holder = Heartbeat { beat_at: span.until, ..heartbeat(1) };
+                let heartbeats = BTreeMap::from([(arn(1), holder), (arn(2), standby.clone())]);
+                {
+                    let found = needs_wake(&lease, &heartbeats, Some(&known()), span);
+                    matches!(found, Some(Reason::Turn | Reason::Probe))
+                }
+            })
+            .collect()
     };
     let even = [true, false, true, false, true, false];
-    let of_ten: Vec<_> = (0..10).map(|n| turns(&format!("cluster-{n}"))).collect();
+    let regular: Vec<_> = (0..7).map(|minute| NOW.0 + minute * 60_000).collect();
+    let of_ten: Vec<_> = (0..10).map(|n| turns(&format!("cluster-{n}"), &regular)).collect();
     assert!(of_ten.iter().all(|turns| *turns == even || *turns == even.map(|turn| !turn)), "{of_ten:?}");
     assert!(of_ten.contains(&even.to_vec()) && of_ten.contains(&even.map(|turn| !turn).to_vec()));
+    // Each of these falls into an even minute.
+    let late: Vec<_> = (0..7).map(|n| NOW.0 + n * 120_000 + n % 2 * 50_000).collect();
+    for n in 0..10 {
+        let told = turns(&format!("cluster-{n}"), &late);
+        assert!(told.iter().filter(|turn| **turn).count() >= 3, "{told:?}");
+    }
+    assert_eq!(Span::minute(NOW), Span { since: WallTime(NOW.0 - 60_000), until: NOW });
 }
 
 #[test]
 fn unfinished_business_comes_before_a_turn_and_a_turn_before_a_quiet_holder() {
-    let turn = WallTime(NOW.0 + 60_000);
+    let turn = WallTime(NOW.0 + 120_000);
     let at = |lease: &Lease| {
         let quiet = Heartbeat { beat_at: WallTime(1), ..heartbeat(1) };
-        needs_wake(lease, &BTreeMap::from([(arn(1), quiet)]), turn)
+        needs_wake(
+            lease,
+            &BTreeMap::from([(arn(1), quiet)]),
+            Some(&known()),
+            Span { since: NOW, until: turn },
+        )
     };
     assert_eq!(at(&lease()), Some(Reason::Turn));
     assert_eq!(at(&Lease { verify_at: Some(turn), ..lease() }), Some(Reason::VerifyDue));
@@ -108,12 +136,13 @@ fn nobody_claims_his_own_silence() {
 #[test]
 fn a_holder_that_never_beat_is_looked_at() {
     let standby = BTreeMap::from([(arn(2), heartbeat(2))]);
-    assert_eq!(needs_wake(&lease(), &standby, NOW), Some(Reason::HolderQuiet));
+    assert_eq!(needs_wake(&lease(), &standby, Some(&known()), THEN), Some(Reason::HolderQuiet));
 }
 
 #[test]
-fn a_clock_that_is_ahead_makes_no_holder_quiet() {
-    assert_eq!(after(|_, holder, _| holder.beat_at = WallTime(NOW.0 + 600_000)), None);
+fn a_heartbeat_from_the_future_may_be_the_last_one_of_a_dead_holder() {
+    assert_eq!(after(|_, holder, _| holder.beat_at = WallTime(NOW.0 + 59_999)), None);
+    assert_eq!(after(|_, holder, _| holder.beat_at = WallTime(NOW.0 + 60_000)), Some(Reason::HolderQuiet));
 }
 
 #[test]
@@ -124,4 +153,24 @@ fn a_retired_cluster_is_left_alone_whatever_is_unfinished() {
         holder.released = Epoch(3);
     });
     assert_eq!(reason, None);
+}
+
+#[test]
+fn a_probe_is_due_each_hour_and_in_each_turn_while_not_everything_is_known_to_be_well() {
+    let heartbeats = BTreeMap::from([(arn(1), heartbeat(1)), (arn(2), heartbeat(2))]);
+    let probes = |probe: Option<&Probe>, from: u64| {
+        let minutes = (from..from + 60).map(|minute| NOW.0 + minute * 60_000);
+        let spans = minutes.map(|at| Span { since: WallTime(at), until: WallTime(at + 60_000) });
+        let found: Vec<_> = spans.map(|span| needs_wake(&lease(), &heartbeats, probe, span)).collect();
+        let count = |reason| found.iter().filter(|found| **found == Some(reason)).count();
+        (count(Reason::Probe), count(Reason::Turn))
+    };
+    assert_eq!(probes(Some(&known()), 0), (1, 29));
+    assert_eq!(probes(Some(&known()), 17), (1, 29), "whenever one begins to count");
+    assert_eq!(probes(None, 0), (30, 0));
+    assert_eq!(probes(Some(&Probe { revision: 9, ..known() }), 0), (30, 0), "of another configuration");
+    let (resource, why) = ("eipalloc-1".to_owned(), "denied".to_owned());
+    let obstacles = vec![crate::probe::Obstacle { node: None, resource, why }];
+    assert_eq!(probes(Some(&Probe { obstacles, ..known() }), 0), (30, 0));
+    assert_eq!(Reason::Probe.why(), Why::Probe);
 }

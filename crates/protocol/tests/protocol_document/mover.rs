@@ -8,7 +8,8 @@ use baton_protocol::heartbeat::{Claim, Heartbeat};
 use baton_protocol::ids::{Epoch, InstanceArn, Seq};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::plan::{self, AddressKnown, Need, RouteKnown};
-use baton_protocol::sweep::needs_wake;
+use baton_protocol::probe::Probe;
+use baton_protocol::sweep::{ROUND, Span, needs_wake};
 use baton_protocol::time::WallTime;
 
 use crate::render::{head, row};
@@ -41,15 +42,17 @@ pub(crate) fn table() -> String {
             [address(&known, &[], false), address(&known, &[], true), address(&known, &foreign, false)];
         table.push_str(&row([name.to_owned()].into_iter().chain(cells)));
     }
-    let mut routes = head(["a declared route is seen", "next call"]);
+    let mut routes = head(["a declared route is seen", "next call", "where gateways may be replaced"]);
     for (name, known) in [
         ("at the holder's interface", RouteKnown::To(RouteTarget::Interface(interface('b')))),
         ("at another interface", RouteKnown::To(RouteTarget::Interface(interface('a')))),
-        ("at a gateway or another target", RouteKnown::To(RouteTarget::Other("igw-1".to_owned()))),
+        ("at a gateway or another target", RouteKnown::Gateway("igw-1".to_owned())),
+        ("at a gateway that is gone", RouteKnown::To(RouteTarget::Other("igw-1".to_owned()))),
         ("nowhere: the table does not hold it", RouteKnown::Missing),
         ("nowhere: there is no such table", RouteKnown::NoTable),
     ] {
-        routes.push_str(&row([name, &word(plan::route(&route(), &interface('b'), &known))]));
+        let next = |allowed| word(plan::route(&route(), &interface('b'), &known, allowed));
+        routes.push_str(&row([name.to_owned(), next(false), next(true)]));
     }
     format!("{table}\n{routes}")
 }
@@ -98,9 +101,12 @@ pub(crate) fn sweep() -> String {
         let mut lease = lease();
         let mut heartbeats = ['a', 'b', 'c'].map(|node| (arn(node), heartbeat(node, 10))).into();
         edit(&mut lease, &mut heartbeats);
-        // Within the turn, and in the minute after it.
-        let [turn, other] = [WALL, WallTime(WALL.0 + 20_000)].map(|now| {
-            needs_wake(&lease, &heartbeats, now).map_or_else(|| "no".to_owned(), |why| format!("`{why}`"))
+        let known =
+            Probe { at: WALL, uid: lease.uid.clone(), revision: lease.revision, obstacles: Vec::new() };
+        let round = WallTime(WALL.0 - u64::try_from(ROUND.as_millis()).expect("short"));
+        let [turn, other] = [round, WALL].map(|since| {
+            needs_wake(&lease, &heartbeats, Some(&known), Span { since, until: WALL })
+                .map_or_else(|| "no".to_owned(), |why| format!("`{why}`"))
         });
         table.push_str(&row([name, &other, &turn]));
     }

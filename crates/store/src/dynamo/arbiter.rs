@@ -7,11 +7,12 @@ use baton_protocol::ids::{AllocationId, ClusterName, Epoch, InstanceArn, Request
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
+use baton_protocol::probe::Probe;
 
 use super::action::{Action, Deed};
 use super::{DynamoStore, holder_text, refused_lease};
 use crate::error::{Cancelled, Unwritten};
-use crate::item::{Item, attribute, number, read, read_heartbeat, text, write_event};
+use crate::item::{Item, attribute, number, read, read_heartbeat, text, write, write_event};
 use crate::key::Key;
 use crate::superseded::{lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe};
 use crate::{Moved, condition};
@@ -85,11 +86,21 @@ impl DynamoStore {
         self.write(action).await.map_err(refused_lease)
     }
 
-    pub(super) async fn put_event(&self, event: &Event) -> Result<(), Failure> {
+    pub(super) async fn put_event(&self, event: &Event) -> Result<bool, Failure> {
         match self.write(event_action(event)?).await {
-            Ok(()) | Err(Unwritten::Refused(_)) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Unwritten::Refused(_)) => Ok(false),
             Err(Unwritten::Failed(failure)) => Err(failure),
         }
+    }
+
+    pub(super) async fn put_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
+        let key = Key::probe(cluster);
+        let item = write(&key, probe)?;
+        self.write(Action::new(key, Deed::Put(item))).await.map_err(|unwritten| match unwritten {
+            Unwritten::Failed(failure) => failure,
+            Unwritten::Refused(_) => Failure::Malformed("a write without a condition was refused".to_owned()),
+        })
     }
 
     pub(super) async fn put_answer(

@@ -8,14 +8,14 @@ use baton_protocol::request::Request;
 use super::DynamoStore;
 use super::action::Action;
 use crate::error::Cancelled;
-use crate::item::{attribute, read_request, write_request};
+use crate::item::{attribute, read_request, text, write_request};
 use crate::key::Key;
 use crate::wish::{Carried, carried, is_same};
 use crate::{Store, condition};
 
 impl DynamoStore {
     pub(super) async fn put_request(&self, request: &Request) -> Write<Option<Lease>> {
-        let lease = lease_action(request)?.only_if(condition::EXISTS);
+        let lease = lease_action(request)?;
         let row = Action::update(Key::request(&request.cluster, &request.id), "SET #request = :request")
             .only_if(condition::ABSENT)
             .value(":request", write_request(request)?);
@@ -23,14 +23,12 @@ impl DynamoStore {
             Ok(()) => Ok(()),
             Err(Cancelled::Failed(failure)) => Err(WriteFailure::Failed(failure)),
             Err(Cancelled::Refused(lost)) => {
-                if lost.iter().any(|(number, _)| *number == 0) {
-                    return Err(WriteFailure::Refused(None));
-                }
-                let standing = lost.into_iter().find_map(|(_, found)| found).map(read_request).transpose()?;
+                let row = lost.into_iter().find(|(number, _)| *number == 1).and_then(|(_, found)| found);
+                let standing = row.map(read_request).transpose()?;
                 if standing.is_some_and(|standing| is_same(&standing, request)) {
                     return Ok(());
                 }
-                // The id is another request's. The lease did not refuse and so was not returned.
+                // The id is another request's, there is no lease, or it is excluded from by another.
                 Err(WriteFailure::Refused(self.lease(&request.cluster).await?))
             }
         }
@@ -39,7 +37,16 @@ impl DynamoStore {
 
 fn lease_action(request: &Request) -> Result<Action, Failure> {
     let key = Key::lease(&request.cluster);
-    Ok(match carried(request) {
+    let action = match carried(request) {
+        Carried::Included { exclusion, withdraws } => {
+            let action = if withdraws {
+                Action::update(key, "REMOVE #excluded, #intent").only_if(condition::DRAINED_BY)
+            } else {
+                Action::update(key, "REMOVE #excluded")
+            };
+            let id = text(exclusion.as_str());
+            return Ok(action.only_if(condition::EXCLUDED_BY).value(":exclusion", id));
+        }
         Carried::Intent(intent) => {
             Action::update(key, "SET #intent = :intent").value(":intent", attribute(&intent)?)
         }
@@ -55,7 +62,6 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
                 .value(":excluded", attribute(&exclusion)?)
                 .value(":intent", attribute(&intent)?)
         }
-        Carried::Included { withdraws: false } => Action::update(key, "REMOVE #excluded"),
-        Carried::Included { withdraws: true } => Action::update(key, "REMOVE #excluded, #intent"),
-    })
+    };
+    Ok(action.only_if(condition::EXISTS))
 }

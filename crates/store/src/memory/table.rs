@@ -15,6 +15,7 @@ use baton_protocol::lease::{Lease, SCHEMA};
 use baton_protocol::mark::Mark;
 use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 
 use crate::key::Key;
@@ -30,6 +31,7 @@ pub(super) struct Table {
     pub(super) heartbeats: BTreeMap<(ClusterName, InstanceArn), Heartbeat>,
     /// By the keys of the real table, so that the order is the real one.
     pub(super) history: BTreeMap<ClusterName, BTreeMap<String, Event>>,
+    pub(super) probes: BTreeMap<ClusterName, Probe>,
     pub(super) requests: BTreeMap<ClusterName, BTreeMap<RequestId, Request>>,
     pub(super) directory: BTreeMap<ClusterName, Entry>,
     /// The clusters that the table's stream would have woken the arbiter for.
@@ -184,10 +186,12 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn append(&mut self, event: &Event) -> Result<(), Failure> {
+    pub(super) fn append(&mut self, event: &Event) -> Result<bool, Failure> {
         let row = Key::event(event)?.sk;
-        self.history.entry(event.cluster.clone()).or_default().entry(row).or_insert_with(|| event.clone());
-        Ok(())
+        let rows = self.history.entry(event.cluster.clone()).or_default();
+        let is_new = !rows.contains_key(&row);
+        rows.entry(row).or_insert_with(|| event.clone());
+        Ok(is_new)
     }
 
     pub(super) fn answer(&mut self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
@@ -219,7 +223,12 @@ impl Table {
                     lease.intent = intent;
                 }
             }
-            Carried::Included { withdraws } => {
+            Carried::Included { exclusion, withdraws } => {
+                let by = lease.excluded.as_ref().map(|excluded| &excluded.request);
+                let intent = lease.intent.as_ref().and_then(|intent| intent.request.as_ref());
+                if by != Some(&exclusion) || withdraws && intent != Some(&exclusion) {
+                    return Err(WriteFailure::Refused(Some(lease.clone())));
+                }
                 lease.excluded = None;
                 if withdraws {
                     lease.intent = None;

@@ -75,8 +75,9 @@ async fn an_address_that_somebody_takes_away_comes_back() {
 async fn a_route_that_somebody_leads_away_or_deletes_and_a_check_switched_on_are_put_right() {
     let world = settled(0, 2).await;
     let interface = world.nodes[0].interface.clone();
-    world.parts.cloud.put_route(&world.tables[0], DESTINATION, RouteTarget::Other("igw-1".to_owned()));
-    world.send(called("ReplaceRoute", json!({"routeTableId": world.tables[0], "gatewayId": "igw-1"}))).await;
+    let away = RouteTarget::Interface(world.nodes[2].interface.clone());
+    world.parts.cloud.put_route(&world.tables[0], DESTINATION, away);
+    world.send(called("ReplaceRoute", json!({"routeTableId": world.tables[0]}))).await;
     world.assert_whole_at(0, 1).await;
     world.parts.cloud.delete_route(&world.tables[1], DESTINATION);
     world.send(called("DeleteRoute", json!({"routeTableId": world.tables[1]}))).await;
@@ -87,6 +88,25 @@ async fn a_route_that_somebody_leads_away_or_deletes_and_a_check_switched_on_are
     world.assert_whole_at(0, 1).await;
     assert_eq!(rows(&world, |what| matches!(what, Happening::Drift { .. })).await, 3);
     assert_eq!(rows(&world, |what| matches!(what, Happening::Repaired { .. })).await, 3);
+}
+
+#[tokio::test]
+async fn a_route_that_somebody_led_to_a_gateway_stays_there_and_people_are_told_once() {
+    let world = settled(1, 1).await;
+    let gateway = RouteTarget::Other("nat-1".to_owned());
+    world.parts.cloud.put_route(&world.tables[0], DESTINATION, gateway.clone());
+    for _ in 0..3 {
+        world.wake_for("baton.control-plane", "verify").await;
+    }
+    assert_eq!(world.parts.cloud.target_of(&world.tables[0], DESTINATION), Some(gateway));
+    let stuck =
+        |what: &Happening| matches!(what, Happening::Stuck { why, .. } if why.contains("leads to nat-1"));
+    assert_eq!(rows(&world, stuck).await, 1);
+    assert_eq!(world.told().split_off(2), ["Resource Stuck"]);
+    // Once the gateway is gone, or the route, it is the cluster's again.
+    world.parts.cloud.delete_route(&world.tables[0], DESTINATION);
+    world.wake_for("baton.control-plane", "verify").await;
+    world.assert_whole_at(0, 1).await;
 }
 
 #[tokio::test]
@@ -130,7 +150,8 @@ async fn what_cannot_be_put_right_is_told_and_everything_else_is() {
     let world = settled(1, 1).await;
     let (allocation, table) = (world.addresses[0].allocation.clone(), world.tables[0].clone());
     world.parts.cloud.free(&allocation);
-    world.parts.cloud.put_route(&table, DESTINATION, RouteTarget::Other("igw-1".to_owned()));
+    let away = RouteTarget::Interface(world.nodes[2].interface.clone());
+    world.parts.cloud.put_route(&table, DESTINATION, away);
     world.parts.cloud.fail(Fault::on("ReplaceRoute", Trouble::Deny).always());
     world.send(called("ReplaceRoute", json!({"routeTableId": table}))).await;
     assert_eq!(world.parts.cloud.seat_of(&allocation), Some(world.nodes[0].seat(0)));

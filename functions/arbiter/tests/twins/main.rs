@@ -2,6 +2,7 @@
 
 mod drift;
 mod notices;
+mod probe;
 mod world;
 
 use std::collections::BTreeMap;

@@ -121,6 +121,7 @@ impl World {
             resources: Resources {
                 addresses: self.addresses.clone(),
                 routes: self.tables.iter().map(|table| Route { table: table.clone(), destination }).collect(),
+                from_gateways: std::collections::BTreeSet::new(),
             },
             at: WallTime(1),
             event: event(Happening::Registered { revision: 1, summary: "test".to_owned() }),

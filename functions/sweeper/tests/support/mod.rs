@@ -17,6 +17,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::resource::{Address, Observed, Resources};
 use baton_protocol::time::WallTime;
@@ -63,7 +64,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         members: vec![member(1), member(2)],
         resources: Resources {
             addresses: vec![Address { allocation, public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
-            routes: Vec::new(),
+            ..Resources::default()
         },
         at: NOW,
         event,
@@ -186,6 +187,10 @@ impl Store for Faulty {
         panic!("a sweep reads the heartbeats of a cluster at once")
     }
 
+    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
+        self.record.probe(cluster).await
+    }
+
     async fn history(&self, _: &ClusterName, _: usize) -> Read<Vec<Event>> {
         panic!("no business of a sweep")
     }
@@ -234,7 +239,11 @@ impl Store for Faulty {
         panic!("a sweep writes nothing")
     }
 
-    async fn append(&self, _: &Event) -> Result<(), Failure> {
+    async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
+        panic!("a sweep writes nothing")
+    }
+
+    async fn append(&self, _: &Event) -> Result<bool, Failure> {
         panic!("a sweep writes nothing")
     }
 

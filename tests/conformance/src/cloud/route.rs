@@ -3,9 +3,9 @@
 use baton_cloud::Cloud;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, RouteSeen, RouteTarget, Sight};
 use baton_protocol::ids::{InterfaceId, RouteTableId};
-use baton_protocol::resource::{Destination, Route};
+use baton_protocol::resource::{Destination, Placement, Route};
 
-use super::{Difference, NETWORK, World, destination, is_not_found, nobody, route, routes};
+use super::{Difference, NETWORK, Node, World, destination, is_not_found, nobody, route, routes};
 
 /// Outside every VPC here, one of each family.
 const DESTINATIONS: [&str; 2] = ["192.168.9.1/32", "2001:db8:9::/56"];
@@ -49,6 +49,39 @@ pub async fn a_route_is_created_seen_and_replaced<W: World>(world: &W) {
     }
     assert_eq!(route(world, &table, &destination(NETWORK)).await.as_ref(), before.first());
     assert_eq!(routes(world, &untouched).await, before);
+}
+
+/// Each call can be asked about first, and what would be allowed changes nothing.
+pub async fn what_is_only_asked_about_is_not_done<W: World>(world: &W) {
+    let vpc = world.vpc(&[NETWORK]).await;
+    let (a, b) = (world.node(&vpc, 0).await, world.node(&vpc, 1).await);
+    let (address, table, to) = (world.address().await, world.table(&vpc).await, destination(DESTINATIONS[0]));
+    let at = |node: &Node| Placement { interface: node.interface.clone(), private_ip: node.private_ips[0] };
+    let allocation = address.allocation.clone();
+    let associate = |node: &Node| Call::Associate { allocation: allocation.clone(), placement: at(node) };
+    let cloud = world.cloud();
+    for call in [associate(&a), create(&table, &to, &a.interface)] {
+        assert_eq!(cloud.probe(&call).await, Ok(()), "{call:?}");
+    }
+    assert_eq!(route(world, &table, &to).await, None);
+    let Ok(Effect::Associated(association)) = cloud.call(&associate(&a)).await else {
+        panic!("it is free still")
+    };
+    cloud.call(&create(&table, &to, &a.interface)).await.expect("created");
+    let end = Call::Disassociate { allocation: allocation.clone(), association: association.clone() };
+    let unchecked = Call::DisableSourceDestCheck { interface: b.interface.clone() };
+    for call in [end, replace(&table, &to, &b.interface), unchecked] {
+        assert_eq!(cloud.probe(&call).await, Ok(()), "{call:?}");
+    }
+    assert_eq!(route(world, &table, &to).await, Some(through(&to, &a.interface)));
+    let Ok(Sight::Addresses(seen)) = cloud.look(&Look::Addresses(vec![allocation.clone()])).await else {
+        panic!("addresses")
+    };
+    assert_eq!(seen[&allocation].association.as_ref().map(|(id, _)| id), Some(&association));
+    let Ok(Sight::Interfaces(seen)) = cloud.look(&Look::Interfaces(vec![b.interface.clone()])).await else {
+        panic!("interfaces")
+    };
+    assert!(seen[&b.interface].source_dest_check);
 }
 
 /// A gateway is seen by its id, never as an interface.

@@ -3,10 +3,10 @@
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
-use baton_protocol::ids::{Epoch, Incarnation};
+use baton_protocol::ids::{Epoch, Incarnation, RequestId};
 use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::mark::Mark;
-use baton_protocol::outcome::Failure;
+use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::request::Wish;
 use baton_protocol::resource::Observed;
 use baton_protocol::time::WallTime;
@@ -240,8 +240,16 @@ pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
     assert_eq!(store.commit(&back).await, Ok(Committed::Granted));
     assert!(lease(store).await.excluded.is_some(), "a grant leaves the exclusion alone");
 
-    store.ask(&request("3-include", Wish::Include { withdraws: false }, Epoch(3))).await.expect("asked");
+    let before = lease(store).await;
+    // The first one was replaced long ago.
+    let include = include("1-exclude", false);
+    let refused = store.ask(&request("3-late", include, Epoch(3))).await;
+    assert_eq!(refused, Err(WriteFailure::Refused(Some(before.clone()))));
+    assert_eq!(lease(store).await, before);
+    let include = request("3-include", self::include("2-drain", false), Epoch(3));
+    store.ask(&include).await.expect("asked");
     assert_eq!(lease(store).await.excluded, None);
+    store.ask(&include).await.expect("the same again is done already");
     let ended = Grant { at: second.until, ..grant(&lease(store).await, Ground::Gone, unchanged(1, 2), 2, 1) };
     assert_eq!(store.commit(&ended).await, Ok(Committed::Granted));
 }
@@ -254,10 +262,24 @@ pub async fn a_drain_is_taken_back_as_a_whole(record: &impl Record) {
     store.ask(&request("1-drain", wish, Epoch(1))).await.expect("asked");
     let drained = lease(store).await;
     assert!(drained.excluded.is_some() && drained.intent.is_some());
-    store.ask(&request("2-include", Wish::Include { withdraws: false }, Epoch(1))).await.expect("asked");
-    assert_eq!(lease(store).await, Lease { excluded: None, ..drained });
-    store.ask(&request("3-include", Wish::Include { withdraws: true }, Epoch(1))).await.expect("asked");
+    // Somebody else's wish has taken the place of the drain's.
+    let other = Wish::Switchover { to: None, why: String::new() };
+    store.ask(&request("2-switchover", other, Epoch(1))).await.expect("asked");
+    let replaced = lease(store).await;
+    let both = include("1-drain", true);
+    let refused = store.ask(&request("3-include", both.clone(), Epoch(1))).await;
+    assert_eq!(refused, Err(WriteFailure::Refused(Some(replaced.clone()))));
+    store.ask(&request("4-include", include("1-drain", false), Epoch(1))).await.expect("asked");
+    assert_eq!(lease(store).await, Lease { excluded: None, ..replaced });
+    // Nobody's has.
+    let wish = Wish::Exclude { node: node(1), why: "a disk".to_owned(), hand_over: true };
+    store.ask(&request("5-drain", wish, Epoch(1))).await.expect("asked");
+    store.ask(&request("6-include", include("5-drain", true), Epoch(1))).await.expect("asked");
     assert_eq!(lease(store).await, before);
+}
+
+fn include(exclusion: &str, withdraws: bool) -> Wish {
+    Wish::Include { exclusion: RequestId::new(exclusion).expect("valid"), withdraws }
 }
 
 /// Schedule A10: the answer was lost and the same request is sent again, at once or much later.
@@ -444,8 +466,8 @@ pub async fn history_is_read_newest_first(record: &impl Record) {
         };
         event(Epoch(epoch), WallTime(AT.0 + at), "arbiter/1", what)
     };
-    for (epoch, at) in [(10, 5), (2, 9), (10, 3), (9, 1), (10, 5)] {
-        store.append(&row(epoch, at)).await.expect("appended");
+    for (epoch, at, is_new) in [(10, 5, true), (2, 9, true), (10, 3, true), (9, 1, true), (10, 5, false)] {
+        assert_eq!(store.append(&row(epoch, at)).await, Ok(is_new));
     }
     let expected = vec![row(10, 5), row(10, 3), row(9, 1), row(2, 9)];
     assert_eq!(store.history(&cluster(), 100).await, Ok(expected.clone()));

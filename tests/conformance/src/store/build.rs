@@ -69,15 +69,17 @@ pub fn member(number: u8) -> Member {
 
 /// The resources.
 pub fn resources() -> Resources {
+    let route = Route {
+        table: RouteTableId::new("rtb-00000000000000001").expect("valid"),
+        destination: Destination::new("10.9.0.1/32").expect("valid"),
+    };
     Resources {
         addresses: vec![
             Address { allocation: allocation(1), public_ip: Ipv4Addr::new(198, 51, 100, 1) },
             Address { allocation: allocation(2), public_ip: Ipv4Addr::new(198, 51, 100, 2) },
         ],
-        routes: vec![Route {
-            table: RouteTableId::new("rtb-00000000000000001").expect("valid"),
-            destination: Destination::new("10.9.0.1/32").expect("valid"),
-        }],
+        routes: vec![route.clone()],
+        from_gateways: [route].into(),
     }
 }
 

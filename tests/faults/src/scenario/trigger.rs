@@ -73,7 +73,7 @@ pub(super) async fn drain(rig: &mut Rig) -> Result<Seen, Trouble> {
     let seen = and(seen, "before the release", waits.expected, waits.observed);
     let seen = and(seen, "drained", drained.expected, drained.observed);
     let seen = answered(rig, seen, &id, next, epoch + 1).await?;
-    ask(rig, Wish::Include { withdraws: false }).await?;
+    ask(rig, Wish::Include { exclusion: id, withdraws: false }).await?;
     Ok(and(seen, "excluded then", false, rig.lease().await?.excluded.is_some()))
 }
 

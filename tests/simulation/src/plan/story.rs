@@ -22,6 +22,7 @@ const STORIES: &[Story] = &[
     late_mover,
     outage,
     mode_and_death,
+    mode_under_a_claim,
     frozen_before_the_promote,
     released_then_rebooted,
     cut_at_the_commit,
@@ -48,7 +49,8 @@ pub(super) fn add_late(rng: &mut fastrand::Rng, plan: &mut Plan) {
     }
     if rng.bool() {
         let from = draw(rng, (140_000, 200_000)) * MS;
-        return plan.faults.push(fault(Kind::Drift, Whom::Everybody, from, 1));
+        let length_ms = draw(rng, (1, 90_000));
+        return plan.faults.push(fault(Kind::Drift, Whom::Everybody, from, length_ms));
     }
     let minute = 60 * SECOND;
     let sweep = plan.sweep_at + if plan.sweep_at < 20 * SECOND { 2 * minute } else { minute };
@@ -229,6 +231,20 @@ fn mode_and_death(rng: &mut fastrand::Rng, from: Real) -> Vec<Fault> {
     vec![
         fault(Kind::Mode, Whom::Everybody, from + draw(rng, (0, 3_000)) * MS, 1),
         fault(Kind::AgentCrash, Whom::Holder, from + draw(rng, (0, 3_000)) * MS, draw(rng, (6_000, 12_000))),
+    ]
+}
+
+/// The mode changes under a claim that stands at a standby which cannot read.
+fn mode_under_a_claim(rng: &mut fastrand::Rng, from: Real) -> Vec<Fault> {
+    let change = from + draw(rng, (8_500, 10_000)) * MS;
+    let back = change + draw(rng, (100, 1_000)) * MS;
+    vec![
+        fault(Kind::AgentFreeze, Whom::Holder, from, draw(rng, (14_000, 18_000))),
+        fault(Kind::FunctionsDown, Whom::Everybody, from, (back - from) / MS),
+        fault(Kind::ReadBlind, Whom::Standby, change - draw(rng, (0, 1_000)) * MS, draw(rng, (5_000, 9_000))),
+        fault(Kind::Mode, Whom::Everybody, change, 1),
+        fault(Kind::Replay, Whom::Everybody, back + draw(rng, (0, 1_500)) * MS, 1),
+        fault(Kind::Replay, Whom::Everybody, back + draw(rng, (0, 3_000)) * MS, 1),
     ]
 }
 

@@ -88,6 +88,17 @@ impl Sim<'_> {
         {
             self.broken("I7", format!("f{function} calls for another than the holder of epoch {epoch}"));
         }
+        if let Call::ReplaceRoute { route, .. } = call {
+            let there = self.cloud.target_of(&route.table, DESTINATION);
+            let led_away = matches!(there, Some(RouteTarget::Other(_)))
+                .then(|| self.watch.led_away.get(&route.table).copied())
+                .flatten();
+            // What was drawn up before it was led there may still be called for.
+            let long_since = led_away.is_some_and(|at| self.now - at > OF_ONE_INVOCATION + STALEST);
+            if long_since && !self.resources.from_gateways.contains(route) {
+                self.broken("I20", format!("f{function} takes the route in {} from a gateway", route.table));
+            }
+        }
         if let Call::Disassociate { allocation, association } = call {
             let in_place = member.is_some_and(|member| {
                 self.cloud.seat_of(allocation).as_ref() == member.placements.get(allocation)

@@ -33,6 +33,12 @@ fn astray() -> Rig {
     Rig { routed: interface(3), ..hinted() }
 }
 
+/// The same rig at another moment.
+fn later(rig: &mut Rig, at: WallTime) {
+    rig.now.wall = at;
+    rig.deadline = rig.now.boot + Duration::from_secs(25);
+}
+
 #[test]
 fn a_hint_makes_the_arbiter_look_and_nothing_is_written_if_all_is_in_place() {
     let mut rig = hinted();
@@ -72,22 +78,25 @@ fn a_look_before_its_time_takes_no_second_one_s_place() {
 }
 
 #[test]
-fn during_a_pause_and_while_a_hand_over_is_asked_for_nothing_is_put_right() {
+fn during_a_pause_nothing_is_put_right() {
     let until = WallTime(2_000_000);
+    let mut rig = astray();
     let pause = Pause { until, by: "alice".to_owned(), why: "moving things".to_owned() };
-    let intent =
+    rig.lease.as_mut().expect("there").paused = Some(pause);
+    assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+    assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats"]);
+    later(&mut rig, until);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+}
+
+#[test]
+fn a_wish_that_nobody_can_follow_holds_back_no_repair() {
+    let mut rig = astray();
+    let until = WallTime(2_000_000);
+    let wish =
         Intent { to: None, reason: String::new(), epoch: Epoch(1), until, request: None, failover: false };
-    for (paused, intent) in [(Some(pause), None), (None, Some(intent))] {
-        let mut rig = astray();
-        let lease = rig.lease.as_mut().expect("there");
-        (lease.paused, lease.intent) = (paused, intent);
-        assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
-        assert_eq!(rig.names(), ["ReadLease", "ReadHeartbeats"]);
-        // Whatever holds it back ends by itself.
-        rig.now.wall = until;
-        rig.deadline = rig.now.boot + Duration::from_secs(25);
-        assert_eq!(rig.run().outcome, Outcome::Moved);
-    }
+    rig.lease.as_mut().expect("there").intent = Some(wish);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
 }
 
 #[test]
@@ -164,4 +173,61 @@ fn looks_of_others_are_followed_a_few_times_and_not_for_ever() {
     rig.record_answers = (0..10).map(|n| refused(&rig, Some(WallTime(n)))).collect();
     assert_eq!(rig.run().outcome, Outcome::Moved);
     assert_eq!(rig.recorded.len(), 5);
+}
+
+#[test]
+fn a_second_look_that_comes_due_in_a_pause_waits_for_its_end() {
+    let until = WallTime(2_000_000);
+    let mut rig = Rig { hint: Hint::of_stream(hinted().hint.cluster), ..astray() };
+    let lease = rig.lease.as_mut().expect("there");
+    lease.verify_at = Some(WallTime(5));
+    lease.paused = Some(Pause { until, by: "alice".to_owned(), why: "moving things".to_owned() });
+    assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+    assert_eq!(
+        (rig.names(), rig.recorded.len()),
+        (vec!["ReadLease".to_owned(), "ReadHeartbeats".to_owned()], 0)
+    );
+    later(&mut rig, until);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
+}
+
+/// The guard's read shows the pause; what has been begun is brought to its end, or an address would belong to nobody.
+#[test]
+fn a_pause_that_begins_meanwhile_ends_a_repair_that_has_changed_nothing_yet() {
+    let pause = Pause { until: WallTime(2_000_000), by: "alice".to_owned(), why: "moving things".to_owned() };
+    let paused_at = |read: usize| {
+        let mut rig = Rig { latency: Duration::from_millis(300), ..astray() };
+        rig.pause_after_reads = Some((read, pause.clone()));
+        (rig.run().outcome, rig.names().iter().filter(|name| *name == "Call").count())
+    };
+    assert_eq!(paused_at(2), (Outcome::Stayed(Stay::Paused), 0));
+    assert_eq!(paused_at(3), (Outcome::Moved, 2));
+}
+
+#[test]
+fn nothing_is_put_back_to_a_holder_that_is_not_served_by_it() {
+    let silent = |rig: &mut Rig| {
+        rig.heartbeats.insert(arn(2), Rig::claimed().heartbeats[&arn(2)].clone());
+        // Nobody could take over.
+        rig.heartbeats.values_mut().for_each(|found| found.health = crate::heartbeat::Health::Bad);
+    };
+    type Edit = fn(&mut Rig);
+    let edits: [(&str, Edit); 2] = [
+        ("claimed", silent),
+        ("released", |rig| {
+            rig.heartbeats.retain(|instance, _| *instance == arn(1));
+            rig.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
+        }),
+    ];
+    for (what, edit) in edits {
+        let mut rig = astray();
+        edit(&mut rig);
+        let outcome = rig.run().outcome;
+        assert!(matches!(outcome, Outcome::Stayed(_)), "{what}: {outcome:?}");
+        assert!(!rig.names().iter().any(|name| name == "Call"), "{what}");
+    }
+    // That the clocks are apart says nothing.
+    let mut rig = astray();
+    rig.now.wall = rig.now.wall + Duration::from_secs(3_600);
+    assert_eq!(rig.run().outcome, Outcome::Moved);
 }

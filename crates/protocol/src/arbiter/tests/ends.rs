@@ -144,17 +144,30 @@ fn nothing_is_begun_that_would_outlast_the_invocation() {
 }
 
 #[test]
-fn what_is_stuck_is_written_down_by_whoever_met_it_and_not_by_each_sweep() {
-    for (why, granted, rows) in [(Why::Sweep, false, 0), (Why::Claim, false, 1), (Why::Sweep, true, 1)] {
-        let mut rig = if granted { Rig::claimed() } else { Rig::new() };
+fn what_is_stuck_is_the_same_row_for_every_invocation_of_an_hour() {
+    let rows = |why: Why, after: Duration| -> BTreeSet<String> {
+        let mut rig = Rig::new();
         rig.hint.why = Some(why);
-        rig.lease.as_mut().expect("there").moved = Epoch(0);
+        let lease = rig.lease.as_mut().expect("there");
+        (lease.moved, lease.last_grant) = (Epoch(0), Some(rig.now.wall));
+        rig.now.wall = rig.now.wall + after;
         rig.tables_denied = true;
         assert!(matches!(rig.run().outcome, Outcome::Stuck(stuck) if stuck.len() == 2), "both routes");
-        let stuck = told(&rig, |what| matches!(what, Happening::Stuck { .. }));
-        assert_eq!(stuck, 2 * rows, "{why:?}, granted: {granted}");
         assert_eq!(count(&rig, "RecordMoved"), 0, "a move with something stuck is not complete");
+        let stuck = rig.log.iter().filter_map(|action| match action {
+            Action::Append(event) if matches!(event.what, Happening::Stuck { .. }) => {
+                Some(format!("{event:?}"))
+            }
+            _ => None,
+        });
+        stuck.collect()
+    };
+    let first = rows(Why::Claim, Duration::ZERO);
+    assert_eq!(first.len(), 2);
+    for why in [Why::Sweep, Why::Verify, Why::Claim] {
+        assert_eq!(rows(why, Duration::from_secs(1_800)), first, "{why:?}");
     }
+    assert!(rows(Why::Sweep, Duration::from_secs(3_600)).is_disjoint(&first), "and again while it lasts");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct Rig {
     pub(super) granted_by_another: Option<InstanceArn>,
     /// After how many reads of the lease another invocation grants the next epoch.
     pub(super) grant_after_reads: Option<usize>,
+    /// After how many reads of the lease an operator pauses the cluster.
+    pub(super) pause_after_reads: Option<(usize, crate::lease::Pause)>,
     /// How long each answer takes.
     pub(super) latency: Duration,
     /// When EC2 was last asked to change anything.
@@ -77,6 +79,7 @@ impl Rig {
             instance_failure: None,
             granted_by_another: None,
             grant_after_reads: None,
+            pause_after_reads: None,
             latency: Duration::from_millis(10),
             last_call: None,
             recorded: Vec::new(),
@@ -132,6 +135,13 @@ impl Rig {
         let now = self.now;
         match action {
             Action::ReadLease => {
+                if let Some((reads, pause)) = self.pause_after_reads.as_mut() {
+                    *reads -= 1;
+                    if *reads == 0 {
+                        self.lease.as_mut().expect("there").paused = Some(pause.clone());
+                        self.pause_after_reads = None;
+                    }
+                }
                 let found = self.lease_failures.pop().map_or_else(|| Ok(self.lease.clone()), Err);
                 if let Some(reads) = self.grant_after_reads.as_mut() {
                     *reads = reads.saturating_sub(1);

@@ -38,9 +38,9 @@ impl Item {
                 *known = Some(seen.association.clone());
                 at_target
             }
-            (Kind::Route { route, interface, known, .. }, Sight::Tables(tables)) => {
+            (Kind::Route { route, interface, known, from_gateway, .. }, Sight::Tables(tables)) => {
                 let seen = plan::route_in(tables, route);
-                let in_place = plan::route(route, interface, &seen) == Need::Nothing;
+                let in_place = plan::route(route, interface, &seen, *from_gateway) == Need::Nothing;
                 if self.settled && !in_place && is_stale(self.effect_at, now) {
                     return;
                 }

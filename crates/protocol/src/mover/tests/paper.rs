@@ -32,10 +32,11 @@ pub(super) struct Paper {
     made: u8,
 }
 
-/// The lease of `testing`, granted to node 2 after node 1's move was verified.
+/// The lease of `testing`, granted to node 2 after node 1's move was verified. Routes may be taken from gateways.
 pub(super) fn moved_to_node_2() -> Lease {
     let mut lease = lease();
     lease.epoch = Epoch(2);
+    lease.resources.from_gateways = (1..=9).map(route).collect();
     lease.holder = Some(arn(2));
     lease
 }

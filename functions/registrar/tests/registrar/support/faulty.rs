@@ -12,6 +12,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
@@ -112,6 +113,10 @@ impl Store for Faulty {
         panic!("no business of the registrar")
     }
 
+    async fn probe(&self, _: &ClusterName) -> Read<Option<Probe>> {
+        panic!("no business of the registrar")
+    }
+
     async fn history(&self, _: &ClusterName, _: usize) -> Read<Vec<Event>> {
         panic!("no business of the registrar")
     }
@@ -160,7 +165,11 @@ impl Store for Faulty {
         panic!("no business of the registrar")
     }
 
-    async fn append(&self, _: &Event) -> Result<(), Failure> {
+    async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
+        panic!("no business of the registrar")
+    }
+
+    async fn append(&self, _: &Event) -> Result<bool, Failure> {
         panic!("no business of the registrar")
     }
 

@@ -3,7 +3,7 @@
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Claim, Heartbeat};
 use baton_protocol::history::{Event, Happening};
-use baton_protocol::ids::{Epoch, Incarnation, InstanceArn, RegistrationUid, Seq};
+use baton_protocol::ids::{Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq};
 use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::request::Wish;
 use baton_protocol::resource::Observed;
@@ -110,6 +110,16 @@ pub(super) async fn apply(
         }
         Operation::Ask(id, wish) => {
             format!("{:?}", store.ask(&request(&format!("request-{id}"), wish.clone(), epoch)).await)
+        }
+        Operation::Include { id, withdraws, instead } => {
+            let stands = lease.as_ref().and_then(|lease| lease.excluded.as_ref());
+            let other = format!("request-{}", instead.unwrap_or_default());
+            let exclusion = match (stands, instead) {
+                (Some(exclusion), None) => exclusion.request.clone(),
+                _ => RequestId::new(other).expect("valid"),
+            };
+            let wish = Wish::Include { exclusion, withdraws: *withdraws };
+            format!("{:?}", store.ask(&request(&format!("request-{id}"), wish, epoch)).await)
         }
         Operation::Answer(id) => {
             let asked = request(&format!("request-{id}"), Wish::Resume {}, epoch);

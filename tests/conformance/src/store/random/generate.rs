@@ -101,9 +101,12 @@ fn operation() -> impl Strategy<Value = Operation> {
         9 => grant(),
         3 => repeat(0..4),
         4 => (ahead(), mark()).prop_map(|(ahead, mark)| Operation::Rotate(ahead, mark)),
-        5 => a_move(),
+        8 => a_move(),
         2 => three().prop_map(Operation::Append),
         3 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
+        2 => (another(), exclude()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
+        3 => (another(), any::<bool>(), seldom())
+            .prop_map(|(id, withdraws, instead)| Operation::Include { id, withdraws, instead }),
         2 => three().prop_map(Operation::Answer),
         4 => change().prop_map(Operation::Registrar),
         6 => between(),
@@ -174,14 +177,23 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
         7 => Just(Wish::Pause { why: "upgrade".to_owned() }),
         1 => Just(Wish::Resume {}),
-        2 => (three(), any::<bool>()).prop_map(|(whose, hand_over)| Wish::Exclude {
-            node: node(whose),
-            why: "a disk".to_owned(),
-            hand_over,
-        }),
-        1 => any::<bool>().prop_map(|withdraws| Wish::Include { withdraws }),
+        2 => exclude(),
         1 => Just(Wish::Failover { to: None, why: String::new() }),
     ]
+}
+
+fn exclude() -> impl Strategy<Value = Wish> {
+    let why = || "a disk".to_owned();
+    (three(), any::<bool>()).prop_map(move |(whose, hand_over)| Wish::Exclude {
+        node: node(whose),
+        why: why(),
+        hand_over,
+    })
+}
+
+/// An id that seldom another request has.
+fn another() -> impl Strategy<Value = u8> {
+    4u8..=250
 }
 
 fn change() -> impl Strategy<Value = Change> {

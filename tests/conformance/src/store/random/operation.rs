@@ -73,6 +73,15 @@ pub enum Operation {
     Append(u8),
     /// Ask for something under the id of this number.
     Ask(u8, Wish),
+    /// Ask for the end of the exclusion that stands, or of the one with the id of another number.
+    Include {
+        /// The number of its own id.
+        id: u8,
+        /// Whether what was asked of the node is taken back as well.
+        withdraws: bool,
+        /// The other number.
+        instead: Option<u8>,
+    },
     /// Answer the request of this number.
     Answer(u8),
     /// One of the registrar's.

@@ -1,0 +1,176 @@
+use super::*;
+use crate::ec2::{AddressSeen, RouteTarget};
+use crate::ids::InstanceId;
+use crate::testing::{allocation, arn, interface, lease, route, table};
+
+const AT: WallTime = WallTime(1_800_000_000_000);
+
+/// Everything where it belongs.
+fn sights() -> Vec<Result<Sight, CloudFailure>> {
+    let lease = lease();
+    let public_ip = lease.resources.addresses[0].public_ip;
+    let seen = |instance: InstanceId| InterfaceSeen { source_dest_check: false, instance: Some(instance) };
+    let attached =
+        interfaces(&lease).into_iter().map(|(id, member)| (id, seen(member.instance.instance_id())));
+    let at = |n: u8| RouteSeen {
+        destination: route(n).destination,
+        target: RouteTarget::Interface(interface(1)),
+        blackhole: false,
+    };
+    vec![
+        Ok(Sight::Interfaces(attached.collect())),
+        Ok(Sight::Addresses([(allocation(1), AddressSeen { public_ip, association: None })].into())),
+        Ok(Sight::Tables([(table(1), vec![at(1)]), (table(2), vec![at(2)])].into())),
+    ]
+}
+
+fn answers() -> Vec<(Trial, Result<(), CloudFailure>)> {
+    trials(&lease()).into_iter().map(|trial| (trial, Ok(()))).collect()
+}
+
+/// What is found after a change of the answers, as text.
+fn found(
+    change: impl FnOnce(&mut Vec<Result<Sight, CloudFailure>>, &mut Vec<(Trial, Result<(), CloudFailure>)>),
+) -> Option<Vec<String>> {
+    let (mut sights, mut answers) = (sights(), answers());
+    change(&mut sights, &mut answers);
+    let probe = judge(&lease(), sights, answers, AT)?;
+    assert!(probe.is_about(&lease()) && probe.at == AT);
+    let text = |o: Obstacle| format!("{} {}: {}", o.node.unwrap_or_default(), o.resource, o.why);
+    Some(probe.obstacles.into_iter().map(text).collect())
+}
+
+#[test]
+fn a_cluster_in_order_has_no_obstacles() {
+    assert_eq!(found(|_, _| ()), Some(Vec::new()));
+    let asked = looks(&lease());
+    assert_eq!(asked.len(), 3);
+    let mut without = lease();
+    without.resources = crate::resource::Resources::default();
+    assert_eq!(looks(&without).len(), 1, "of nothing, nothing is asked");
+}
+
+#[test]
+fn every_call_of_a_move_is_tried_towards_every_node() {
+    let trials = trials(&lease());
+    let named = |node: &str| -> Vec<&str> {
+        trials.iter().filter(|trial| trial.node == node).map(|trial| trial.call.action()).collect()
+    };
+    let towards = [
+        "AssociateAddress",
+        "ReplaceRoute",
+        "CreateRoute",
+        "ReplaceRoute",
+        "CreateRoute",
+        "ModifyNetworkInterfaceAttribute",
+    ];
+    assert_eq!(named("node-b"), towards);
+    assert_eq!(named("node-c"), towards);
+    assert_eq!(named("node-a"), [&["DisassociateAddress"][..], &towards].concat());
+}
+
+#[test]
+fn a_large_cluster_is_tried_in_part_and_every_node_has_its_share() {
+    let mut large = lease();
+    let many = |n: u8| {
+        (1..=n).map(|n| crate::resource::Route {
+            destination: crate::resource::Destination::new(&format!("10.9.{n}.0/24")).expect("valid"),
+            ..route(1)
+        })
+    };
+    large.resources.routes = many(60).collect();
+    let trials = trials(&large);
+    assert_eq!(trials.len(), MOST_TRIALS);
+    for node in ["node-a", "node-b", "node-c"] {
+        assert!(trials.iter().filter(|trial| trial.node == node).count() >= 33, "{node}");
+    }
+}
+
+#[test]
+fn what_a_move_would_meet_is_an_obstacle_with_its_node() {
+    for (failure, is_one) in [
+        (CloudFailure::Denied("UnauthorizedOperation: no".to_owned()), true),
+        (CloudFailure::NotFound("InvalidAllocationID.NotFound".to_owned()), true),
+        (CloudFailure::Refused("IncorrectState".to_owned()), true),
+        (CloudFailure::AlreadyAssociated, false),
+        (CloudFailure::AssociationGone, false),
+        (CloudFailure::RouteMissing, false),
+        (CloudFailure::RouteExists, false),
+    ] {
+        let told = failure.to_string();
+        let found = found(|_, answers| {
+            answers.iter_mut().filter(|(t, _)| t.node == "node-b").for_each(|(trial, answer)| {
+                if matches!(trial.call, Call::Associate { .. }) {
+                    *answer = Err(failure.clone());
+                }
+            })
+        });
+        let expected = format!("node-b eipalloc-00000001: AssociateAddress: {told}");
+        assert_eq!(found, Some(if is_one { vec![expected] } else { Vec::new() }));
+    }
+}
+
+#[test]
+fn a_probe_that_does_not_know_everything_says_nothing() {
+    for failure in [CloudFailure::Throttled, CloudFailure::Unknown("lost".to_owned())] {
+        assert_eq!(found(|sights, _| sights[1] = Err(failure.clone())), None);
+        assert_eq!(found(|_, answers| answers[3].1 = Err(failure.clone())), None);
+    }
+    let denied = found(|sights, _| sights[1] = Err(CloudFailure::Denied("no".to_owned()))).expect("known");
+    assert!(denied.len() == 1 && denied[0].contains("denied"), "{denied:?}");
+}
+
+#[test]
+fn what_is_gone_or_elsewhere_is_an_obstacle() {
+    let gone = found(|sights, _| sights[1] = Ok(Sight::Addresses(BTreeMap::new())));
+    assert_eq!(gone.expect("known"), [" eipalloc-00000001: the address does not exist any more"]);
+    let tables = found(|sights, _| sights[2] = Ok(Sight::Tables(BTreeMap::new()))).expect("known");
+    assert!(tables.len() == 2 && tables[0].contains("does not exist"), "{tables:?}");
+    let of = |change: fn(&mut BTreeMap<InterfaceId, InterfaceSeen>)| {
+        found(|sights, _| {
+            let Ok(Sight::Interfaces(seen)) = &mut sights[0] else { panic!("interfaces come first") };
+            change(seen);
+        })
+        .expect("known")
+    };
+    let id = interface(2);
+    let there = arn(3).instance_id();
+    let lost = of(|seen| drop(seen.remove(&interface(2))));
+    assert_eq!(lost, [format!("node-b {id}: the interface does not exist any more")]);
+    let detached = of(|seen| seen.get_mut(&interface(2)).expect("there").instance = None);
+    assert_eq!(detached, [format!("node-b {id}: the interface is not attached to {}", arn(2).instance_id())]);
+    let moved = of(|seen| seen.get_mut(&interface(2)).expect("there").instance = Some(arn(3).instance_id()));
+    let expected = format!("the interface is attached to {there} and not to {}", arn(2).instance_id());
+    assert_eq!(moved, [format!("node-b {id}: {expected}")]);
+}
+
+#[test]
+fn a_route_at_a_gateway_is_an_obstacle_unless_it_may_be_taken_from_there() {
+    let at_gateway = |lease: &Lease| {
+        let mut sights = sights();
+        let Ok(Sight::Tables(tables)) = &mut sights[2] else { panic!("tables come last") };
+        tables.get_mut(&table(1)).expect("there")[0].target = RouteTarget::Other("nat-1".to_owned());
+        judge(lease, sights, Vec::new(), AT).expect("known").obstacles.len()
+    };
+    let mut lease = lease();
+    assert_eq!(at_gateway(&lease), 1);
+    lease.resources.from_gateways.insert(route(1));
+    assert_eq!(at_gateway(&lease), 0);
+}
+
+#[test]
+fn no_more_is_kept_than_people_read_and_no_other_configuration_is_judged_by_it() {
+    let long = "x".repeat(1_000);
+    let all = found(|_, answers| {
+        answers.iter_mut().for_each(|(_, answer)| *answer = Err(CloudFailure::Denied(long.clone())));
+    });
+    let all = all.expect("known");
+    assert!(all.len() <= MOST_OBSTACLES && all.iter().all(|text| text.len() < 400), "{}", all.len());
+    let probe = judge(&lease(), sights(), answers(), AT).expect("known");
+    let later = Lease { revision: 2, ..lease() };
+    assert!(probe.is_about(&lease()) && !probe.is_about(&later));
+    let broken = Probe { obstacles: vec![obstacle(None, "x", "y")], ..probe };
+    assert_eq!(Probe::obstacles_of(Some(&broken), &lease()).len(), 1);
+    assert_eq!(Probe::obstacles_of(Some(&broken), &later), []);
+    assert_eq!(Probe::obstacles_of(None, &lease()), []);
+}
