@@ -212,10 +212,15 @@ impl Rig {
         self.arbiter.invoke(event).await
     }
 
-    /// Invokes it with a wake.
+    /// Invokes it with a wake, from whoever sends such a one.
     pub async fn wake(&mut self, why: &str) -> Invoked {
+        let source = match why {
+            "claim" | "release" | "vacant" => "baton.agent",
+            "request" => "baton.operator",
+            _ => "baton.control-plane",
+        };
         let detail = json!({ "cluster": "orders", "why": why, "schema_version": 1 });
-        self.send(bus_event("baton.agent", "Wake", &detail)).await
+        self.send(bus_event(source, "Wake", &detail)).await
     }
 
     /// Invokes the sweeper once.

@@ -76,6 +76,7 @@ scenarios! {
     "turn" trigger::turn "somebody frees the address, nothing tells of it, and the cluster's turn comes";
     "sweep" trigger::sweep "the arbiter is killed after its grant, and the sweep finds the unfinished move";
     "unprotected" trigger::unprotected "every standby falls silent, and the sweep counts";
+    "probe" trigger::probe "the arbiter may not associate the address with a standby, and nobody has tried yet";
     "garbage" trigger::garbage "unknown, malformed, oversized, forged and hours-old events come";
     "replay" trigger::replay "every wake comes three times, at once and later";
     "F1" fault::similar_address "an address that begins like the cluster's sits on the next holder's instance";

@@ -60,6 +60,7 @@ scenarios! {
     what_nobody_tells_of_is_found_in_turn "turn";
     the_sweep_finds_what_a_killed_function_left "sweep";
     a_cluster_without_a_standby_is_counted "unprotected";
+    what_could_not_be_moved_is_known_beforehand "probe";
     garbage_is_acknowledged_and_harmless "garbage";
     a_replayed_wake_grants_once "replay";
     f1_an_address_that_begins_alike "F1";

@@ -5,6 +5,7 @@ use baton_protocol::ids::RequestId;
 use baton_protocol::policy::Takeover;
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
+use baton_sandbox::moto::{Ec2Fault, Ec2Trouble};
 use baton_store::{Registration, Store};
 use serde_json::{Value, json};
 
@@ -334,16 +335,38 @@ pub(super) async fn sweep(rig: &mut Rig) -> Result<Seen, Trouble> {
     Ok(and(seen, "the sweeper answered", r#"{"clusters":1,"woken":1}"#, answer(&swept)))
 }
 
+/// How many clusters are unprotected, and which.
+async fn unprotected_now(rig: &Rig) -> Result<String, Trouble> {
+    rig.sweep().await?;
+    let line = rig.metrics("baton-sweeper")?;
+    Ok(format!("{} of {}: {}", line["Unprotected"], line["Clusters"], line["about"]["Unprotected"]))
+}
+
+pub(super) async fn probe(rig: &mut Rig) -> Result<Seen, Trouble> {
+    let (holder, epoch, next) = standing(rig).await?;
+    let lease = rig.lease().await?;
+    let member = lease.member(rig.node(next)).ok_or("the next holder is a member")?;
+    let seat = member.placements.values().next().ok_or("it has a seat")?.interface.to_string();
+    let denied = Ec2Fault::on("AssociateAddress", Ec2Trouble::Deny).about(&seat);
+    rig.sandbox().moto().set_faults(&[denied])?;
+    rig.wake("probe").await;
+    let found = rig.store().probe(&cluster()).await?.ok_or("nothing was kept")?;
+    let nodes: Vec<_> = found.obstacles.iter().filter_map(|obstacle| obstacle.node.clone()).collect();
+    let during = unprotected_now(rig).await?;
+    rig.sandbox().moto().set_faults(&[])?;
+    rig.wake("probe").await;
+    let after = unprotected_now(rig).await?;
+    let seen = whole(rig, holder, epoch).await?;
+    let seen = and(seen, "whom it names", member.node.to_string(), nodes.join(", "));
+    let seen = and(seen, "unprotected", r#"1 of 1: "orders""#, during);
+    Ok(and(seen, "once it is allowed", "0 of 1: null", after))
+}
+
 pub(super) async fn unprotected(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, _) = standing(rig).await?;
-    let counted = async |rig: &Rig| -> Result<String, Trouble> {
-        rig.sweep().await?;
-        let line = rig.metrics("baton-sweeper")?;
-        Ok(format!("{} of {}: {}", line["Unprotected"], line["Clusters"], line["about"]["Unprotected"]))
-    };
-    let before = counted(rig).await?;
+    let before = unprotected_now(rig).await?;
     rig.fall_silent().await?;
-    let after = counted(rig).await?;
+    let after = unprotected_now(rig).await?;
     let seen = whole(rig, holder, epoch).await?;
     let seen = and(seen, "unprotected before", "0 of 1: null", before);
     Ok(and(seen, "unprotected then", r#"1 of 1: "orders""#, after))
