@@ -13,6 +13,7 @@ use baton_client::BusFailure;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Claim, Health, Heartbeat};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
 };
@@ -497,6 +498,18 @@ impl Store for Faulty {
     async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
+    async fn hooks(&self, _: &ClusterName) -> Read<Vec<Hook>> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
+    async fn record_hook(&self, _: &ClusterName, _: &Hook) -> Result<(), Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
+    async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }

@@ -6,8 +6,10 @@
 
 mod bus;
 pub mod metric;
+mod scaling;
 mod sdk;
 
 pub use aws_config::SdkConfig;
 pub use bus::{Bus, BusFailure};
+pub use scaling::{Scaling, ScalingFailure};
 pub use sdk::{Limits, Place, load, load_at};

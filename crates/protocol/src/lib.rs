@@ -22,6 +22,7 @@ pub mod ec2;
 pub mod grant;
 pub mod heartbeat;
 pub mod history;
+pub mod hook;
 pub mod ids;
 pub mod lease;
 pub mod mark;

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::Client;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
@@ -27,7 +28,7 @@ use baton_protocol::wake::Why;
 
 use crate::error::Unwritten;
 use crate::item::{read, read_heartbeat, read_request};
-use crate::key::{CLUSTERS, EVENT_PREFIX, Key, REQUEST_PREFIX, parse_partition, partition};
+use crate::key::{CLUSTERS, EVENT_PREFIX, HOOK_PREFIX, Key, REQUEST_PREFIX, parse_partition, partition};
 use crate::{Entry, Moved, Registration, Start, Store};
 
 /// The record in one table of DynamoDB. Cheap to clone; clones share their connections.
@@ -48,6 +49,11 @@ impl DynamoStore {
 impl Store for DynamoStore {
     async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
         self.get(&Key::lease(cluster)).await?.map(read).transpose()
+    }
+
+    async fn hooks(&self, cluster: &ClusterName) -> Read<Vec<Hook>> {
+        let items = self.query(&partition(cluster), HOOK_PREFIX, true, crate::HOOKS).await?;
+        items.into_iter().map(read).collect()
     }
 
     async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
@@ -151,6 +157,14 @@ impl Store for DynamoStore {
 
     async fn append(&self, event: &Event) -> Result<bool, Failure> {
         self.put_event(event).await
+    }
+
+    async fn record_hook(&self, cluster: &ClusterName, hook: &Hook) -> Result<(), Failure> {
+        self.put_hook(cluster, hook).await
+    }
+
+    async fn end_hook(&self, cluster: &ClusterName, hook: &Hook, why: &str) -> Result<(), Failure> {
+        self.put_end_of_hook(cluster, hook, why).await
     }
 
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused`, `excluded` | never |
 //! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex>` | arbiter, registrar | `expires_at` |
 //! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar | never |
+//! | termination that waits | `C#<cluster>` | `HOOK#<instance id>#<token>` | arbiter | `expires_at` |
 //! | probe | `C#<cluster>` | `PROBE` | arbiter | never |
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |
 //! | heartbeat | `C#<cluster>#I#<instance ARN>` | `HEARTBEAT` | that instance | never |
@@ -17,12 +18,15 @@
 //! millisecond two rows.
 
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InstanceArn, RequestId};
 use baton_protocol::outcome::Failure;
 use sha2::{Digest, Sha256};
 
 /// The sort key of a lease.
 pub const LEASE: &str = "LEASE";
+/// What the sort keys of terminations that wait begin with.
+pub const HOOK_PREFIX: &str = "HOOK#";
 /// The sort key of what the last probe found.
 pub const PROBE: &str = "PROBE";
 /// The sort key of a heartbeat.
@@ -68,6 +72,11 @@ impl Key {
     /// Of an accepted configuration.
     pub fn config(cluster: &ClusterName, revision: u64) -> Self {
         Self::new(partition(cluster), format!("CONFIG#{revision:010}"))
+    }
+
+    /// Of a termination that waits.
+    pub fn hook(cluster: &ClusterName, hook: &Hook) -> Self {
+        Self::new(partition(cluster), format!("{HOOK_PREFIX}{}#{}", hook.instance, hook.token))
     }
 
     /// Of what the last probe found.

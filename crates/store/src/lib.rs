@@ -32,6 +32,7 @@ use std::future::Future;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InstanceId, RegistrationUid, RequestId,
 };
@@ -110,6 +111,9 @@ pub struct Entry {
     pub instances: Vec<InstanceId>,
 }
 
+/// No more terminations of one cluster's members than this are looked at.
+pub const HOOKS: usize = 100;
+
 /// Everything Baton does with the table.
 pub trait Store: Send + Sync {
     // --- strongly consistent reads ---
@@ -131,6 +135,9 @@ pub trait Store: Send + Sync {
         cluster: &ClusterName,
         instances: &[InstanceArn],
     ) -> impl Future<Output = Read<BTreeMap<InstanceArn, Heartbeat>>> + Send;
+
+    /// Terminations of members that wait or have waited, at most [`HOOKS`]; each is forgotten after two days.
+    fn hooks(&self, cluster: &ClusterName) -> impl Future<Output = Read<Vec<Hook>>> + Send;
 
     /// What the last probe found; `None` before the first.
     fn probe(&self, cluster: &ClusterName) -> impl Future<Output = Read<Option<Probe>>> + Send;
@@ -211,6 +218,21 @@ pub trait Store: Send + Sync {
 
     /// Appends a row to the history, and says whether it was not there yet. A row that is there already is done.
     fn append(&self, event: &Event) -> impl Future<Output = Result<bool, Failure>> + Send;
+
+    /// Keeps a termination that waits. One that is there already stays as it is, ended or not.
+    fn record_hook(
+        &self,
+        cluster: &ClusterName,
+        hook: &Hook,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Keeps that a termination waits no more, and why.
+    fn end_hook(
+        &self,
+        cluster: &ClusterName,
+        hook: &Hook,
+        why: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Keeps what a probe has found, in the place of what the last one did. Two at once may leave the older one there; the
     /// next one comes within the hour.

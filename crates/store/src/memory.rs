@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
@@ -19,6 +20,7 @@ use baton_protocol::request::Request;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 
+use crate::key::Key;
 use crate::{Entry, Moved, Registration, Start, Store};
 use table::Table;
 
@@ -61,6 +63,12 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
         Ok(self.table().leases.get(cluster).cloned())
+    }
+
+    async fn hooks(&self, cluster: &ClusterName) -> Read<Vec<Hook>> {
+        let table = self.table();
+        let hooks = table.hooks.get(cluster).into_iter().flat_map(|hooks| hooks.values());
+        Ok(hooks.take(crate::HOOKS).cloned().collect())
     }
 
     async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
@@ -164,6 +172,22 @@ impl Store for MemoryStore {
 
     async fn append(&self, event: &Event) -> Result<bool, Failure> {
         self.table().append(event)
+    }
+
+    async fn record_hook(&self, cluster: &ClusterName, hook: &Hook) -> Result<(), Failure> {
+        let mut table = self.table();
+        let hooks = table.hooks.entry(cluster.clone()).or_default();
+        hooks.entry(Key::hook(cluster, hook).sk).or_insert_with(|| hook.clone());
+        Ok(())
+    }
+
+    async fn end_hook(&self, cluster: &ClusterName, hook: &Hook, why: &str) -> Result<(), Failure> {
+        let mut table = self.table();
+        let hooks = table.hooks.entry(cluster.clone()).or_default();
+        if let Some(there) = hooks.get_mut(&Key::hook(cluster, hook).sk) {
+            there.ended = Some(why.to_owned());
+        }
+        Ok(())
     }
 
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {

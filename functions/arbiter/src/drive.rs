@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_client::ScalingFailure;
 use baton_cloud::Cloud;
 use baton_protocol::arbiter::{Action, Hint, Invocation, Outcome, Report};
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::grant::Committed;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn};
 use baton_protocol::lease::Lease;
 use baton_protocol::notification::{self, Notification};
@@ -30,6 +32,9 @@ pub trait Successor: Send + Sync {
 
     /// Tells whoever listens on the bus. A failure is logged by whoever implements it: the history has it all.
     fn tell(&self, told: Notification) -> impl Future<Output = ()> + Send;
+
+    /// Lets a termination go on that waits at a lifecycle hook.
+    fn complete(&self, hook: &Hook) -> impl Future<Output = Result<(), ScalingFailure>> + Send;
 }
 
 /// What an invocation works with.

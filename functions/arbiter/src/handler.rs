@@ -19,6 +19,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 use crate::drive::{Parts, Successor};
+use crate::hooks;
 use crate::notice::{self, Notice};
 use crate::probe::probe;
 use crate::trigger::{self, Trigger};
@@ -71,6 +72,7 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
         }
+        hooks::settle(parts, &cluster).await;
         (cluster, report)
     }))
     .await;
@@ -137,7 +139,18 @@ async fn heed<S: Store, C: Cloud, W: Successor>(
     let now = parts.now().wall;
     let hints = clusters_of(parts, &notice.instance).await?;
     let heeded = join_all(hints.into_iter().map(|hint| async {
-        let heed = notice::heed(&parts.store, &hint.cluster, notice, now).await;
+        // First, so that it is known whatever comes of the hand-over, and however late the notice is.
+        let kept = match &notice.hook {
+            Some(hook) => parts.store.record_hook(&hint.cluster, hook).await,
+            None => Ok(()),
+        };
+        let heed = match kept {
+            Ok(()) => notice::heed(&parts.store, &hint.cluster, notice, now).await,
+            Err(failure) => Err(failure),
+        };
+        if notice.hook.is_some() {
+            hooks::settle(parts, &hint.cluster).await;
+        }
         (hint.cluster, heed)
     }))
     .await;

@@ -8,6 +8,7 @@
 
 pub mod drive;
 pub mod handler;
+pub mod hooks;
 pub mod notice;
 pub mod probe;
 pub mod trail;

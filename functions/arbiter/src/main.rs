@@ -3,9 +3,10 @@
 use aws_config::SdkConfig;
 use baton_arbiter::drive::{Parts, Successor};
 use baton_arbiter::handler::handle;
-use baton_client::{Bus, Limits, load};
+use baton_client::{Bus, Limits, Scaling, ScalingFailure, load};
 use baton_cloud::{Cloud, Ec2Cloud};
 use baton_protocol::ec2::Look;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InterfaceId};
 use baton_protocol::lease::SCHEMA;
 use baton_protocol::notification::Notification;
@@ -15,7 +16,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
 use tokio::time::Instant;
 
-struct OnBus(Bus);
+struct OnBus(Bus, Scaling);
 
 impl Successor for OnBus {
     async fn wake(&self, cluster: &ClusterName) {
@@ -30,6 +31,10 @@ impl Successor for OnBus {
             let (cluster, kind) = (&told.detail.cluster, told.detail_type);
             tracing::warn!(%cluster, kind, %failure, "not told; the history has it");
         }
+    }
+
+    async fn complete(&self, hook: &Hook) -> Result<(), ScalingFailure> {
+        self.1.complete(hook).await
     }
 }
 
@@ -50,7 +55,7 @@ fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Erro
     Ok(Parts {
         store: DynamoStore::new(config, name.clone()),
         cloud: Ec2Cloud::new(config),
-        successor: OnBus(Bus::new(config, named("BATON_BUS")?)),
+        successor: OnBus(Bus::new(config, named("BATON_BUS")?), Scaling::new(config)),
         origin: Instant::now(),
         name,
     })

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InstanceId, RequestId};
 use baton_protocol::lease::LeaseState;
 use baton_protocol::outcome::{Failure, WriteFailure};
@@ -69,7 +70,7 @@ impl Kind {
 
     /// For how long after the notice a hand-over is worth while. A Spot Instance that is interrupted is gone after two
     /// minutes; what nobody could follow within ten is left to the end of the instance.
-    const fn lasts(self) -> Duration {
+    pub(crate) const fn lasts(self) -> Duration {
         match self {
             Self::SpotInterruption => Duration::from_secs(120),
             Self::Rebalance | Self::AutoScalingTermination | Self::ScheduledChange => {
@@ -100,6 +101,8 @@ pub struct Notice {
     pub id: RequestId,
     /// When it was sent.
     pub at: WallTime,
+    /// What waits until the instance has nothing of a cluster, where something does.
+    pub hook: Option<Hook>,
 }
 
 /// What became of a notice in one cluster.

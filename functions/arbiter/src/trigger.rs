@@ -5,6 +5,7 @@
 
 use aws_lambda_events::event::dynamodb::Event as StreamEvent;
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InstanceId, RequestId};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{self, Wake, Why};
@@ -61,6 +62,15 @@ pub enum Trigger {
 struct AboutInstance {
     #[serde(rename = "instance-id")]
     instance: InstanceId,
+}
+
+/// The part of the detail of a lifecycle action that says which one it is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Waits {
+    auto_scaling_group_name: String,
+    lifecycle_hook_name: String,
+    lifecycle_action_token: String,
 }
 
 /// The part of the detail of a `CloudWatch Alarm State Change` that says which instance it is about.
@@ -152,6 +162,7 @@ fn read_wake(source: &str, wake: Wake) -> Trigger {
 
 /// A notice without an id or a time could not be told from a repeat, nor from one that is hours old.
 fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
+    let waits = (kind == Kind::AutoScalingTermination).then(|| event.detail.clone());
     let (id, instances) = match kind.field() {
         Some(field) => {
             let about = event.detail.get(field).cloned().unwrap_or_default();
@@ -169,12 +180,28 @@ fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
     let at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
     match (id.map(RequestId::new), at) {
         (Some(Ok(id)), Some(at)) => {
-            let notice = |instance| Notice { kind, instance, id: id.clone(), at: WallTime(at) };
+            let at = WallTime(at);
+            let hook = match (waits, instances.first()) {
+                (Some(detail), Some(instance)) => match read_hook(detail, instance, at + kind.lasts()) {
+                    Ok(hook) => Some(hook),
+                    Err(why) => return Trigger::Ignored(format!("malformed notice: {why}")),
+                },
+                _ => None,
+            };
+            let notice = |instance| Notice { kind, instance, id: id.clone(), at, hook: hook.clone() };
             Trigger::Notices(instances.into_iter().map(notice).collect())
         }
         (Some(Err(error)), _) => Trigger::Ignored(format!("malformed notice: {error}")),
         (None, _) | (_, None) => Trigger::Ignored("a notice without an id or a time".to_owned()),
     }
+}
+
+/// What waits. `aws_lambda_events` has no type for this detail.
+fn read_hook(detail: Value, instance: &InstanceId, until: WallTime) -> Result<Hook, String> {
+    let waits: Waits = serde_json::from_value(detail).map_err(|error| error.to_string())?;
+    let Waits { auto_scaling_group_name: group, lifecycle_hook_name: name, lifecycle_action_token: token } =
+        waits;
+    Hook::new(instance.clone(), group, name, token, until)
 }
 
 /// A scheduled change of EC2 instances: an id that all its events share, and the instances.
@@ -297,12 +324,23 @@ mod tests {
     fn a_notice_names_its_instance_its_moment_and_its_id() {
         for kind in Kind::ALL {
             let Some(field) = kind.field() else { continue };
-            let detail = json!({field: "i-0123456789abcdef0", "instance-action": "terminate"});
+            let detail = json!({
+                field: "i-0123456789abcdef0", "instance-action": "terminate",
+                "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "my-asg",
+                "LifecycleHookName": "my-hook",
+            });
+            let waiting = || {
+                let token = "87654321-4321-4321-4321-210987654321".to_owned();
+                let instance = InstanceId::new("i-0123456789abcdef0").expect("valid");
+                let until = WallTime(1_767_225_600_000 + 600_000);
+                Hook::new(instance, "my-asg".to_owned(), "my-hook".to_owned(), token, until)
+            };
             let notice = Notice {
                 kind,
                 instance: InstanceId::new("i-0123456789abcdef0").expect("valid"),
                 id: RequestId::new("6a7e8feb-b491-4cf7-a9f1-bf3703467718").expect("valid"),
                 at: WallTime(1_767_225_600_000),
+                hook: (kind == Kind::AutoScalingTermination).then(|| waiting().expect("valid")),
             };
             assert_eq!(
                 read(bus_event(kind.source(), kind.detail_type(), &detail)),

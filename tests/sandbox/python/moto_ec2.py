@@ -10,6 +10,9 @@ Describe answered as it was answered when the fault was set up, by the first req
 given, has to stand somewhere in the request. A fault strikes `times` times, or always without that. `{"action":
 "DescribeAddresses", "delay_ms": 120}` makes every answer take longer.
 
+moto has no `CompleteLifecycleAction`, so one is answered here: an action that is completed waits no more. The service is AWS's, and the
+group and the hook are not looked at.
+
 A request with `DryRun` never reaches moto, which carries some of them out: it is answered as EC2 answers one that would be allowed.
 """
 
@@ -29,6 +32,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 ERROR = (
     '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>{code}</Code><Message>{message}</Message>'
     "</Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+)
+COMPLETED = (
+    '<CompleteLifecycleActionResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">'
+    "<CompleteLifecycleActionResult/><ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId>"
+    "</ResponseMetadata></CompleteLifecycleActionResponse>"
 )
 REFUSALS = {
     "throttle": ("503 Service Unavailable", "RequestLimitExceeded", "Request limit exceeded."),
@@ -92,7 +100,7 @@ class Layer:
         self.app = app
         self.faults = Faults(os.path.join(directory, "moto.faults"))
         self.calls = open(os.path.join(directory, "moto.calls"), "a", encoding="utf-8", buffering=1)
-        self.answers = {}
+        self.answers, self.completed = {}, set()
 
     def __call__(self, environ, start_response):
         begun = time.monotonic()
@@ -113,6 +121,18 @@ class Layer:
             row = {"action": action, "begun": begun, "ended": time.monotonic(), "fault": how}
             self.calls.write(json.dumps(row) + "\n")
 
+    def complete(self, start_response, text):
+        given = dict(part.split("=", 1) for part in text.split("&"))
+        if given["LifecycleActionToken"] in self.completed:
+            message = "No active Lifecycle Action found with instance ID " + given["InstanceId"]
+            body = ERROR.format(code="ValidationError", message=message).encode()
+            status = "400 Bad Request"
+        else:
+            self.completed.add(given["LifecycleActionToken"])
+            body, status = COMPLETED.encode(), "200 OK"
+        start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+        return [body]
+
     def answer(self, environ, start_response, action, text, how, dry):
         if how == "stale" and text in self.answers:
             status, headers, chunks = self.answers[text]
@@ -120,6 +140,8 @@ class Layer:
             return chunks
         if how in ("throttle", "deny"):
             return refuse(start_response, how)
+        if action == "CompleteLifecycleAction":
+            return self.complete(start_response, text)
         if dry:
             return refuse(start_response, "dry")
         said = []

@@ -65,6 +65,7 @@ impl Ministack {
             // Functions inherit it, which is how their EC2 calls reach moto without a line of test code in
             // them.
             ("AWS_ENDPOINT_URL_EC2", ec2_endpoint.to_owned()),
+            ("AWS_ENDPOINT_URL_AUTO_SCALING", ec2_endpoint.to_owned()),
             ("BATON_SANDBOX_FAULTS", text(&faults)),
             ("BIND_HOST", "127.0.0.1".to_owned()),
             ("IOT_MTLS_ENABLED", "0".to_owned()),

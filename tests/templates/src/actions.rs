@@ -58,6 +58,9 @@ pub fn used_by(directories: &[&str]) -> BTreeSet<String> {
     if code.contains("Bus::new(") {
         actions.insert("events:PutEvents".to_owned());
     }
+    if code.contains("Scaling::new(") {
+        actions.insert("autoscaling:CompleteLifecycleAction".to_owned());
+    }
     actions.extend(ec2_actions(&code));
     actions
 }

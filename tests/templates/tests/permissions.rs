@@ -99,7 +99,7 @@ fn every_call_to_aws_is_made_where_these_tests_look() {
         ["agent/src", "cli/src", "functions/arbiter/src", "functions/sweeper/src", "functions/registrar/src"]
     {
         let code = shipped(directory);
-        for sdk in ["aws_sdk_dynamodb", "aws_sdk_eventbridge", "aws_sdk_ec2"] {
+        for sdk in ["aws_sdk_autoscaling", "aws_sdk_dynamodb", "aws_sdk_eventbridge", "aws_sdk_ec2"] {
             assert!(!code.contains(sdk), "{directory} names {sdk}");
         }
     }

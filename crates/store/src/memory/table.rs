@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
 };
@@ -31,6 +32,7 @@ pub(super) struct Table {
     pub(super) heartbeats: BTreeMap<(ClusterName, InstanceArn), Heartbeat>,
     /// By the keys of the real table, so that the order is the real one.
     pub(super) history: BTreeMap<ClusterName, BTreeMap<String, Event>>,
+    pub(super) hooks: BTreeMap<ClusterName, BTreeMap<String, Hook>>,
     pub(super) probes: BTreeMap<ClusterName, Probe>,
     pub(super) requests: BTreeMap<ClusterName, BTreeMap<RequestId, Request>>,
     pub(super) directory: BTreeMap<ClusterName, Entry>,

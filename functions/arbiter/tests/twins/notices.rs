@@ -11,7 +11,7 @@ use crate::world::{World, cluster};
 
 const SPOT: &str = "EC2 Spot Instance Interruption Warning";
 const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
-const AUTO_SCALING: &str = "EC2 Instance-terminate Lifecycle Action";
+pub(crate) const AUTO_SCALING: &str = "EC2 Instance-terminate Lifecycle Action";
 const HEALTH: &str = "AWS Health Event";
 /// From the end of the change's ARN.
 const HEALTH_ID: &str = "health-vent-EC2-AWS-EC2-INSTANCE-REBOOT-MAINTENANCE-SCHEDULED-1";
@@ -23,7 +23,7 @@ fn time(at: WallTime) -> String {
     jiff::Timestamp::from_second(seconds).expect("in this era").to_string()
 }
 
-fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) -> Value {
+pub(crate) fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) -> Value {
     let instance = instance.instance_id();
     if detail_type == AUTO_SCALING {
         return json!({

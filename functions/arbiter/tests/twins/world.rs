@@ -4,13 +4,15 @@ use std::sync::Mutex;
 
 use baton_arbiter::drive::{Parts, Successor};
 use baton_arbiter::handler::handle;
+use baton_client::ScalingFailure;
 use baton_cloud::MemoryCloud;
 use baton_cloud::memory::MemoryNode;
 use baton_protocol::ec2::{Call, RouteTarget};
 use baton_protocol::heartbeat::{Beat, Claim, Health};
 use baton_protocol::history::{Event, Happening};
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
-    ClusterName, Epoch, Incarnation, NodeName, RegistrationUid, RequestId, RouteTableId, Seq,
+    ClusterName, Epoch, Incarnation, InstanceId, NodeName, RegistrationUid, RequestId, RouteTableId, Seq,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::notification::Notification;
@@ -26,15 +28,27 @@ use tokio::time::Instant;
 pub(crate) const DESTINATION: &str = "192.0.2.10/32";
 
 #[derive(Default)]
-pub(crate) struct Woken(Mutex<Vec<ClusterName>>, pub(crate) Mutex<Vec<Notification>>);
+pub(crate) struct Woken {
+    clusters: Mutex<Vec<ClusterName>>,
+    told: Mutex<Vec<Notification>>,
+    /// What Auto Scaling was told may go on.
+    completed: Mutex<Vec<Hook>>,
+    /// What it answers.
+    pub(crate) scaling_fails: Mutex<Option<ScalingFailure>>,
+}
 
 impl Successor for Woken {
     async fn wake(&self, cluster: &ClusterName) {
-        self.0.lock().expect("no test panics in here").push(cluster.clone());
+        self.clusters.lock().expect("no test panics in here").push(cluster.clone());
     }
 
     async fn tell(&self, told: Notification) {
-        self.1.lock().expect("no test panics in here").push(told);
+        self.told.lock().expect("no test panics in here").push(told);
+    }
+
+    async fn complete(&self, hook: &Hook) -> Result<(), ScalingFailure> {
+        self.completed.lock().expect("no test panics in here").push(hook.clone());
+        self.scaling_fails.lock().expect("no test panics in here").clone().map_or(Ok(()), Err)
     }
 }
 
@@ -219,8 +233,14 @@ impl World {
 
     /// What was told since the last time, by kind.
     pub(crate) fn told(&self) -> Vec<&'static str> {
-        let mut told = self.parts.successor.1.lock().expect("no test panics in here");
+        let mut told = self.parts.successor.told.lock().expect("no test panics in here");
         told.drain(..).map(|told| told.detail_type).collect()
+    }
+
+    /// Whose termination Auto Scaling was told to go on with, each time that it was.
+    pub(crate) fn completed(&self) -> Vec<InstanceId> {
+        let completed = self.parts.successor.completed.lock().expect("no test panics in here");
+        completed.iter().map(|hook| hook.instance.clone()).collect()
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {

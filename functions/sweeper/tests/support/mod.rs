@@ -10,6 +10,7 @@ use baton_client::BusFailure;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::{Event, Ground, Happening};
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
     RequestId, Seq,
@@ -237,6 +238,18 @@ impl Store for Faulty {
 
     async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
         panic!("a sweep writes nothing")
+    }
+
+    async fn hooks(&self, _: &ClusterName) -> Read<Vec<Hook>> {
+        panic!("no business of a sweep")
+    }
+
+    async fn record_hook(&self, _: &ClusterName, _: &Hook) -> Result<(), Failure> {
+        panic!("no business of a sweep")
+    }
+
+    async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
+        panic!("no business of a sweep")
     }
 
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {

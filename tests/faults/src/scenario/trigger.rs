@@ -190,13 +190,22 @@ pub(super) async fn health(rig: &mut Rig) -> Result<Seen, Trouble> {
 
 pub(super) async fn lifecycle(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, ..) = standing(rig).await?;
+    let token = format!("{:08x}-4321-4321-4321-210987654321", now().0 & 0xffff_ffff);
+    let before = rig.sandbox().moto().calls()?.len();
     let detail = json!({
-        "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "nodes",
+        "LifecycleActionToken": token, "AutoScalingGroupName": "nodes",
         "LifecycleHookName": "hand-over", "EC2InstanceId": instance(rig, holder),
         "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING", "NotificationMetadata": "",
         "Origin": "AutoScalingGroup", "Destination": "EC2",
     });
-    notice(rig, "aws.autoscaling", "EC2 Instance-terminate Lifecycle Action", detail).await
+    let seen = notice(rig, "aws.autoscaling", "EC2 Instance-terminate Lifecycle Action", detail).await?;
+    let calls: Vec<_> = rig.sandbox().moto().calls()?.into_iter().skip(before).collect();
+    let last = |action: &str| calls.iter().rposition(|call| call.action == action);
+    let completed = calls.iter().filter(|call| call.action == "CompleteLifecycleAction").count();
+    let seen = and(seen, "let go on", 1, completed);
+    let after =
+        last("AssociateAddress").is_some() && last("AssociateAddress") < last("CompleteLifecycleAction");
+    Ok(and(seen, "after the address was elsewhere", true, after))
 }
 
 /// An event about the holder that proves nothing.

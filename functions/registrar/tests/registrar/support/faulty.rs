@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
+use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId,
 };
@@ -162,6 +163,18 @@ impl Store for Faulty {
     }
 
     async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
+        panic!("no business of the registrar")
+    }
+
+    async fn hooks(&self, _: &ClusterName) -> Read<Vec<Hook>> {
+        panic!("no business of the registrar")
+    }
+
+    async fn record_hook(&self, _: &ClusterName, _: &Hook) -> Result<(), Failure> {
+        panic!("no business of the registrar")
+    }
+
+    async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
         panic!("no business of the registrar")
     }
 

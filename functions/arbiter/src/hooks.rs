@@ -1,0 +1,50 @@
+//! Lets terminations go on that wait at a lifecycle hook, once their instance has nothing of a cluster any more.
+//!
+//! What waits stands in the table from the moment that it was told of. Every invocation for the cluster looks there in the end: the one
+//! that moved the addresses away, or that of the cluster's next turn, two minutes later at the latest.
+
+use baton_cloud::Cloud;
+use baton_protocol::hook::Hook;
+use baton_protocol::ids::ClusterName;
+use baton_protocol::outcome::Failure;
+use baton_store::Store;
+use futures_util::future::join_all;
+
+use crate::drive::{Parts, Successor};
+
+/// Lets go on what may. A failure is logged, and the next invocation tries again.
+pub async fn settle<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, cluster: &ClusterName) {
+    let hooks = match parts.store.hooks(cluster).await {
+        Ok(hooks) => hooks,
+        Err(failure) => return tracing::warn!(%cluster, %failure, "cannot tell whether a termination waits"),
+    };
+    join_all(hooks.iter().filter(|hook| hook.ended.is_none()).map(|hook| async {
+        match settle_one(parts, cluster, hook).await {
+            Ok(Some(why)) => tracing::info!(%cluster, instance = %hook.instance, why, "termination goes on"),
+            Ok(None) => tracing::info!(%cluster, instance = %hook.instance, "termination waits"),
+            Err(why) => {
+                tracing::warn!(%cluster, instance = %hook.instance, why, "termination was not let go on")
+            }
+        }
+    }))
+    .await;
+}
+
+async fn settle_one<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    cluster: &ClusterName,
+    hook: &Hook,
+) -> Result<Option<&'static str>, String> {
+    let told = |failure: Failure| failure.to_string();
+    let mut leases = Vec::new();
+    for entry in parts.store.clusters().await.map_err(told)? {
+        if entry.instances.contains(&hook.instance) {
+            leases.extend(parts.store.lease(&entry.cluster).await.map_err(told)?);
+        }
+    }
+    let Some(why) = hook.may_go_on(&leases, parts.now().wall) else { return Ok(None) };
+    parts.successor.complete(hook).await.map_err(|failure| failure.to_string())?;
+    // If this is lost, Auto Scaling is told again, and answers that nothing waits.
+    parts.store.end_hook(cluster, hook, why).await.map_err(told)?;
+    Ok(Some(why))
+}
