@@ -108,16 +108,23 @@ fn refused(request: &Request, found: Option<&Lease>) -> Trouble {
             format!("the epoch is {} now, not {}: another grant came first", lease.epoch, request.epoch),
         )
         .help(format!("look with `baton status {}` and ask again if it is still needed", request.cluster)),
-        Some(_) if matches!(request.wish, Wish::Include { .. }) => {
-            Trouble::new(Exit::Lost, "another request ended or replaced the exclusion meanwhile".to_owned())
-                .help(format!(
-                    "look with `baton status {}` and run it again if it is still needed",
-                    request.cluster
-                ))
-        }
-        Some(_) => Trouble::new(Exit::Unexpected, format!("the request id {} is taken", request.id))
-            .help("run the command again"),
+        Some(_) => match request.wish {
+            Wish::Exclude { .. } => {
+                overtaken(request, "another request excluded a node or ended the exclusion meanwhile")
+            }
+            Wish::Include { .. } => {
+                overtaken(request, "another request ended or replaced the exclusion meanwhile")
+            }
+            _ => Trouble::new(Exit::Unexpected, format!("the request id {} is taken", request.id))
+                .help("run the command again"),
+        },
     }
+}
+
+fn overtaken(request: &Request, by: &str) -> Trouble {
+    let cluster = &request.cluster;
+    Trouble::new(Exit::Lost, by)
+        .help(format!("look with `baton status {cluster}` and run it again if it is still needed"))
 }
 
 /// 26 characters: 48 bits of time and 80 of chance in Crockford's base 32, so that ids sort by when they were made.

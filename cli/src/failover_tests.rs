@@ -63,6 +63,34 @@ fn a_standby_that_grows_first_does_not_end_the_watch_over_the_holder() {
 }
 
 #[test]
+fn where_the_holder_s_silence_is_claimed_the_named_standby_decides_the_watch() {
+    for (line, to) in [("failover --to db-c --yes", Some(arn('c'))), ("failover --yes", None)] {
+        let world = World::new();
+        let store = &world.store.inner;
+        beat(store, 'a', Some(Epoch(1)), before(60_000));
+        claim(store, 'b', before(60_000));
+        beat(store, 'c', None, before(60_000));
+        world.after(1_000, |store, _| claim(store, 'b', before(59_000)));
+        world.after(4_000, |store, _| beat(store, 'c', None, before(56_000)));
+        let run = world.run(line);
+        assert_eq!(run.exit, Exit::Done, "{line}: {}", run.err);
+        let wish = Wish::Failover { to, why: String::new() };
+        assert_eq!(world.requests().remove(0).wish, wish, "{line}");
+    }
+}
+
+#[test]
+fn where_the_holder_s_silence_is_claimed_a_well_target_needs_no_watch() {
+    let world = World::new();
+    let store = &world.store.inner;
+    beat(store, 'a', Some(Epoch(1)), before(60_000));
+    claim(store, 'b', before(60_000));
+    let run = world.run("failover --to db-c --yes");
+    assert_eq!(run.exit, Exit::Done, "{}", run.err);
+    assert!(!run.err.contains("watching"), "{}", run.err);
+}
+
+#[test]
 fn a_claim_proves_the_silence_of_a_holder_whose_clock_was_ahead() {
     let world = World::new();
     let store = &world.store.inner;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use baton_protocol::ids::ClusterName;
+use baton_protocol::ids::{ClusterName, RequestId};
 use baton_protocol::lease::{Exclusion, Lease};
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
@@ -14,7 +14,7 @@ use crate::args::{Drain, Exclude, Format, HandOver, Include, Switchover};
 use crate::asking;
 use crate::clock::Clock;
 use crate::command::switchover::{self, Asked};
-use crate::command::{Session, must_be_active};
+use crate::command::{Session, Snapshot, must_be_active};
 use crate::console::Console;
 use crate::eligibility::{Kind, member};
 use crate::exit::Exit;
@@ -24,8 +24,8 @@ use crate::trouble::Trouble;
 use crate::view::{ExclusionView, SCHEMA_VERSION};
 use crate::waker::Waker;
 
-/// How often `baton include` looks again for what it is to end.
-const INCLUDES: u32 = 4;
+/// How often is looked again for what is to be ended or replaced, where others change it meanwhile.
+const LOOKS: u32 = 4;
 
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]
@@ -40,7 +40,8 @@ struct Outcome<'a> {
     previous: Option<&'a ExclusionView>,
 }
 
-/// Runs `baton exclude`. An exclusion that stands already is replaced, and that is said.
+/// Runs `baton exclude`. An exclusion that stands already is replaced, and that is said. Nothing is replaced unseen: where
+/// others write meanwhile, what they wrote is read and is what this command then replaces and names.
 pub async fn run<S: Store, W: Waker, C: Clock>(
     session: &Session<'_, S, W, C>,
     console: &mut Console<'_>,
@@ -48,30 +49,21 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     args: &Exclude,
 ) -> Result<Exit, Trouble> {
     let cluster = session.cluster(named).await?;
-    let snapshot = session.snapshot(&cluster).await?;
-    let lease = &snapshot.lease;
-    must_be_active(lease)?;
-    let node = member(&snapshot, &args.what.node)?;
-    if lease.holder.as_ref() == Some(&node.instance) {
-        let message = format!("{} holds the lease of `{cluster}`", node.node);
-        return Err(Trouble::refused(message)
-            .help("a holder hands over first: use `baton drain`, which excludes it as well"));
-    }
-    let why = args.what.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
-    let wish = Wish::Exclude { node: node.instance.clone(), why, hand_over: false };
-    let request = asking::request(lease, wish, session.who.clone(), snapshot.at, args.what.length)?;
-    asking::put(session, &request).await?;
-    let wake_sent = asking::wake(session, console, &cluster).await;
-
-    let previous = ExclusionView::of(lease, snapshot.at);
-    let after = session.lease(&cluster).await?;
-    // It may have ended or been replaced since.
-    let own = after.live_exclusion(snapshot.at).is_some_and(|exclusion| exclusion.request == request.id);
-    let excluded = ExclusionView::of(&after, snapshot.at).filter(|_| own);
-    let Some(excluded) = excluded else {
-        let message = format!("another request ended or replaced the exclusion of {} at once", node.node);
-        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton history {cluster}`")));
+    let mut tried = 0;
+    let (request, previous) = loop {
+        let snapshot = session.snapshot(&cluster).await?;
+        let request = shut_out(session, &snapshot, args)?;
+        tried += 1;
+        match asking::put(session, &request).await {
+            Err(trouble) if trouble.exit == Exit::Lost && tried < LOOKS => {}
+            put => {
+                put?;
+                break (request, ExclusionView::of(&snapshot.lease, snapshot.at));
+            }
+        }
     };
+    let wake_sent = asking::wake(session, console, &cluster).await;
+    let excluded = as_it_came_out(&session.lease(&cluster).await?, &request)?;
     if session.format == Format::Json {
         let outcome = Outcome {
             schema_version: SCHEMA_VERSION,
@@ -89,6 +81,61 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     Ok(Exit::Done)
 }
 
+/// The request that excludes a standby, in the place of the exclusion that was read.
+fn shut_out<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    snapshot: &Snapshot,
+    args: &Exclude,
+) -> Result<Request, Trouble> {
+    let lease = &snapshot.lease;
+    must_be_active(lease)?;
+    let node = member(snapshot, &args.what.node)?;
+    if lease.holder.as_ref() == Some(&node.instance) {
+        let message = format!("{} holds the lease of `{}`", node.node, lease.cluster);
+        return Err(Trouble::refused(message)
+            .help("a holder hands over first: use `baton drain`, which excludes it as well"));
+    }
+    let why = args.what.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    let wish =
+        Wish::Exclude { node: node.instance.clone(), why, hand_over: false, replaces: standing(lease) };
+    asking::request(lease, wish, session.who.clone(), snapshot.at, args.what.length)
+}
+
+/// The request behind the exclusion in a lease. One that has ended by itself is there until it is replaced.
+pub fn standing(lease: &Lease) -> Option<RequestId> {
+    lease.excluded.as_ref().map(|exclusion| exclusion.request.clone())
+}
+
+/// The exclusion that was just written. It may have ended or been replaced since, and no write of an operator can keep the
+/// node from having been granted the lease before it.
+fn as_it_came_out(after: &Lease, request: &Request) -> Result<ExclusionView, Trouble> {
+    let cluster = &after.cluster;
+    let own = after.live_exclusion(request.at).filter(|exclusion| exclusion.request == request.id);
+    let view = own.and_then(|_| ExclusionView::of(after, request.at));
+    let (Some(own), Some(view)) = (own, view) else {
+        let node = match &request.wish {
+            Wish::Exclude { node, .. } => after.name_of(node),
+            _ => "the node".to_owned(),
+        };
+        let message = format!("another request ended or replaced the exclusion of {node} at once");
+        return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton history {cluster}`")));
+    };
+    if after.holder.as_ref() == Some(&own.node) {
+        let node = &view.node;
+        let message = format!("{node} is excluded, but holds the lease of `{cluster}` by now");
+        return Err(Trouble::new(Exit::Lost, message)
+            .help(format!("nobody has asked it to hand over: use `baton drain {cluster} --node {node}`")));
+    }
+    Ok(view)
+}
+
+/// An exclusion that is replaced, in words.
+pub fn replaced(previous: &ExclusionView) -> String {
+    let ExclusionView { node, until, by, why, .. } = previous;
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    format!("replaces the exclusion of {node} until {} by {by}{why}", to_second(until))
+}
+
 fn sentence(cluster: &str, excluded: &ExclusionView, previous: Option<&ExclusionView>) -> String {
     let left = length(Duration::from_millis(excluded.remaining_ms));
     let ExclusionView { node, until, by, why, .. } = excluded;
@@ -97,13 +144,7 @@ fn sentence(cluster: &str, excluded: &ExclusionView, previous: Option<&Exclusion
         to_second(until)
     );
     if let Some(previous) = previous {
-        text.push_str(&format!(
-            "This replaces the exclusion of {} until {} by {}: {}\n",
-            previous.node,
-            to_second(&previous.until),
-            previous.by,
-            previous.why
-        ));
+        text.push_str(&format!("This {}\n", replaced(previous)));
     }
     text.push_str(&format!("It ends by itself; `baton include {cluster}` ends it sooner.\n"));
     text
@@ -149,7 +190,7 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
         tried += 1;
         match asking::put(session, &request).await {
             // Somebody was quicker with another exclusion or another wish, and this command ends whichever stands.
-            Err(trouble) if trouble.exit == Exit::Lost && tried < INCLUDES => {}
+            Err(trouble) if trouble.exit == Exit::Lost && tried < LOOKS => {}
             put => {
                 put?;
                 break (ExclusionView::of(&lease, now), Some(request));

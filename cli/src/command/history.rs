@@ -217,7 +217,7 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
     let (wish, to, why) = match &request.wish {
         Wish::Switchover { to, why } => ("switchover", to.as_ref().map(name), said(why)),
         Wish::Failover { to, why } => ("failover", to.as_ref().map(name), said(why)),
-        Wish::Exclude { node, why, hand_over } => {
+        Wish::Exclude { node, why, hand_over, .. } => {
             (if *hand_over { "drain" } else { "exclude" }, Some(name(node)), said(why))
         }
         Wish::Include { .. } => ("include", None, None),

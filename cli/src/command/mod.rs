@@ -94,9 +94,8 @@ impl<S: Store, W, C: Clock> Session<'_, S, W, C> {
         let heartbeats = self.store.heartbeats(cluster, &view::instances(&lease)).await;
         let heartbeats =
             heartbeats.map_err(|failure| Trouble::of_table("reading the heartbeats", &failure))?;
-        let probe = self.store.probe(cluster).await;
-        let probe =
-            probe.map_err(|failure| Trouble::of_table("reading what the last probe found", &failure))?;
+        // It is for information, and whoever must act now is not kept from it.
+        let probe = self.store.probe(cluster).await.unwrap_or_default();
         Ok(Snapshot { lease, heartbeats, probe, at: self.clock.now() })
     }
 

@@ -14,16 +14,16 @@ use serde::Serialize;
 use crate::args::{Format, Switchover};
 use crate::asking;
 use crate::clock::Clock;
-use crate::command::{Session, Snapshot, must_be_active};
+use crate::command::{Session, Snapshot, exclude, must_be_active};
 use crate::confirm::confirm;
 use crate::console::Console;
-use crate::eligibility::{Kind, Plan, examine, examine_failover};
+use crate::eligibility::{Kind, Plan, examine, examine_failover, member};
 use crate::exit::Exit;
 use crate::handover::{Handover, Standing, Transition};
 use crate::output::{self, json};
 use crate::text::{length, moment, rfc3339};
 use crate::trouble::Trouble;
-use crate::view::{SCHEMA_VERSION, View};
+use crate::view::{ExclusionView, SCHEMA_VERSION, View};
 use crate::waker::Waker;
 
 /// How often the table is read while somebody waits. A hand-over takes a few seconds, and each stage is to be seen.
@@ -118,16 +118,14 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
         let message = format!("{holder} holds the lease of `{cluster}` by now");
         return Err(Trouble::new(Exit::Lost, message).help(format!("look with `baton status {cluster}`")));
     }
-    let why = args.how.reason.clone().unwrap_or_default();
-    let to = plan.to.clone();
-    let wish = match kind {
-        Kind::Switchover => Wish::Switchover { to, why },
-        Kind::Failover => Wish::Failover { to, why },
-        Kind::Drain => Wish::Exclude { node: plan.from.clone(), why, hand_over: true },
-    };
+    let wish = wish(kind, &plan, args.how.reason.clone().unwrap_or_default(), &before);
     let request =
         asking::request(&now.lease, wish, session.who.clone(), session.clock.now(), args.how.valid_for)?;
     asking::put(session, &request).await?;
+    // Whoever was not asked is told afterwards.
+    if let Some(previous) = ending(&before, kind).filter(|_| args.how.yes) {
+        console.talk(&format!("note: this {}", exclude::replaced(&previous)));
+    }
     let wake_sent = asking::wake(session, console, &cluster).await;
 
     let mut handover = Handover::new(&request, &plan.from);
@@ -137,6 +135,24 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
         Exit::Done => Ok(Exit::Done),
         exit => Err(Trouble { exit, message: end.explanation, help: None }),
     }
+}
+
+/// What is asked for. A drain replaces the exclusion that the question was asked about, and none that came after it.
+fn wish(kind: Kind, plan: &Plan, why: String, before: &Snapshot) -> Wish {
+    let to = plan.to.clone();
+    match kind {
+        Kind::Switchover => Wish::Switchover { to, why },
+        Kind::Failover => Wish::Failover { to, why },
+        Kind::Drain => {
+            let replaces = exclude::standing(&before.lease);
+            Wish::Exclude { node: plan.from.clone(), why, hand_over: true, replaces }
+        }
+    }
+}
+
+/// The exclusion that still stands and is ended by this one.
+fn ending(before: &Snapshot, kind: Kind) -> Option<ExclusionView> {
+    ExclusionView::of(&before.lease, before.at).filter(|_| kind == Kind::Drain)
 }
 
 /// Examines the hand-over; where a node looks silent by its clock only, its heartbeat is watched before it is refused.
@@ -151,10 +167,14 @@ async fn plan<S: Store, W, C: Clock>(
     let mut beating = BTreeSet::new();
     if kind == Kind::Failover {
         // Not only what is to take over: a holder that beats is not to be given up for a clock that is off.
-        let silent = silent_nodes(snapshot);
+        let mut silent = silent_nodes(snapshot);
+        let holder = snapshot.lease.holder.clone().filter(|holder| silent.contains(holder));
+        if let (None, Some(Ok(target))) = (&holder, to.map(|to| member(snapshot, to))) {
+            // Nothing is left in doubt but the node that was named: what others do says nothing of it.
+            silent.retain(|node| *node == target.instance);
+        }
         if !silent.is_empty() {
             // A holder that beats ends it, a standby that does says nothing of the holder.
-            let holder = snapshot.lease.holder.clone().filter(|holder| silent.contains(holder));
             let decides = |grown: &BTreeSet<InstanceArn>| match &holder {
                 Some(holder) => grown.contains(holder),
                 None => !grown.is_empty(),
@@ -247,10 +267,12 @@ fn question(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> String {
         Some(_) => " This replaces the intent above.",
         None => "",
     };
+    let ended = ending(snapshot, kind).map(|previous| format!(" This {}.", exclude::replaced(&previous)));
+    let ended = ended.unwrap_or_default();
     let (cluster, from) = (&lease.cluster, lease.name_of(&plan.from));
     match kind {
         Kind::Switchover => format!("Move cluster {cluster} from {from} to {to}?{replaced}"),
-        Kind::Drain => format!("Drain {from} of cluster {cluster}, which {to} takes over?{replaced}"),
+        Kind::Drain => format!("Drain {from} of cluster {cluster}, which {to} takes over?{replaced}{ended}"),
         Kind::Failover => {
             format!("Let {to} take cluster {cluster} over from {from}, which is silent?{replaced}")
         }

@@ -97,6 +97,8 @@ pub struct Invocation {
     called: bool,
     /// Whether the second look was due when this invocation began to look.
     second_look: bool,
+    /// What cannot be moved, with the reasons, once the rest is.
+    stuck: Vec<(String, String)>,
     /// What was found astray after its move had been recorded, and when the first of it was.
     astray: BTreeSet<String>,
     astray_since: Option<BootTime>,
@@ -131,6 +133,7 @@ impl Invocation {
             calls: Vec::new(),
             called: false,
             second_look: false,
+            stuck: Vec::new(),
             astray: BTreeSet::new(),
             astray_since: None,
             guard_open: false,

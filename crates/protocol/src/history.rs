@@ -78,7 +78,7 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
     },
-    /// Every resource was seen at the holder.
+    /// Every resource was seen at the holder, but for a route that somebody has led to a gateway, which is told of as stuck.
     Moved {
         /// The time since the grant, in milliseconds.
         took_ms: u64,
@@ -91,7 +91,7 @@ pub enum Happening {
         /// What EC2 showed of it.
         found: String,
     },
-    /// After a drift every resource was seen at the holder again.
+    /// After a drift everything that could be put right was seen at the holder again.
     Repaired {
         /// The time since it was found, in milliseconds.
         took_ms: u64,

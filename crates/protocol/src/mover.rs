@@ -242,6 +242,11 @@ impl Mover {
         if stuck.is_empty() { Progress::Complete(self.observed()) } else { Progress::Stuck(stuck) }
     }
 
+    /// Whether all was seen in place but for what is left where somebody has led it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.granted && !self.superseded && self.items.iter().all(Item::is_over)
+    }
+
     /// The associations that were seen.
     pub fn observed(&self) -> Observed {
         Observed { associations: self.items.iter().filter_map(Item::association).collect() }

@@ -5,18 +5,22 @@
 //! is marked [`DryRun`](https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html) with whether the
 //! caller may make it, and IAM decides that by the tags of each resource, so each is tried towards each node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ec2::{Call, CloudFailure, InterfaceSeen, Look, RouteSeen, Sight};
+use crate::ec2::{Call, CloudFailure, InterfaceSeen, Look, RouteSeen, Seat, Sight};
 use crate::ids::{AllocationId, InterfaceId, RegistrationUid, RouteTableId};
 use crate::lease::{Lease, Member};
 use crate::plan::{self, Need};
 use crate::time::WallTime;
 
-/// No more calls than this are tried in one probe; the nodes come in turn, so that each has its share.
-pub const MOST_TRIALS: usize = 100;
+/// No more calls than this are tried in one probe. Far more than a cluster has tables, addresses and nodes; what is beyond it
+/// is told of as an obstacle, since nobody would know of it.
+pub const MOST_TRIALS: usize = 200;
+/// Three hours without an answer are too many.
+const OVERDUE: Duration = Duration::from_secs(3 * 3_600);
 /// No more obstacles than this are kept.
 const MOST_OBSTACLES: usize = 20;
 /// The longest text of one, in characters.
@@ -53,17 +57,31 @@ impl Probe {
         self.uid == lease.uid && self.revision == lease.revision
     }
 
+    /// Whether it found all well, about the cluster as it is configured now, and not longer ago than that.
+    pub fn is_fresh(probe: Option<&Self>, lease: &Lease, now: WallTime, within: Duration) -> bool {
+        probe.is_some_and(|probe| {
+            probe.is_about(lease) && probe.obstacles.is_empty() && now.distance(probe.at) < within
+        })
+    }
+
+    /// Whether nobody knows, and could have known for long: then there may be anything.
+    pub fn is_overdue(probe: Option<&Self>, lease: &Lease, now: WallTime) -> bool {
+        let held_for = lease.last_grant.map_or(Duration::ZERO, |at| now.since(at));
+        let known = probe.is_some_and(|probe| probe.is_about(lease) && now.distance(probe.at) < OVERDUE);
+        !known && held_for >= OVERDUE
+    }
+
     /// What it found, if it was about the cluster as it is configured now.
     pub fn obstacles_of<'a>(probe: Option<&'a Self>, lease: &Lease) -> &'a [Obstacle] {
         probe.filter(|probe| probe.is_about(lease)).map_or(&[], |probe| &probe.obstacles)
     }
 }
 
-/// A call that is tried, for the node that it would move a resource to.
+/// A call that is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
-    /// The node.
-    pub node: String,
+    /// The node that it would move a resource to, where it matters to which.
+    pub node: Option<String>,
     /// The call.
     pub call: Call,
 }
@@ -77,9 +95,11 @@ pub fn looks(lease: &Lease) -> Vec<Look> {
         lease.resources.routes.iter().map(|route| route.table.clone()).collect();
     tables.sort();
     tables.dedup();
-    let mut looks = vec![Look::Interfaces(interfaces(lease).into_keys().collect())];
+    let all: Vec<InterfaceId> = interfaces(lease).into_keys().collect();
+    let mut looks = vec![Look::Interfaces(all.clone())];
     if !addresses.is_empty() {
         looks.push(Look::Addresses(addresses));
+        looks.push(Look::Seats(all));
     }
     if !tables.is_empty() {
         looks.push(Look::Tables(tables));
@@ -97,40 +117,43 @@ fn interfaces(lease: &Lease) -> BTreeMap<InterfaceId, &Member> {
     interfaces
 }
 
-/// What is tried: every call of a move, towards every node.
+/// What is tried: for each address, table and node every call of a move that is about it. IAM looks at each of them by itself, so
+/// it is enough that each is in one call; which the others are does not matter.
 pub fn trials(lease: &Lease) -> Vec<Trial> {
-    let held = lease.holder.as_ref().map_or_else(|| "nobody".to_owned(), |holder| lease.name_of(holder));
     let freed = lease.observed.associations.iter().map(|(allocation, association)| Trial {
-        node: held.clone(),
+        node: None,
         call: Call::Disassociate { allocation: allocation.clone(), association: association.clone() },
     });
-    let mut towards: Vec<_> =
-        lease.members.iter().map(|member| calls_towards(lease, member).into_iter()).collect();
-    let mut trials: Vec<Trial> = freed.collect();
-    loop {
-        let before = trials.len();
-        trials.extend(towards.iter_mut().filter_map(Iterator::next));
-        if trials.len() == before || trials.len() >= MOST_TRIALS {
-            trials.truncate(MOST_TRIALS);
-            return trials;
-        }
-    }
-}
-
-fn calls_towards(lease: &Lease, member: &Member) -> Vec<Trial> {
-    let mut calls = Vec::new();
-    for (allocation, placement) in &member.placements {
-        calls.push(Call::Associate { allocation: allocation.clone(), placement: placement.clone() });
-    }
-    let interface = &member.interface;
-    for route in &lease.resources.routes {
-        calls.push(Call::ReplaceRoute { route: route.clone(), interface: interface.clone() });
-        calls.push(Call::CreateRoute { route: route.clone(), interface: interface.clone() });
+    let mut trials: Vec<Trial> = freed.chain(associations(lease)).collect();
+    let Some(first) = lease.members.first() else { return trials };
+    let mut tables = BTreeSet::new();
+    for route in lease.resources.routes.iter().filter(|route| tables.insert(&route.table)) {
+        let interface = first.interface.clone();
+        let replace = Call::ReplaceRoute { route: route.clone(), interface: interface.clone() };
+        let create = Call::CreateRoute { route: route.clone(), interface };
+        trials.extend([replace, create].map(|call| Trial { node: None, call }));
     }
     if !lease.resources.routes.is_empty() {
-        calls.push(Call::DisableSourceDestCheck { interface: interface.clone() });
+        trials.extend(lease.members.iter().map(|member| Trial {
+            node: Some(member.node.to_string()),
+            call: Call::DisableSourceDestCheck { interface: member.interface.clone() },
+        }));
     }
-    calls.into_iter().map(|call| Trial { node: member.node.to_string(), call }).collect()
+    trials
+}
+
+/// Each address towards some node, and some address towards each node.
+fn associations(lease: &Lease) -> Vec<Trial> {
+    let (addresses, members) = (&lease.resources.addresses, &lease.members);
+    let pairs =
+        if addresses.is_empty() || members.is_empty() { 0 } else { addresses.len().max(members.len()) };
+    let pair = |n: usize| {
+        let (address, member) = (&addresses[n % addresses.len()], &members[n % members.len()]);
+        let placement = member.placements.get(&address.allocation)?.clone();
+        let call = Call::Associate { allocation: address.allocation.clone(), placement };
+        Some(Trial { node: Some(member.node.to_string()), call })
+    };
+    (0..pairs).filter_map(pair).collect()
 }
 
 /// What follows from the answers. None where anything is not known: a probe that says nothing of something would pass for
@@ -155,10 +178,15 @@ pub fn judge(
             Err(failure) if is_unknown(&failure) => return None,
             Err(failure) if stands_in_the_way(&failure) => {
                 let why = format!("{}: {failure}", trial.call.action());
-                obstacles.push(obstacle(Some(&trial.node), &trial.call.resource(), &why));
+                obstacles.push(obstacle(trial.node.as_deref(), &trial.call.resource(), &why));
             }
             Err(_) => {}
         }
+    }
+    let beyond = trials(lease).len().saturating_sub(MOST_TRIALS);
+    if beyond > 0 {
+        let why = "nobody has tried them: split the cluster, or have it keep less";
+        obstacles.push(obstacle(None, &format!("{beyond} calls beyond the first {MOST_TRIALS}"), why));
     }
     obstacles.sort();
     obstacles.dedup();
@@ -185,8 +213,26 @@ fn obstacles_in(lease: &Lease, sight: &Sight) -> Vec<Obstacle> {
         }
         Sight::Tables(tables) => obstacles_of_routes(lease, tables),
         Sight::Interfaces(seen) => obstacles_of_interfaces(lease, seen),
-        Sight::Seats(_) | Sight::Instance(_) => Vec::new(),
+        Sight::Seats(seats) => obstacles_of_seats(lease, seats),
+        Sight::Instance(_) => Vec::new(),
     }
+}
+
+/// An address that sits where one of the cluster belongs is never evicted, so that one could not be moved there.
+fn obstacles_of_seats(lease: &Lease, seats: &[Seat]) -> Vec<Obstacle> {
+    let own =
+        |seat: &&Seat| lease.resources.addresses.iter().any(|address| address.allocation == seat.allocation);
+    let strangers = seats.iter().filter(|seat| !own(seat));
+    let taken = strangers.flat_map(|seat| {
+        lease.members.iter().flat_map(move |member| {
+            let here = member.placements.iter().filter(|(_, place)| **place == seat.placement);
+            here.map(move |(allocation, place)| {
+                let why = format!("{} on {} carries {}", place.private_ip, place.interface, seat.allocation);
+                obstacle(Some(member.node.as_str()), allocation.as_str(), &why)
+            })
+        })
+    });
+    taken.collect()
 }
 
 fn obstacles_of_routes(lease: &Lease, tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>) -> Vec<Obstacle> {

@@ -17,7 +17,7 @@ use crate::time::WallTime;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
     /// Nobody could take over: there is no standby, or none that beats, is well and does not serve; or something could not be
-    /// moved to whoever did.
+    /// moved to whoever did, or nobody has known for hours whether it could.
     Unprotected,
     /// Nobody serves: there is no holder, it has released, it is silent, or it has not begun.
     Unserved,
@@ -60,7 +60,8 @@ pub fn wants(
     let protected = standbys
         .filter_map(|member| heartbeats.get(&member.instance))
         .any(|heartbeat| is_ready(lease, heartbeat, now))
-        && Probe::obstacles_of(probe, lease).is_empty();
+        && Probe::obstacles_of(probe, lease).is_empty()
+        && !Probe::is_overdue(probe, lease, now);
     let holder = lease.holder.as_ref().and_then(|holder| heartbeats.get(holder));
     let served = holder.is_some_and(|heartbeat| {
         heartbeat.released < lease.epoch

@@ -33,6 +33,10 @@ pub enum Wish {
         why: String,
         /// Whether it holds the lease now, and is to hand over.
         hand_over: bool,
+        /// The request behind the exclusion that this one takes the place of, ended or not; none: none was there. A lease
+        /// carries one exclusion, so whoever asks says which other operator's word it has seen and means to end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<RequestId>,
     },
     /// That an excluded node may hold the lease again. It ends this exclusion and no other that has taken its place.
     Include {

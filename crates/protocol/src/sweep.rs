@@ -23,7 +23,8 @@ const QUIET: Duration = Duration::from_secs(60);
 /// A cluster's turn comes so often. With the sweep's minute and the move itself, what nobody tells of is put right within
 /// three minutes or so, for three or four questions to EC2.
 pub const ROUND: Duration = Duration::from_secs(120);
-/// Whether everything could be moved is asked so often. Each time it is a question to EC2 for each resource and node, and EC2
+/// Whether everything could be moved is asked so often while all is well, and in each turn while something could not be or nobody
+/// knows. Each time it is a question to EC2 for each resource and node, and EC2
 /// counts them as the calls that they ask about.
 pub const PROBED: Duration = Duration::from_secs(3_600);
 /// The sweep comes so often.
@@ -61,7 +62,7 @@ pub enum Reason {
     VerifyDue,
     /// Nothing is unfinished, and it is the cluster's turn to be looked at.
     Turn,
-    /// The same, and it is to be asked again whether everything could be moved.
+    /// It is the cluster's turn, whatever else, and it is to be asked again whether everything could be moved.
     Probe,
     /// The holder has not been heard of for a while, and nobody claims.
     HolderQuiet,
@@ -109,18 +110,21 @@ pub fn needs_wake(
     if holder.is_some_and(|heartbeat| heartbeat.released >= lease.epoch) {
         return Some(Reason::Released);
     }
+    let turn = is_turn(lease, span);
+    // What waits for a person or for the end of a pause can wait for hours, and its wakes must not keep the question away.
+    let asks = turn && lease.moved == lease.epoch && !Probe::is_fresh(probe, lease, now, PROBED);
     // Whether its author could take over is for the arbiter to judge.
     if lease.current_claims(heartbeats).next().is_some() {
-        return Some(Reason::Claimed);
+        return Some(if asks { Reason::Probe } else { Reason::Claimed });
     }
     if lease.moved < lease.epoch {
         return Some(Reason::Unmoved);
     }
     if lease.verify_at.is_some_and(|due| due <= now) {
-        return Some(Reason::VerifyDue);
+        return Some(if asks { Reason::Probe } else { Reason::VerifyDue });
     }
-    if is_turn(lease, span, ROUND) {
-        return Some(if is_probed(lease, probe, span) { Reason::Probe } else { Reason::Turn });
+    if turn {
+        return Some(if asks { Reason::Probe } else { Reason::Turn });
     }
     let quiet = holder.is_none_or(|heartbeat| now.distance(heartbeat.beat_at) >= QUIET);
     quiet.then_some(Reason::HolderQuiet)
@@ -128,18 +132,11 @@ pub fn needs_wake(
 
 /// Whether the cluster's moment has come since the last sweep, however late this one is. Moments are spread by name, so that
 /// a thousand clusters do not ask EC2 all at once.
-fn is_turn(lease: &Lease, span: Span, every: Duration) -> bool {
-    let round = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+fn is_turn(lease: &Lease, span: Span) -> bool {
+    let round = u64::try_from(ROUND.as_millis()).unwrap_or(u64::MAX);
     let offset = stable_hash(&[lease.cluster.as_str()]) % round;
     let rounds = |at: WallTime| at.0.saturating_add(offset) / round;
     rounds(span.until) > rounds(span.since) && !mutant!(NoRound)
-}
-
-/// Whether a turn is one in which it is asked whether everything could be moved: each hour, and each time while something could
-/// not be, or while nobody knows.
-fn is_probed(lease: &Lease, probe: Option<&Probe>, span: Span) -> bool {
-    let known = probe.is_some_and(|probe| probe.is_about(lease) && probe.obstacles.is_empty());
-    !known || is_turn(lease, span, PROBED)
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ pub const NOT_PAUSED: &str = "(attribute_not_exists(#paused) OR #paused.#until <
 pub const NOT_EXCLUDED: &str =
     "(attribute_not_exists(#excluded) OR #excluded.#node <> :to OR #excluded.#until <= :at)";
 
+/// No exclusion has been written since none was seen. One that somebody else has written meanwhile is not replaced unseen.
+pub const NONE_EXCLUDED: &str = "attribute_not_exists(#excluded)";
+
+/// The exclusion is still the one that was seen and is to be replaced, be it that it has ended by itself.
+pub const EXCLUDED_AS_READ: &str = "#excluded.#request = :replaces";
+
 /// The exclusion is still the one that is to be ended.
 pub const EXCLUDED_BY: &str = "#excluded.#request = :exclusion";
 

@@ -19,8 +19,15 @@ pub(crate) enum Carried {
     Paused(Pause),
     /// No pause any more.
     Resumed,
-    /// This exclusion, and this intent with it if the node is to hand over.
-    Excluded(Exclusion, Option<Intent>),
+    /// This exclusion.
+    Excluded {
+        /// It.
+        exclusion: Exclusion,
+        /// This intent with it if the node is to hand over.
+        intent: Option<Intent>,
+        /// The request behind the exclusion whose place it takes; none: there is none.
+        replaces: Option<RequestId>,
+    },
     /// Not this exclusion any more.
     Included {
         /// The request behind it.
@@ -42,7 +49,7 @@ pub(crate) fn carried(request: &Request) -> Carried {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }
         Wish::Resume {} => Carried::Resumed,
-        Wish::Exclude { node, why, hand_over } => {
+        Wish::Exclude { node, why, hand_over, replaces } => {
             let exclusion = Exclusion {
                 node: node.clone(),
                 until: request.until,
@@ -52,7 +59,7 @@ pub(crate) fn carried(request: &Request) -> Carried {
             };
             let until = hand_over_until(request);
             let intent = hand_over.then(|| Intent { until, ..intent(request, "drain", None, why) });
-            Carried::Excluded(exclusion, intent)
+            Carried::Excluded { exclusion, intent, replaces: replaces.clone() }
         }
         Wish::Include { exclusion, withdraws } => {
             Carried::Included { exclusion: exclusion.clone(), withdraws: *withdraws }

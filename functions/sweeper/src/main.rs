@@ -1,13 +1,11 @@
 //! The sweeper's entry: clients once, then one sweep for every event of the schedule, whatever the event says.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::{Bus, Limits, load, metric};
-use baton_protocol::sweep::Span;
 use baton_protocol::time::WallTime;
 use baton_store::DynamoStore;
-use baton_sweeper::sweep::{Census, sweep};
+use baton_sweeper::sweep::{Census, Memory, sweep};
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -29,17 +27,10 @@ async fn main() -> Result<(), Error> {
     let bus = Bus::new(&config, named("BATON_BUS")?);
     // Table and bus have the control plane's name.
     let count = |census: &Census| metric::emit(&census.line(&table, now()));
-    // When this process swept last, in milliseconds; zero: not yet.
-    let last = AtomicU64::new(0);
+    let memory = Memory::default();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let until = now();
-        let span = match last.load(Ordering::Relaxed) {
-            0 => Span::minute(until),
-            since => Span { since: WallTime(since), until },
-        };
-        let swept = sweep(&store, &bus, span, sleep(time_for(&event, until)), count).await;
-        last.store(until.0, Ordering::Relaxed);
-        swept
+        let now = now();
+        sweep(&store, &bus, &memory, now, sleep(time_for(&event, now)), count).await
     }))
     .await
 }

@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use baton_client::{Bus, BusFailure, metric};
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::Failure;
 use baton_protocol::readiness::{Want, wants};
-use baton_protocol::sweep::{Reason, Span, needs_wake};
+use baton_protocol::sweep::{ROUND, Reason, SWEEP, Span, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
 use baton_store::Store;
@@ -108,25 +110,58 @@ impl Census {
     }
 }
 
+/// When this process has looked at each cluster last. One that it has not looked at is taken to have been a minute ago.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<BTreeMap<ClusterName, WallTime>>);
+
+/// A process that slept longer than this does not make up for it, or every cluster would have its turn at once.
+const REMEMBERED: Duration = ROUND;
+
+impl Memory {
+    fn span(&self, cluster: &ClusterName, now: WallTime) -> Span {
+        let last = self.last(cluster).filter(|last| now.distance(*last) <= REMEMBERED + SWEEP);
+        last.map_or_else(|| Span::minute(now), |since| Span { since, until: now })
+    }
+
+    fn last(&self, cluster: &ClusterName) -> Option<WallTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+    }
+
+    /// Keeps who was looked at, and forgets who is no cluster any more.
+    fn keep(&self, looked_at: impl Iterator<Item = ClusterName>, all: &BTreeSet<ClusterName>, now: WallTime) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|cluster, _| all.contains(cluster));
+        memory.extend(looked_at.map(|cluster| (cluster, now)));
+    }
+}
+
 /// Sweeps every cluster once. The answer says how many there are and how many were woken; `count` is told how they stand.
-/// Once `time_is_up`, what has not been looked at counts as unreadable: better a census with gaps than none.
+/// Once `time_is_up`, what has not been looked at counts as unreadable: better a census with gaps than none. It comes first in
+/// the next sweep.
 pub async fn sweep<S: Store, W: Waker>(
     store: &S,
     waker: &W,
-    span: Span,
+    memory: &Memory,
+    now: WallTime,
     time_is_up: impl Future<Output = ()>,
     count: impl FnOnce(&Census),
 ) -> Result<Value, SweepError> {
     let entries = store.clusters().await.map_err(SweepError::DirectoryUnreadable)?;
     let clusters: BTreeSet<ClusterName> = entries.into_iter().map(|entry| entry.cluster).collect();
     let swept = clusters.len();
-    let looks = clusters.iter().map(|cluster| async move {
-        let outcome = look_at(store, waker, cluster, span).await;
+    let mut longest_ago: Vec<&ClusterName> = clusters.iter().collect();
+    longest_ago.sort_by_key(|cluster| memory.last(cluster));
+    let looks = longest_ago.into_iter().map(|cluster| async move {
+        let outcome = look_at(store, waker, cluster, memory.span(cluster, now)).await;
         (cluster.clone(), outcome)
     });
     // By name, whatever the order in which answers came.
     let looks = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).take_until(time_is_up);
     let mut outcomes: BTreeMap<_, _> = looks.collect().await;
+    let done = |(cluster, (swept, _)): (&ClusterName, &(Swept, Vec<Want>))| {
+        matches!(swept, Swept::InOrder | Swept::Woken(_)).then(|| cluster.clone())
+    };
+    memory.keep(outcomes.iter().filter_map(done), &clusters, now);
     for cluster in clusters {
         outcomes.entry(cluster).or_insert_with(|| {
             let why = "the sweep's time was up";
@@ -198,7 +233,11 @@ async fn read<S: Store>(
     instances.extend(lease.holder.clone());
     let instances: Vec<_> = instances.into_iter().collect();
     let heartbeats = store.heartbeats(cluster, &instances).await?;
-    let probe = store.probe(cluster).await?;
+    // What it says is not worth a wake that is not sent; nor would another probe come that puts it right.
+    let probe = store.probe(cluster).await.unwrap_or_else(|failure| {
+        tracing::warn!(%cluster, %failure, "what the last probe found cannot be read");
+        None
+    });
     let probe = probe.as_ref();
     Ok((needs_wake(&lease, &heartbeats, probe, span), wants(&lease, &heartbeats, probe, span.until)))
 }

@@ -9,11 +9,10 @@ use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, RegistrationUid};
 use baton_protocol::outcome::Failure;
 use baton_protocol::readiness::Want;
-use baton_protocol::sweep::Span;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
-use baton_sweeper::sweep::{SweepError, sweep};
+use baton_sweeper::sweep::{Memory, SweepError, sweep};
 use lambda_runtime::Diagnostic;
 use serde_json::json;
 
@@ -26,7 +25,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn an_empty_directory_is_swept_and_wakes_nobody() {
     let bus = TestBus::default();
-    let answer = sweep(&Faulty::default(), &bus, Span::minute(NOW), pending(), |_| ()).await;
+    let answer = sweep(&Faulty::default(), &bus, &Memory::default(), NOW, pending(), |_| ()).await;
     assert_eq!(answer, Ok(json!({ "clusters": 0, "woken": 0 })));
     assert_eq!(bus.woken(), names(&[]));
 }
@@ -37,7 +36,7 @@ async fn a_wake_of_a_sweep_says_that_it_is_one() {
     register(&store.record, "orders").await;
     let bus = TestBus::default();
     assert_eq!(
-        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await,
         Ok(json!({ "clusters": 1, "woken": 1 }))
     );
     let sent = bus.sent.lock().expect("nobody panicked");
@@ -49,11 +48,12 @@ async fn a_cluster_in_order_is_looked_at_when_its_turn_comes() {
     let store = Faulty::default();
     register(&store.record, "orders").await;
     settle(&store.record, "orders").await;
+    let memory = Memory::default();
     let mut turns = 0;
     for minute in 0..6 {
         let bus = TestBus::default();
         let now = WallTime(NOW.0 + minute * 60_000);
-        let answer = sweep(&store, &bus, Span::minute(now), pending(), |_| ()).await.expect("swept");
+        let answer = sweep(&store, &bus, &memory, now, pending(), |_| ()).await.expect("swept");
         let sent = bus.sent.lock().expect("nobody panicked");
         assert_eq!(answer["woken"], sent.len());
         // In a minute between two turns the holder has been quiet for long by now, since nobody beats here.
@@ -72,7 +72,7 @@ async fn how_the_clusters_stand_is_counted_and_one_that_cannot_be_read_wants_eve
     settle(&store.record, "a").await;
     store.lease.insert(name("c"), Failure::Throttled);
     let mut counted = None;
-    let swept = sweep(&store, &TestBus::default(), Span::minute(NOW), pending(), |census| {
+    let swept = sweep(&store, &TestBus::default(), &Memory::default(), NOW, pending(), |census| {
         counted = Some(census.clone())
     })
     .await;
@@ -108,7 +108,7 @@ async fn a_retired_cluster_is_not_swept() {
     store.record.retire(&name("orders"), &uid, &event).await.expect("retired");
     let bus = TestBus::default();
     assert_eq!(
-        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await,
         Ok(json!({ "clusters": 1, "woken": 1 }))
     );
     assert_eq!(bus.woken(), names(&["billing"]));
@@ -123,7 +123,7 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
     store.lease.insert(name("b"), Failure::Throttled);
     store.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
     let bus = TestBus::default();
-    let error = sweep(&store, &bus, Span::minute(NOW), pending(), |_| ())
+    let error = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ())
         .await
         .expect_err("two clusters cannot be read");
     assert_eq!(bus.woken(), names(&["a", "d"]));
@@ -137,7 +137,7 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
 #[tokio::test]
 async fn an_unreadable_directory_is_told_apart() {
     let store = Faulty { directory: Some(Failure::Denied("no".to_owned())), ..Faulty::default() };
-    let error = sweep(&store, &TestBus::default(), Span::minute(NOW), pending(), |_| ())
+    let error = sweep(&store, &TestBus::default(), &Memory::default(), NOW, pending(), |_| ())
         .await
         .expect_err("nothing can be swept");
     assert_eq!(error, SweepError::DirectoryUnreadable(Failure::Denied("no".to_owned())));
@@ -150,8 +150,9 @@ async fn a_wake_that_is_refused_fails_the_sweep_after_the_others_were_sent() {
     register(&store.record, "a").await;
     register(&store.record, "b").await;
     let bus = TestBus { refused: Some(name("a")), ..TestBus::default() };
-    let error =
-        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await.expect_err("one wake was refused");
+    let error = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ())
+        .await
+        .expect_err("one wake was refused");
     assert_eq!(bus.woken(), names(&["b"]));
     assert!(error.to_string().contains("a (vacant): the event bus is throttled"), "{error}");
     assert_eq!(Diagnostic::from(error).error_type, "WakesNotSent");
@@ -165,7 +166,7 @@ async fn more_clusters_than_are_read_side_by_side_are_all_swept() {
     }
     let bus = TestBus::default();
     assert_eq!(
-        sweep(&store, &bus, Span::minute(NOW), pending(), |_| ()).await,
+        sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await,
         Ok(json!({ "clusters": 50, "woken": 50 }))
     );
     assert_eq!(bus.woken().len(), 50);
@@ -176,11 +177,51 @@ async fn what_there_was_no_time_for_is_counted_as_unknown_and_the_sweep_fails() 
     let store = Faulty::default();
     register(&store.record, "a").await;
     let mut counted = None;
-    let swept = sweep(&store, &TestBus::default(), Span::minute(NOW), ready(()), |census| {
+    let swept = sweep(&store, &TestBus::default(), &Memory::default(), NOW, ready(()), |census| {
         counted = Some(census.clone());
     })
     .await;
     let failures = vec!["a (unknown outcome: the sweep's time was up)".to_owned()];
     assert_eq!(swept, Err(SweepError::ClustersUnreadable { swept: 1, failures }));
     assert_eq!(counted.expect("counted all the same").wants[&Want::Unmoved], [name("a")]);
+}
+
+#[tokio::test]
+async fn a_turn_that_was_not_taken_comes_in_the_next_sweep_and_sleep_is_not_made_up_for() {
+    let mut store = Faulty::default();
+    for n in 0..20 {
+        let cluster = format!("c{n}");
+        register(&store.record, &cluster).await;
+        settle(&store.record, &cluster).await;
+    }
+    let all: BTreeSet<_> =
+        store.record.clusters().await.expect("read").into_iter().map(|entry| entry.cluster).collect();
+    let turns = async |store: &Faulty, memory: &Memory, minute: u64| -> usize {
+        let bus = TestBus::default();
+        let now = WallTime(NOW.0 + minute * 60_000);
+        let _ = sweep(store, &bus, memory, now, pending(), |_| ()).await;
+        let sent = bus.sent.lock().expect("nobody panicked");
+        sent.iter().filter(|wake| wake.why == Why::Probe).count()
+    };
+    let memory = Memory::default();
+    let first = turns(&store, &memory, 0).await;
+    assert!(0 < first && first < 20, "half of them or so: {first}");
+    // Nobody can be read for a minute; who had its turn then has it in the next.
+    store.lease = all.into_iter().map(|cluster| (cluster, Failure::Throttled)).collect();
+    assert_eq!(turns(&store, &memory, 1).await, 0);
+    store.lease.clear();
+    assert_eq!(turns(&store, &memory, 2).await, 20);
+    // A process that slept for an hour goes on as if it had begun.
+    let late = turns(&store, &memory, 62).await;
+    assert!(late < 20, "{late}");
+}
+
+#[tokio::test]
+async fn what_a_probe_found_and_cannot_be_read_keeps_nobody_from_being_woken() {
+    let store =
+        Faulty { probe: Some(Failure::Malformed("another version's".to_owned())), ..Faulty::default() };
+    register(&store.record, "orders").await;
+    let bus = TestBus::default();
+    let answer = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await;
+    assert_eq!(answer, Ok(json!({ "clusters": 1, "woken": 1 })));
 }

@@ -9,6 +9,7 @@ pub mod arbiter;
 pub mod build;
 pub mod coverage;
 pub mod crowd;
+pub mod kept;
 pub mod operator;
 pub mod random;
 pub mod registrar;

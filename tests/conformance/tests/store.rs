@@ -89,6 +89,9 @@ promises! {
         the_first_mark_of_an_address_stands,
         history_is_read_newest_first,
         a_prefix_of_an_incarnation_is_another_run;
+    kept:
+        a_probe_takes_the_place_of_the_one_before,
+        a_termination_waits_until_it_has_ended_and_is_not_begun_again;
     operator:
         a_request_without_a_lease_is_refused,
         a_switchover_is_carried_as_an_intent,

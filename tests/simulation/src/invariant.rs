@@ -37,7 +37,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "I12",
-        "A move is recorded only when every resource is at the holder, and under the configuration it was made for.",
+        "A move is recorded only when every resource is at the holder, but for a route that was led to a gateway, and under the configuration it was made for.",
     ),
     (
         "I13",

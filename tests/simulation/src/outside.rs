@@ -445,7 +445,8 @@ impl Sim<'_> {
         let node = members[self.rng.usize(..members.len())].instance.clone();
         let hand_over = self.by_arn.get(&node) == Some(&holder);
         self.see(if hand_over { Sometimes::Drained } else { Sometimes::Excluded });
-        self.ask(Wish::Exclude { node, why: String::new(), hand_over }, lasts);
+        let replaces = self.lease.excluded.as_ref().map(|excluded| excluded.request.clone());
+        self.ask(Wish::Exclude { node, why: String::new(), hand_over, replaces }, lasts);
         self.watch.excluded.extend(self.lease.excluded.clone());
     }
 

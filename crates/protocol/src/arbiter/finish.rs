@@ -152,19 +152,38 @@ impl Invocation {
         self.finish(now, ended);
     }
 
-    /// Each attempt finds the same trouble. It is one row for each hour that it lasts, whichever invocation writes it.
+    /// What could be moved is recorded all the same, where the move is over but for what is left to a gateway, and where only
+    /// something was to be mended: it is looked at once more, and what is known of it is what was seen.
     fn stuck(&mut self, now: Now, resources: Vec<(String, String)>) {
+        for (resource, why) in resources.clone() {
+            self.tell_stuck(now, Happening::Stuck { resource, why });
+        }
+        self.stuck = resources;
+        let over = self.mover.as_ref().is_some_and(super::Mover::is_over);
+        let mended = self.mends() && (self.called || self.second_look);
+        match self.mover.as_ref().map(super::Mover::observed) {
+            Some(observed) if over || mended => self.complete(now, observed),
+            _ => self.finish(now, Outcome::Moved),
+        }
+    }
+
+    /// Whoever was told of something writes down what it met, and each attempt that follows finds the same: one row for
+    /// each hour that it lasts, whichever of them writes it.
+    fn tell_stuck(&mut self, now: Now, what: Happening) {
+        let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify | Why::Probe | Why::Continue));
+        if !again || self.granted.is_some() {
+            return self.tell(now, what);
+        }
         let hour = WallTime(now.wall.0 - now.wall.0 % STUCK_EVERY_MS);
         let granted = self.lease.as_ref().and_then(|lease| lease.last_grant);
-        for (resource, why) in resources.clone() {
-            self.tell_once(hour.max(granted.unwrap_or(hour)), Happening::Stuck { resource, why });
-        }
-        self.finish(now, Outcome::Stuck(resources));
+        self.tell_once(hour.max(granted.unwrap_or(hour)), what);
     }
 
     /// Ends once everything under way was answered.
     pub(super) fn finish(&mut self, now: Now, outcome: Outcome) {
-        self.outcome = Some(outcome);
+        // That the rest was moved, and recorded, makes what is stuck no less stuck.
+        let over = matches!(outcome, Outcome::Moved | Outcome::InPlace) && !self.stuck.is_empty();
+        self.outcome = Some(if over { Outcome::Stuck(std::mem::take(&mut self.stuck)) } else { outcome });
         // Answers that are still awaited are waited for; nothing new follows from them.
         self.mover = None;
         self.phase = Phase::Draining { then_restart: false };

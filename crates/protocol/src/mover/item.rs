@@ -121,6 +121,8 @@ pub(super) struct Item {
     settled: bool,
     confirmed: bool,
     blocked: Option<String>,
+    /// Whether it is blocked because somebody has led it to a gateway, so that it is not the cluster's for the time being.
+    left: bool,
     attempts: u32,
     not_before: BootTime,
     /// The reply to the last call that took effect; answers asked before it are older than what is known.
@@ -256,6 +258,7 @@ impl Item {
             settled: false,
             confirmed: false,
             blocked: None,
+            left: false,
             attempts: 0,
             not_before: BootTime(0),
             effect_at: None,
@@ -281,6 +284,11 @@ impl Item {
 
     pub(super) fn blocked(&self) -> Option<&str> {
         self.blocked.as_deref()
+    }
+
+    /// Whether there is nothing left to do of it: it was seen in place, or is left where somebody has led it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_confirmed() || self.left
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
@@ -468,7 +476,10 @@ impl Item {
                 self.next = Some(call);
                 self.wait_at_least_until(now);
             }
-            Some(Need::Person(why)) => self.blocked = Some(why),
+            Some(Need::Person(why)) => {
+                self.left = matches!(&self.kind, Kind::Route { known: Some(RouteKnown::Gateway(_)), .. });
+                self.blocked = Some(why);
+            }
         }
     }
 

@@ -44,46 +44,67 @@ fn found(
 fn a_cluster_in_order_has_no_obstacles() {
     assert_eq!(found(|_, _| ()), Some(Vec::new()));
     let asked = looks(&lease());
-    assert_eq!(asked.len(), 3);
+    assert_eq!(asked.len(), 4);
     let mut without = lease();
     without.resources = crate::resource::Resources::default();
     assert_eq!(looks(&without).len(), 1, "of nothing, nothing is asked");
 }
 
 #[test]
-fn every_call_of_a_move_is_tried_towards_every_node() {
-    let trials = trials(&lease());
-    let named = |node: &str| -> Vec<&str> {
-        trials.iter().filter(|trial| trial.node == node).map(|trial| trial.call.action()).collect()
+fn each_address_table_and_node_is_in_a_call_of_each_kind() {
+    let named = |lease: &Lease, action: &str| -> Vec<String> {
+        let trials = trials(lease).into_iter().filter(|trial| trial.call.action() == action);
+        trials.map(|trial| format!("{} {}", trial.call.resource(), trial.node.unwrap_or_default())).collect()
     };
-    let towards = [
-        "AssociateAddress",
-        "ReplaceRoute",
-        "CreateRoute",
-        "ReplaceRoute",
-        "CreateRoute",
-        "ModifyNetworkInterfaceAttribute",
-    ];
-    assert_eq!(named("node-b"), towards);
-    assert_eq!(named("node-c"), towards);
-    assert_eq!(named("node-a"), [&["DisassociateAddress"][..], &towards].concat());
+    let small = lease();
+    assert_eq!(named(&small, "DisassociateAddress"), ["eipalloc-00000001 "]);
+    let towards = ["node-a", "node-b", "node-c"].map(|node| format!("eipalloc-00000001 {node}"));
+    assert_eq!(named(&small, "AssociateAddress"), towards);
+    assert_eq!(named(&small, "ReplaceRoute").len(), 2);
+    assert_eq!(named(&small, "CreateRoute").len(), 2);
+    assert_eq!(named(&small, "ModifyNetworkInterfaceAttribute").len(), 3);
+    let mut large = lease();
+    let address =
+        |n| crate::resource::Address { allocation: allocation(n), ..large.resources.addresses[0].clone() };
+    large.resources.addresses = (1..=5).map(address).collect();
+    for member in &mut large.members {
+        let place = member.placements[&allocation(1)].clone();
+        member.placements = (1..=5).map(|n| (allocation(n), place.clone())).collect();
+    }
+    // Sixty routes in one table are one table.
+    let many = (1..=60).map(|n| crate::resource::Route {
+        destination: crate::resource::Destination::new(&format!("10.9.{n}.0/24")).expect("valid"),
+        ..route(1)
+    });
+    large.resources.routes = many.collect();
+    let tried = named(&large, "AssociateAddress");
+    assert_eq!(tried.len(), 5, "{tried:?}");
+    for what in ["eipalloc-00000001", "eipalloc-00000005", "node-a", "node-b", "node-c"] {
+        assert!(tried.iter().any(|text| text.contains(what)), "{what} in {tried:?}");
+    }
+    assert_eq!(named(&large, "ReplaceRoute").len(), 1);
 }
 
 #[test]
-fn a_large_cluster_is_tried_in_part_and_every_node_has_its_share() {
-    let mut large = lease();
-    let many = |n: u8| {
-        (1..=n).map(|n| crate::resource::Route {
-            destination: crate::resource::Destination::new(&format!("10.9.{n}.0/24")).expect("valid"),
-            ..route(1)
-        })
-    };
-    large.resources.routes = many(60).collect();
-    let trials = trials(&large);
-    assert_eq!(trials.len(), MOST_TRIALS);
-    for node in ["node-a", "node-b", "node-c"] {
-        assert!(trials.iter().filter(|trial| trial.node == node).count() >= 33, "{node}");
-    }
+fn what_is_beyond_the_limit_is_told_of() {
+    let mut huge = lease();
+    let id = |n: u32| crate::ids::RouteTableId::new(format!("rtb-{n:08x}")).expect("valid");
+    huge.resources.routes = (0..120).map(|n| crate::resource::Route { table: id(n), ..route(1) }).collect();
+    let found = judge(&huge, Vec::new(), Vec::new(), AT).expect("known").obstacles;
+    assert!(found.len() == 1 && found[0].resource.contains("calls beyond the first 200"), "{found:?}");
+}
+
+#[test]
+fn an_address_of_somebody_else_in_a_seat_is_an_obstacle() {
+    let seat = |n, m| Seat { allocation: allocation(n), placement: crate::testing::placement(m) };
+    let found =
+        found(|sights, _| sights.push(Ok(Sight::Seats(vec![seat(9, 2), seat(1, 1)])))).expect("known");
+    let place = crate::testing::placement(2);
+    let expected = format!(
+        "node-b eipalloc-00000001: {} on {} carries eipalloc-00000009",
+        place.private_ip, place.interface
+    );
+    assert_eq!(found, [expected]);
 }
 
 #[test]
@@ -99,11 +120,13 @@ fn what_a_move_would_meet_is_an_obstacle_with_its_node() {
     ] {
         let told = failure.to_string();
         let found = found(|_, answers| {
-            answers.iter_mut().filter(|(t, _)| t.node == "node-b").for_each(|(trial, answer)| {
-                if matches!(trial.call, Call::Associate { .. }) {
-                    *answer = Err(failure.clone());
-                }
-            })
+            answers.iter_mut().filter(|(t, _)| t.node.as_deref() == Some("node-b")).for_each(
+                |(trial, answer)| {
+                    if matches!(trial.call, Call::Associate { .. }) {
+                        *answer = Err(failure.clone());
+                    }
+                },
+            )
         });
         let expected = format!("node-b eipalloc-00000001: AssociateAddress: {told}");
         assert_eq!(found, Some(if is_one { vec![expected] } else { Vec::new() }));
@@ -169,6 +192,20 @@ fn no_more_is_kept_than_people_read_and_no_other_configuration_is_judged_by_it()
     let probe = judge(&lease(), sights(), answers(), AT).expect("known");
     let later = Lease { revision: 2, ..lease() };
     assert!(probe.is_about(&lease()) && !probe.is_about(&later));
+    const OVERDUE_MS: u64 = 3 * 3_600_000;
+    let fresh = |probe: &Probe, ms: u64| {
+        Probe::is_fresh(Some(probe), &lease(), WallTime(AT.0 + ms), Duration::from_secs(3_600))
+    };
+    assert!(fresh(&probe, 3_599_999) && !fresh(&probe, 3_600_000));
+    let held = Lease { last_grant: Some(WallTime(AT.0 - OVERDUE_MS)), ..lease() };
+    let overdue =
+        |probe: Option<&Probe>, lease: &Lease, ms| Probe::is_overdue(probe, lease, WallTime(AT.0 + ms));
+    assert!(!overdue(Some(&probe), &held, OVERDUE_MS - 1) && overdue(Some(&probe), &held, OVERDUE_MS));
+    assert!(overdue(None, &held, 0), "nobody has known for three hours");
+    assert!(
+        !overdue(None, &Lease { last_grant: Some(AT), ..lease() }, OVERDUE_MS - 1),
+        "nobody could have known"
+    );
     let broken = Probe { obstacles: vec![obstacle(None, "x", "y")], ..probe };
     assert_eq!(Probe::obstacles_of(Some(&broken), &lease()).len(), 1);
     assert_eq!(Probe::obstacles_of(Some(&broken), &later), []);

@@ -158,19 +158,26 @@ fn a_retired_cluster_is_left_alone_whatever_is_unfinished() {
 #[test]
 fn a_probe_is_due_each_hour_and_in_each_turn_while_not_everything_is_known_to_be_well() {
     let heartbeats = BTreeMap::from([(arn(1), heartbeat(1)), (arn(2), heartbeat(2))]);
-    let probes = |probe: Option<&Probe>, from: u64| {
+    let found = |lease: &Lease, probe: Option<&Probe>, from: u64| -> Vec<Option<Reason>> {
         let minutes = (from..from + 60).map(|minute| NOW.0 + minute * 60_000);
         let spans = minutes.map(|at| Span { since: WallTime(at), until: WallTime(at + 60_000) });
-        let found: Vec<_> = spans.map(|span| needs_wake(&lease(), &heartbeats, probe, span)).collect();
-        let count = |reason| found.iter().filter(|found| **found == Some(reason)).count();
-        (count(Reason::Probe), count(Reason::Turn))
+        spans.map(|span| needs_wake(lease, &heartbeats, probe, span)).collect()
     };
-    assert_eq!(probes(Some(&known()), 0), (1, 29));
-    assert_eq!(probes(Some(&known()), 17), (1, 29), "whenever one begins to count");
-    assert_eq!(probes(None, 0), (30, 0));
-    assert_eq!(probes(Some(&Probe { revision: 9, ..known() }), 0), (30, 0), "of another configuration");
+    let probes = |lease: &Lease, probe: Option<&Probe>, from| {
+        found(lease, probe, from).into_iter().filter(|found| *found == Some(Reason::Probe)).count()
+    };
+    let lease = lease();
+    assert!(probes(&lease, Some(&known()), 0) <= 1, "within the hour but for its last minute");
+    assert_eq!(probes(&lease, Some(&known()), 60), 30, "and then in each turn until it is known again");
+    assert_eq!(probes(&lease, None, 0), 30);
+    assert_eq!(probes(&lease, Some(&Probe { revision: 9, ..known() }), 0), 30, "of another configuration");
     let (resource, why) = ("eipalloc-1".to_owned(), "denied".to_owned());
     let obstacles = vec![crate::probe::Obstacle { node: None, resource, why }];
-    assert_eq!(probes(Some(&Probe { obstacles, ..known() }), 0), (30, 0));
+    assert_eq!(probes(&lease, Some(&Probe { obstacles, ..known() }), 0), 30);
+    // What waits for hours keeps no question away.
+    let due = Lease { verify_at: Some(NOW), ..lease.clone() };
+    assert_eq!(probes(&due, None, 0), 30);
+    let moving = Lease { moved: Epoch(2), ..lease };
+    assert_eq!(probes(&moving, None, 0), 0, "what is being moved shows by itself");
     assert_eq!(Reason::Probe.why(), Why::Probe);
 }

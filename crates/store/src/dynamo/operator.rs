@@ -28,7 +28,7 @@ impl DynamoStore {
                 if standing.is_some_and(|standing| is_same(&standing, request)) {
                     return Ok(());
                 }
-                // The id is another request's, there is no lease, or it is excluded from by another.
+                // The id is another request's, there is no lease, or another exclusion stands than the one that was read.
                 Err(WriteFailure::Refused(self.lease(&request.cluster).await?))
             }
         }
@@ -54,13 +54,19 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
             Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
         }
         Carried::Resumed => Action::update(key, "REMOVE #paused"),
-        Carried::Excluded(exclusion, None) => {
-            Action::update(key, "SET #excluded = :excluded").value(":excluded", attribute(&exclusion)?)
-        }
-        Carried::Excluded(exclusion, Some(intent)) => {
-            Action::update(key, "SET #excluded = :excluded, #intent = :intent")
-                .value(":excluded", attribute(&exclusion)?)
-                .value(":intent", attribute(&intent)?)
+        Carried::Excluded { exclusion, intent, replaces } => {
+            let action = match intent {
+                None => Action::update(key, "SET #excluded = :excluded"),
+                Some(intent) => Action::update(key, "SET #excluded = :excluded, #intent = :intent")
+                    .value(":intent", attribute(&intent)?),
+            };
+            let action = action.value(":excluded", attribute(&exclusion)?);
+            match replaces {
+                None => action.only_if(condition::NONE_EXCLUDED),
+                Some(seen) => {
+                    action.only_if(condition::EXCLUDED_AS_READ).value(":replaces", text(seen.as_str()))
+                }
+            }
         }
     };
     Ok(action.only_if(condition::EXISTS))

@@ -219,7 +219,10 @@ impl Table {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Paused(pause) => lease.paused = Some(pause),
             Carried::Resumed => lease.paused = None,
-            Carried::Excluded(exclusion, intent) => {
+            Carried::Excluded { exclusion, intent, replaces } => {
+                if lease.excluded.as_ref().map(|excluded| &excluded.request) != replaces.as_ref() {
+                    return Err(WriteFailure::Refused(Some(lease.clone())));
+                }
                 lease.excluded = Some(exclusion);
                 if intent.is_some() {
                     lease.intent = intent;

@@ -173,3 +173,34 @@ async fn every_cluster_that_declares_what_a_call_names_is_looked_at() {
     let event = called("DisassociateAddress", json!({"publicIp": world.addresses[0].public_ip}));
     assert_eq!(world.send(event).await, json!({"clusters": 2}), "both declare the address");
 }
+
+#[tokio::test]
+async fn a_route_left_at_a_gateway_keeps_no_move_unfinished_and_no_pause_from_being_one() {
+    let mut world = settled(1, 1).await;
+    let gateway = RouteTarget::Other("nat-1".to_owned());
+    world.parts.cloud.put_route(&world.tables[0], DESTINATION, gateway.clone());
+    // The holder releases, and the address goes to the next one; the route stays.
+    let (cluster, holder) = (cluster(), world.nodes[0].arn.clone());
+    let run = crate::world::incarnation();
+    world
+        .parts
+        .store
+        .release(&cluster, &holder, &run, baton_protocol::ids::Epoch(1))
+        .await
+        .expect("released");
+    world.beat(&[0, 1, 2], None).await;
+    world.wake_for("baton.agent", "release").await;
+    let lease = world.lease().await;
+    assert_eq!((lease.epoch.0, lease.moved), (2, lease.epoch), "the move is over but for what is left");
+    assert_eq!(world.parts.cloud.target_of(&world.tables[0], DESTINATION), Some(gateway));
+    let stuck = |what: &Happening| matches!(what, Happening::Stuck { .. });
+    assert_eq!(rows(&world, stuck).await, 1);
+    // What an operator moves in a pause stays.
+    world.ask("pause", Wish::Pause { why: "a test by hand".to_owned() }).await;
+    let allocation = world.addresses[0].allocation.clone();
+    world.parts.cloud.place(&allocation, &world.nodes[2].seat(0));
+    for why in ["sweep", "verify"] {
+        world.wake_for("baton.control-plane", why).await;
+    }
+    assert_eq!(world.parts.cloud.seat_of(&allocation), Some(world.nodes[2].seat(0)));
+}

@@ -25,8 +25,8 @@ async fn a_probe_asks_about_every_call_makes_none_and_keeps_what_it_found() {
     world.wake_for("baton.control-plane", "probe").await;
     let log = world.parts.cloud.log();
     assert!(log.iter().all(|entry| matches!(entry.asked, Asked::Look(_) | Asked::Probe(_))), "{log:?}");
-    // An association to end, and towards each of three nodes an address, a route twice and the check.
-    assert_eq!(log.iter().filter(|entry| matches!(entry.asked, Asked::Probe(_))).count(), 1 + 3 * 4);
+    // An association to end, the address towards each of three nodes, the table twice, and the check of each node.
+    assert_eq!(log.iter().filter(|entry| matches!(entry.asked, Asked::Probe(_))).count(), 1 + 3 + 2 + 3);
     let probe = kept(&world).await.expect("kept");
     assert!(probe.is_about(&world.lease().await) && probe.obstacles.is_empty(), "{probe:?}");
     world.assert_whole_at(0, 1).await;

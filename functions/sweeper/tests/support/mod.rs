@@ -154,6 +154,7 @@ impl Waker for TestBus {
 pub(crate) struct Faulty {
     pub(crate) record: MemoryStore,
     pub(crate) directory: Option<Failure>,
+    pub(crate) probe: Option<Failure>,
     pub(crate) lease: BTreeMap<ClusterName, Failure>,
     pub(crate) heartbeats: BTreeMap<ClusterName, Failure>,
 }
@@ -189,7 +190,10 @@ impl Store for Faulty {
     }
 
     async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
-        self.record.probe(cluster).await
+        match &self.probe {
+            Some(failure) => Err(failure.clone()),
+            None => self.record.probe(cluster).await,
+        }
     }
 
     async fn history(&self, _: &ClusterName, _: usize) -> Read<Vec<Event>> {

@@ -213,12 +213,10 @@ pub async fn a_pause_holds_back_silence_only(record: &impl Record) {
 pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
     let store = record.store();
     let held = held_by_the_first(store).await;
-    let exclude = |id, of, hand_over| {
-        let wish = Wish::Exclude { node: node(of), why: "a disk".to_owned(), hand_over };
-        request(id, wish, held.epoch)
-    };
-    let second = exclude("1-exclude", 2, false);
+    is_replaced_by_none_of(store, &[Some("0-gone")]).await;
+    let second = request("1-exclude", exclude(2, false, None), held.epoch);
     store.ask(&second).await.expect("asked");
+    is_replaced_by_none_of(store, &[None, Some("0-gone")]).await;
     for ground in [Ground::Silence, Ground::Gone] {
         let refused = grant(&held, ground, unchanged(1, 2), 2, 1);
         is_superseded(store, &refused, "lease: excluded by ada").await;
@@ -229,9 +227,14 @@ pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
     assert_eq!(store.commit(&third).await, Ok(Committed::Granted));
 
     // Another exclusion takes its place, and a releaser gets its lease back all the same.
-    let drain = exclude("2-drain", 3, true);
+    let drain = request("2-drain", exclude(3, true, Some("1-exclude")), held.epoch);
     store.ask(&drain).await.expect("asked");
+    is_replaced_by_none_of(store, &[None, Some("1-exclude")]).await;
     let after = lease(store).await;
+    for again in [&second, &drain] {
+        store.ask(again).await.expect("the same again is done already");
+        assert_eq!(lease(store).await, after, "and brings nothing back");
+    }
     assert_eq!(after.excluded.as_ref().map(|exclusion| exclusion.node.clone()), Some(node(3)));
     assert_eq!(after.intent.as_ref().and_then(|intent| intent.request.clone()), Some(drain.id.clone()));
     store.release(&cluster(), &node(3), &run(1), Epoch(2)).await.expect("released");
@@ -249,17 +252,27 @@ pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
     let include = request("3-include", self::include("2-drain", false), Epoch(3));
     store.ask(&include).await.expect("asked");
     assert_eq!(lease(store).await.excluded, None);
+    is_replaced_by_none_of(store, &[Some("2-drain")]).await;
     store.ask(&include).await.expect("the same again is done already");
     let ended = Grant { at: second.until, ..grant(&lease(store).await, Ground::Gone, unchanged(1, 2), 2, 1) };
     assert_eq!(store.commit(&ended).await, Ok(Committed::Granted));
+}
+
+/// An exclusion takes the place of the one that whoever asks has seen, and of no other: of these none is there.
+async fn is_replaced_by_none_of(store: &impl Store, unseen: &[Option<&str>]) {
+    let before = (lease(store).await, store.requests(&cluster(), 10).await);
+    for (seen, hand_over) in unseen.iter().flat_map(|seen| [(*seen, false), (*seen, true)]) {
+        let asked = request("0-unseen", exclude(1, hand_over, seen), before.0.epoch);
+        assert_eq!(refused(store.ask(&asked).await).as_ref(), Some(&before.0), "{asked:?}");
+        assert_eq!((lease(store).await, store.requests(&cluster(), 10).await), before, "{asked:?}");
+    }
 }
 
 /// A drain is one request, and what takes it back takes no other wish.
 pub async fn a_drain_is_taken_back_as_a_whole(record: &impl Record) {
     let store = record.store();
     let before = held_by_the_first(store).await;
-    let wish = Wish::Exclude { node: node(1), why: "a disk".to_owned(), hand_over: true };
-    store.ask(&request("1-drain", wish, Epoch(1))).await.expect("asked");
+    store.ask(&request("1-drain", exclude(1, true, None), Epoch(1))).await.expect("asked");
     let drained = lease(store).await;
     assert!(drained.excluded.is_some() && drained.intent.is_some());
     // Somebody else's wish has taken the place of the drain's.
@@ -272,10 +285,14 @@ pub async fn a_drain_is_taken_back_as_a_whole(record: &impl Record) {
     store.ask(&request("4-include", include("1-drain", false), Epoch(1))).await.expect("asked");
     assert_eq!(lease(store).await, Lease { excluded: None, ..replaced });
     // Nobody's has.
-    let wish = Wish::Exclude { node: node(1), why: "a disk".to_owned(), hand_over: true };
-    store.ask(&request("5-drain", wish, Epoch(1))).await.expect("asked");
+    store.ask(&request("5-drain", exclude(1, true, None), Epoch(1))).await.expect("asked");
     store.ask(&request("6-include", include("5-drain", true), Epoch(1))).await.expect("asked");
     assert_eq!(lease(store).await, before);
+}
+
+fn exclude(of: u8, hand_over: bool, replaces: Option<&str>) -> Wish {
+    let replaces = replaces.map(|id| RequestId::new(id).expect("valid"));
+    Wish::Exclude { node: node(of), why: "a disk".to_owned(), hand_over, replaces }
 }
 
 fn include(exclusion: &str, withdraws: bool) -> Wish {

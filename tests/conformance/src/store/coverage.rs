@@ -25,6 +25,8 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("LEASE_AS_READ", condition::LEASE_AS_READ),
     ("NOT_PAUSED", condition::NOT_PAUSED),
     ("NOT_EXCLUDED", condition::NOT_EXCLUDED),
+    ("NONE_EXCLUDED", condition::NONE_EXCLUDED),
+    ("EXCLUDED_AS_READ", condition::EXCLUDED_AS_READ),
     ("EXCLUDED_BY", condition::EXCLUDED_BY),
     ("DRAINED_BY", condition::DRAINED_BY),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),

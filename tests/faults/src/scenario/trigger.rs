@@ -60,7 +60,8 @@ pub(super) async fn switchover(rig: &mut Rig) -> Result<Seen, Trouble> {
 /// The holder is asked to hand over, and the lease does not come back to it although it would be the first by priority.
 pub(super) async fn drain(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, next) = standing(rig).await?;
-    let wish = Wish::Exclude { node: rig.node(holder).clone(), why: "a disk".to_owned(), hand_over: true };
+    let (node, why) = (rig.node(holder).clone(), "a disk".to_owned());
+    let wish = Wish::Exclude { node, why, hand_over: true, replaces: None };
     let id = ask(rig, wish).await?;
     let waits = whole(rig, holder, epoch).await?;
     rig.release().await?;

@@ -210,8 +210,14 @@ impl Sim<'_> {
             self.broken("L8", "a look before its time counts as the second".to_owned());
         }
         let unsettled = self.watch.unsettled_at.is_some_and(|at| self.now - at < OF_ONE_INVOCATION);
-        let (there, total) = self.at_holder(&self.places());
-        if there < total && !unsettled {
+        let places = self.places();
+        let (there, total) = self.at_holder(&places);
+        // What is the cluster's and was led to a gateway is left there; and what was mended is recorded whatever else is astray.
+        let left =
+            |to: &&Option<RouteTarget>| !self.plan.from_gateways && matches!(to, Some(RouteTarget::Other(_)));
+        let left = places.routes.iter().filter(left).count();
+        let again = moved.before == moved.epoch;
+        if there + left < total && !unsettled && !again {
             self.broken(
                 "I12",
                 format!("a move is recorded and {there} of {total} resources are at the holder"),

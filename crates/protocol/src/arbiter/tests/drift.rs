@@ -231,3 +231,22 @@ fn nothing_is_put_back_to_a_holder_that_is_not_served_by_it() {
     rig.now.wall = rig.now.wall + Duration::from_secs(3_600);
     assert_eq!(rig.run().outcome, Outcome::Moved);
 }
+
+#[test]
+fn what_could_be_mended_is_recorded_though_the_rest_is_stuck() {
+    // The tables cannot be seen, and the address is free.
+    let mut rig = Rig { place: None, tables_denied: true, ..hinted() };
+    let begun = rig.now.wall;
+    assert!(matches!(rig.run().outcome, Outcome::Stuck(stuck) if stuck.len() == 2));
+    assert!(rig.recorded.len() == 1 && rig.recorded[0].is_some_and(|at| at >= begun + finish::LATE_CALLS));
+    assert!(told(&rig).iter().any(|what| matches!(what, Happening::Repaired { .. })));
+    // Nothing was mended: there is nothing to record.
+    let mut rig = Rig { tables_denied: true, ..hinted() };
+    assert!(matches!(rig.run().outcome, Outcome::Stuck(_)));
+    assert_eq!(rig.recorded, []);
+    // A second look has been taken all the same.
+    let mut rig = Rig { tables_denied: true, ..hinted() };
+    rig.lease.as_mut().expect("there").verify_at = Some(rig.now.wall);
+    assert!(matches!(rig.run().outcome, Outcome::Stuck(_)));
+    assert_eq!(rig.recorded, [None]);
+}

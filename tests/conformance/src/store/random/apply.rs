@@ -5,7 +5,7 @@ use baton_protocol::heartbeat::{Claim, Heartbeat};
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq};
 use baton_protocol::lease::{Lease, Mode};
-use baton_protocol::request::Wish;
+use baton_protocol::request::{Request, Wish};
 use baton_protocol::resource::Observed;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
@@ -111,15 +111,9 @@ pub(super) async fn apply(
         Operation::Ask(id, wish) => {
             format!("{:?}", store.ask(&request(&format!("request-{id}"), wish.clone(), epoch)).await)
         }
-        Operation::Include { id, withdraws, instead } => {
-            let stands = lease.as_ref().and_then(|lease| lease.excluded.as_ref());
-            let other = format!("request-{}", instead.unwrap_or_default());
-            let exclusion = match (stands, instead) {
-                (Some(exclusion), None) => exclusion.request.clone(),
-                _ => RequestId::new(other).expect("valid"),
-            };
-            let wish = Wish::Include { exclusion, withdraws: *withdraws };
-            format!("{:?}", store.ask(&request(&format!("request-{id}"), wish, epoch)).await)
+        Operation::Exclude { .. } | Operation::Include { .. } => {
+            let asked = about_exclusion(lease.as_ref(), epoch, operation);
+            format!("{:?}", store.ask(&asked).await)
         }
         Operation::Answer(id) => {
             let asked = request(&format!("request-{id}"), Wish::Resume {}, epoch);
@@ -131,6 +125,25 @@ pub(super) async fn apply(
         Operation::Registrar(change) => Concrete::new(change, lease.as_ref(), by).done(store).await,
         Operation::Between(..) | Operation::Lose(_) => unreachable!("a store alone cannot do {operation:?}"),
     }
+}
+
+/// The request for an exclusion, or for the end of one.
+fn about_exclusion(lease: Option<&Lease>, epoch: Epoch, operation: &Operation) -> Request {
+    let stands = lease.and_then(|lease| lease.excluded.as_ref()).map(|exclusion| exclusion.request.clone());
+    let numbered = |number: u8| RequestId::new(format!("request-{number}")).expect("valid");
+    let (id, wish) = match operation {
+        Operation::Exclude { id, whose, hand_over, instead } => {
+            let (node, why) = (node(*whose), "a disk".to_owned());
+            let replaces = instead.map(numbered).or(stands);
+            (id, Wish::Exclude { node, why, hand_over: *hand_over, replaces })
+        }
+        Operation::Include { id, withdraws, instead } => {
+            let exclusion = instead.map(numbered).or(stands).unwrap_or_else(|| numbered(0));
+            (id, Wish::Include { exclusion, withdraws: *withdraws })
+        }
+        _ => unreachable!("no exclusion begins or ends by {operation:?}"),
+    };
+    request(&format!("request-{id}"), wish, epoch)
 }
 
 async fn apply_of_agent(

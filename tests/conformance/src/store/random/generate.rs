@@ -104,7 +104,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => a_move(),
         2 => three().prop_map(Operation::Append),
         3 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
-        2 => (another(), exclude()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
+        2 => (another(), three(), any::<bool>(), seldom())
+            .prop_map(|(id, whose, hand_over, instead)| Operation::Exclude { id, whose, hand_over, instead }),
         3 => (another(), any::<bool>(), seldom())
             .prop_map(|(id, withdraws, instead)| Operation::Include { id, withdraws, instead }),
         2 => three().prop_map(Operation::Answer),
@@ -182,12 +183,14 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
+/// An exclusion by somebody who has seen none.
 fn exclude() -> impl Strategy<Value = Wish> {
     let why = || "a disk".to_owned();
     (three(), any::<bool>()).prop_map(move |(whose, hand_over)| Wish::Exclude {
         node: node(whose),
         why: why(),
         hand_over,
+        replaces: None,
     })
 }
 

@@ -73,6 +73,17 @@ pub enum Operation {
     Append(u8),
     /// Ask for something under the id of this number.
     Ask(u8, Wish),
+    /// Ask for an exclusion in the place of the one that stands, or of the one with the id of another number.
+    Exclude {
+        /// The number of its own id.
+        id: u8,
+        /// Of which node.
+        whose: u8,
+        /// Whether it is asked to hand over as well.
+        hand_over: bool,
+        /// The other number.
+        instead: Option<u8>,
+    },
     /// Ask for the end of the exclusion that stands, or of the one with the id of another number.
     Include {
         /// The number of its own id.

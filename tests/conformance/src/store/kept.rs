@@ -1,0 +1,54 @@
+//! What is kept for information: what the last probe found, and terminations that wait.
+
+use baton_protocol::hook::Hook;
+use baton_protocol::ids::InstanceId;
+use baton_protocol::probe::{Obstacle, Probe};
+use baton_protocol::time::WallTime;
+use baton_store::Store;
+
+use super::Record;
+use super::build::{AT, cluster, uid};
+
+/// The last one that was written is read, and none of them touches the lease.
+pub async fn a_probe_takes_the_place_of_the_one_before(record: &impl Record) {
+    let store = record.store();
+    assert_eq!(store.probe(&cluster()).await, Ok(None));
+    let obstacle = Obstacle {
+        node: Some("node-1".to_owned()),
+        resource: "eipalloc-1".to_owned(),
+        why: "denied".to_owned(),
+    };
+    for obstacles in [vec![obstacle], Vec::new()] {
+        let probe = Probe { at: AT, uid: uid(1), revision: 3, obstacles };
+        store.record_probe(&cluster(), &probe).await.expect("kept");
+        assert_eq!(store.probe(&cluster()).await, Ok(Some(probe)));
+    }
+    assert_eq!(store.lease(&cluster()).await, Ok(None));
+}
+
+/// It is told of more than once, and what has ended stays so.
+pub async fn a_termination_waits_until_it_has_ended_and_is_not_begun_again(record: &impl Record) {
+    let store = record.store();
+    assert_eq!(store.hooks(&cluster()).await, Ok(Vec::new()));
+    let hook = |instance: &str, n: u8| {
+        let token = format!("8765432{n}-4321-4321-4321-210987654321");
+        let instance = InstanceId::new(instance).expect("valid");
+        Hook::new(instance, "asg".to_owned(), "drain".to_owned(), token, WallTime(AT.0 + 600_000))
+            .expect("valid")
+    };
+    let (one, other) = (hook("i-0123456789abcdef0", 1), hook("i-0123456789abcdef1", 1));
+    for hook in [&one, &other, &one] {
+        store.record_hook(&cluster(), hook).await.expect("kept");
+    }
+    store.end_hook(&cluster(), &one, "over").await.expect("ended");
+    store.record_hook(&cluster(), &one).await.expect("kept");
+    let again = hook("i-0123456789abcdef0", 2);
+    store.record_hook(&cluster(), &again).await.expect("kept");
+    let ended = Hook { ended: Some("over".to_owned()), ..one };
+    let mut found = store.hooks(&cluster()).await.expect("read");
+    found.sort_by_key(|hook| (hook.instance.clone(), hook.token.clone()));
+    assert_eq!(found, [ended, again, other]);
+    // Of one that nobody has told of there is nothing to end.
+    store.end_hook(&cluster(), &hook("i-0123456789abcdef2", 1), "over").await.expect("nothing");
+    assert_eq!(store.hooks(&cluster()).await.expect("read").len(), 3);
+}
