@@ -39,6 +39,7 @@ pub mod readiness;
 pub mod request;
 pub mod resource;
 pub mod silence;
+pub mod standing;
 pub mod sweep;
 pub mod time;
 pub mod timing;

@@ -7,19 +7,21 @@ use serde::Serialize;
 
 use crate::history::{Event, Happening};
 use crate::ids::{ClusterName, Epoch};
+use crate::lease::Lease;
+use crate::standing::Change;
 use crate::time::WallTime;
 
 /// The schema of the detail.
 pub const SCHEMA: u32 = 1;
 
-/// The `detail-type` of each kind of event.
+/// The `detail-type` of each kind of event that is told of by the arbiter.
 pub const DETAIL_TYPES: [&str; 6] =
     ["Lease Granted", "Move Completed", "Resource Stuck", "Drift Found", "Drift Repaired", "Takeover Held"];
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// Its `detail-type`, one of [`DETAIL_TYPES`].
+    /// Its `detail-type`, one of [`DETAIL_TYPES`] or of [`standing::DETAIL_TYPES`](crate::standing::DETAIL_TYPES).
     pub detail_type: &'static str,
     /// What it says.
     pub detail: Detail,
@@ -38,8 +40,18 @@ pub struct Detail {
     pub at: WallTime,
     /// Who wrote it.
     pub by: String,
-    /// The row: an object whose only field is named by what happened, as `baton history --format json` names it.
-    pub what: Happening,
+    /// An object whose only field is named by what happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum What {
+    /// A row of the history, as `baton history --format json` has it.
+    Row(Happening),
+    /// How a cluster or a node of it stands by now, which has no row.
+    Change(Change),
 }
 
 /// The event that a row of the history is told as; steps and registrations are not.
@@ -57,8 +69,23 @@ pub fn of(event: &Event) -> Option<Notification> {
     let Event { cluster, epoch, at, by, what } = event.clone();
     Some(Notification {
         detail_type,
-        detail: Detail { schema_version: SCHEMA, cluster, epoch, at, by, what },
+        detail: Detail { schema_version: SCHEMA, cluster, epoch, at, by, what: What::Row(what) },
     })
+}
+
+/// The event that tells of a change of how a cluster stands.
+pub fn of_change(lease: &Lease, change: Change, at: WallTime, by: String) -> Notification {
+    Notification {
+        detail_type: change.detail_type(),
+        detail: Detail {
+            schema_version: SCHEMA,
+            cluster: lease.cluster.clone(),
+            epoch: lease.epoch,
+            at,
+            by,
+            what: What::Change(change),
+        },
+    }
 }
 
 #[cfg(test)]

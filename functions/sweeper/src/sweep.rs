@@ -5,14 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_client::{Bus, BusFailure, metric};
+use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::ids::{ClusterName, InstanceArn};
-use baton_protocol::lease::SCHEMA;
+use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::notification::{self, Notification};
 use baton_protocol::outcome::Failure;
+use baton_protocol::probe::Probe;
 use baton_protocol::readiness::{Want, wants};
+use baton_protocol::standing::Standing;
 use baton_protocol::sweep::{ROUND, Reason, SWEEP, Span, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
@@ -32,13 +36,23 @@ const NAMED: usize = 10;
 pub trait Waker: Send + Sync {
     /// Sends one, as a function of the control plane.
     fn wake(&self, wake: &Wake) -> impl Future<Output = Result<(), BusFailure>> + Send;
+
+    /// Tells whoever listens how a cluster stands.
+    fn tell(&self, told: &Notification) -> impl Future<Output = Result<(), BusFailure>> + Send;
 }
 
 impl Waker for Bus {
     async fn wake(&self, wake: &Wake) -> Result<(), BusFailure> {
         Self::wake(self, SOURCE_CONTROL_PLANE, wake).await
     }
+
+    async fn tell(&self, told: &Notification) -> Result<(), BusFailure> {
+        Self::tell(self, told).await
+    }
 }
+
+/// Who tells, in the events.
+const BY: &str = "sweeper";
 
 /// Why a sweep is to be tried again. The words given to Lambda are fixed: alarms and the runbook use them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +124,13 @@ impl Census {
     }
 }
 
-/// When this process has looked at each cluster last. One that it has not looked at is taken to have been a minute ago.
+/// When this process has looked at each cluster last, and how it stood. One that it has not looked at is taken to have been well, a
+/// minute ago.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<BTreeMap<ClusterName, WallTime>>);
+pub struct Memory {
+    looks: Mutex<BTreeMap<ClusterName, WallTime>>,
+    standings: Mutex<BTreeMap<ClusterName, Standing>>,
+}
 
 /// A process that slept longer than this does not make up for it, or every cluster would have its turn at once.
 const REMEMBERED: Duration = ROUND;
@@ -124,12 +142,17 @@ impl Memory {
     }
 
     fn last(&self, cluster: &ClusterName) -> Option<WallTime> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+    }
+
+    fn standings(&self) -> MutexGuard<'_, BTreeMap<ClusterName, Standing>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps who was looked at, and forgets who is no cluster any more.
     fn keep(&self, looked_at: impl Iterator<Item = ClusterName>, all: &BTreeSet<ClusterName>, now: WallTime) {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.standings().retain(|cluster, _| all.contains(cluster));
+        let mut memory = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|cluster, _| all.contains(cluster));
         memory.extend(looked_at.map(|cluster| (cluster, now)));
     }
@@ -152,7 +175,7 @@ pub async fn sweep<S: Store, W: Waker>(
     let mut longest_ago: Vec<&ClusterName> = clusters.iter().collect();
     longest_ago.sort_by_key(|cluster| memory.last(cluster));
     let looks = longest_ago.into_iter().map(|cluster| async move {
-        let outcome = look_at(store, waker, cluster, memory.span(cluster, now)).await;
+        let outcome = look_at(store, waker, cluster, memory, now).await;
         (cluster.clone(), outcome)
     });
     // By name, whatever the order in which answers came.
@@ -204,26 +227,51 @@ async fn look_at<S: Store, W: Waker>(
     store: &S,
     waker: &W,
     cluster: &ClusterName,
-    span: Span,
+    memory: &Memory,
+    now: WallTime,
 ) -> (Swept, Vec<Want>) {
-    let (reason, wants) = match read(store, cluster, span).await {
-        Ok((Some(reason), wants)) => (reason, wants),
-        Ok((None, wants)) => return (Swept::InOrder, wants),
+    let seen = match read(store, cluster).await {
+        Ok(seen) => seen,
         Err(failure) => return (Swept::Unreadable(failure), Want::ALL.to_vec()),
     };
-    let wake = Wake { cluster: cluster.clone(), why: reason.why(), schema: SCHEMA };
-    let swept = match waker.wake(&wake).await {
-        Ok(()) => Swept::Woken(reason),
-        Err(failure) => Swept::NotWoken(reason, failure),
+    let Seen { lease, heartbeats, probe } = &seen;
+    let wants = wants(lease, heartbeats, probe.as_ref(), now);
+    let swept = match needs_wake(lease, heartbeats, probe.as_ref(), memory.span(cluster, now)) {
+        None => Swept::InOrder,
+        Some(reason) => {
+            let wake = Wake { cluster: cluster.clone(), why: reason.why(), schema: SCHEMA };
+            match waker.wake(&wake).await {
+                Ok(()) => Swept::Woken(reason),
+                Err(failure) => Swept::NotWoken(reason, failure),
+            }
+        }
     };
+    tell(waker, cluster, &seen, memory, now).await;
     (swept, wants)
 }
 
-async fn read<S: Store>(
-    store: &S,
-    cluster: &ClusterName,
-    span: Span,
-) -> Result<(Option<Reason>, Vec<Want>), Failure> {
+/// Tells of what has changed since this process looked before. What could not be told is told by the next sweep.
+async fn tell<W: Waker>(waker: &W, cluster: &ClusterName, seen: &Seen, memory: &Memory, now: WallTime) {
+    let Seen { lease, heartbeats, probe } = seen;
+    let standing = Standing::of(lease, heartbeats, probe.as_ref(), now);
+    let before = memory.standings().get(cluster).cloned();
+    for change in standing.since(before.as_ref(), lease, heartbeats) {
+        let told = notification::of_change(lease, change, now, BY.to_owned());
+        if let Err(failure) = waker.tell(&told).await {
+            return tracing::warn!(%cluster, kind = told.detail_type, %failure, "not told yet");
+        }
+    }
+    memory.standings().insert(cluster.clone(), standing);
+}
+
+/// What is read of a cluster.
+struct Seen {
+    lease: Lease,
+    heartbeats: BTreeMap<InstanceArn, Heartbeat>,
+    probe: Option<Probe>,
+}
+
+async fn read<S: Store>(store: &S, cluster: &ClusterName) -> Result<Seen, Failure> {
     let Some(lease) = store.lease(cluster).await? else {
         let why = "it is in the directory and has no lease";
         return Err(Failure::Malformed(why.to_owned()));
@@ -238,8 +286,7 @@ async fn read<S: Store>(
         tracing::warn!(%cluster, %failure, "what the last probe found cannot be read");
         None
     });
-    let probe = probe.as_ref();
-    Ok((needs_wake(&lease, &heartbeats, probe, span), wants(&lease, &heartbeats, probe, span.until)))
+    Ok(Seen { lease, heartbeats, probe })
 }
 
 /// The first few of a list, and how many more there are.

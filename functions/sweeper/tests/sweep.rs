@@ -225,3 +225,23 @@ async fn what_a_probe_found_and_cannot_be_read_keeps_nobody_from_being_woken() {
     let answer = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await;
     assert_eq!(answer, Ok(json!({ "clusters": 1, "woken": 1 })));
 }
+
+#[tokio::test]
+async fn how_a_cluster_stands_is_told_when_it_changes_and_what_could_not_be_told_is_told_later() {
+    let store = Faulty::default();
+    register(&store.record, "orders").await;
+    settle(&store.record, "orders").await;
+    let memory = Memory::default();
+    let told = async |mute: bool, minute: u64| -> Vec<&'static str> {
+        let bus = TestBus { mute, ..TestBus::default() };
+        let now = WallTime(NOW.0 + minute * 60_000);
+        sweep(&store, &bus, &memory, now, pending(), |_| ()).await.expect("swept");
+        bus.told()
+    };
+    assert_eq!(told(true, 0).await, Vec::<&str>::new(), "the bus takes nothing");
+    // Nobody serves here, since agents do that, and only one node beats.
+    let first = told(false, 0).await;
+    assert_eq!(first, ["Cluster Unprotected", "Cluster Unserved"]);
+    assert_eq!(told(false, 0).await, Vec::<&str>::new(), "nothing has changed");
+    assert_eq!(told(false, 1).await, ["Node Silent"]);
+}

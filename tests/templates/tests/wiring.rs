@@ -8,6 +8,7 @@ use baton_arbiter::trail;
 use baton_client::metric::{DIMENSION, NAMESPACE};
 use baton_protocol::notification::DETAIL_TYPES;
 use baton_protocol::readiness::Want;
+use baton_protocol::standing;
 use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
 use baton_sandbox::Venv;
 use baton_store::key::{REQUEST_PREFIX, WAKE};
@@ -115,8 +116,10 @@ fn notices_and_alarms_are_matched_as_the_arbiter_reads_them() {
 fn what_is_told_reaches_the_topic_and_wakes_nobody() {
     let pattern = &CONTROL_PLANE.resource("NotificationRule")["EventPattern"];
     assert_eq!(texts(&pattern["source"]), BTreeSet::from([SOURCE_CONTROL_PLANE.to_owned()]));
-    assert_eq!(texts(&pattern["detail-type"]), DETAIL_TYPES.map(str::to_owned).into());
-    assert!(!DETAIL_TYPES.contains(&DETAIL_TYPE));
+    let told: BTreeSet<_> =
+        DETAIL_TYPES.into_iter().chain(standing::DETAIL_TYPES).map(str::to_owned).collect();
+    assert_eq!(texts(&pattern["detail-type"]), told);
+    assert!(!told.contains(DETAIL_TYPE));
 }
 
 #[test]
@@ -157,8 +160,10 @@ fn everyone_wakes_under_its_own_name_only() {
                 }
                 let condition = &statement.condition["ForAllValues:StringEquals"];
                 let mut allowed = BTreeSet::from([DETAIL_TYPE.to_owned()]);
-                if id == "ArbiterRole" {
-                    allowed.extend(DETAIL_TYPES.map(str::to_owned));
+                match id {
+                    "ArbiterRole" => allowed.extend(DETAIL_TYPES.map(str::to_owned)),
+                    "SweeperRole" => allowed.extend(standing::DETAIL_TYPES.map(str::to_owned)),
+                    _ => {}
                 }
                 assert_eq!(texts(&condition["events:detail-type"]), allowed, "{id}");
                 let sources = texts(&condition["events:source"]);

@@ -17,6 +17,7 @@ use baton_protocol::ids::{
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
+use baton_protocol::notification::Notification;
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
@@ -129,13 +130,20 @@ pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
 #[derive(Debug, Default)]
 pub(crate) struct TestBus {
     pub(crate) sent: Mutex<Vec<Wake>>,
+    pub(crate) told: Mutex<Vec<Notification>>,
     pub(crate) refused: Option<ClusterName>,
+    /// Whether nothing can be told.
+    pub(crate) mute: bool,
 }
 
 impl TestBus {
     pub(crate) fn woken(&self) -> BTreeSet<String> {
         let sent = self.sent.lock().expect("nobody panicked");
         sent.iter().map(|wake| wake.cluster.to_string()).collect()
+    }
+
+    pub(crate) fn told(&self) -> Vec<&'static str> {
+        self.told.lock().expect("nobody panicked").iter().map(|told| told.detail_type).collect()
     }
 }
 
@@ -145,6 +153,14 @@ impl Waker for TestBus {
             return Err(BusFailure::Throttled);
         }
         self.sent.lock().expect("nobody panicked").push(wake.clone());
+        Ok(())
+    }
+
+    async fn tell(&self, told: &Notification) -> Result<(), BusFailure> {
+        if self.mute {
+            return Err(BusFailure::Throttled);
+        }
+        self.told.lock().expect("nobody panicked").push(told.clone());
         Ok(())
     }
 }
