@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId, Seq};
 use baton_protocol::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
+use baton_protocol::probe::Probe;
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::resource::{Address, Destination, Resources, Route};
 use baton_protocol::time::WallTime;
@@ -104,10 +105,15 @@ pub(crate) fn heartbeat(letter: char) -> Heartbeat {
     }
 }
 
+/// What a probe found that found all well.
+pub(crate) fn probe(lease: &Lease) -> Probe {
+    Probe { at: NOW, uid: lease.uid.clone(), revision: lease.revision, obstacles: Vec::new() }
+}
+
 /// A reading of the cluster in good order.
 pub(crate) fn snapshot() -> Snapshot {
     let heartbeats = ['a', 'b', 'c'].map(|letter| (arn(letter), heartbeat(letter)));
-    Snapshot { lease: lease(), heartbeats: BTreeMap::from(heartbeats), probe: None, at: NOW }
+    Snapshot { lease: lease(), heartbeats: BTreeMap::from(heartbeats), probe: Some(probe(&lease())), at: NOW }
 }
 
 impl Snapshot {

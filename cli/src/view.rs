@@ -291,9 +291,12 @@ impl View {
         });
         let active = lease.state == LeaseState::Active;
         let obstacles: Vec<ObstacleView> = if active { ObstacleView::of(probe, lease) } else { Vec::new() };
-        let protected = active && obstacles.is_empty() && nodes.iter().any(|node| node.eligible);
+        let overdue = active && Probe::is_overdue(probe, lease, now);
+        let clear = obstacles.is_empty() && !overdue;
+        let protected = active && clear && nodes.iter().any(|node| node.eligible);
         let mut problems = problems(lease, &nodes, now);
         problems.extend(obstacles.iter().take(SHOWN).map(ObstacleView::sentence));
+        problems.extend(overdue.then(|| UNKNOWN.to_owned()));
         problems.extend(held(lease, heartbeats, now));
         Self {
             schema_version: SCHEMA_VERSION,
@@ -335,6 +338,9 @@ pub struct ObstacleView {
     /// Why.
     pub why: String,
 }
+
+/// What is said where the arbiter has not found out for long.
+const UNKNOWN: &str = "unprotected: for hours nobody has found out whether everything could be moved; the arbiter's log says why";
 
 /// So many obstacles are among the problems; JSON has them all.
 const SHOWN: usize = 3;

@@ -305,7 +305,8 @@ fn a_takeover_that_waits_for_a_person_is_shown_with_its_end() {
 #[test]
 fn what_could_not_be_moved_is_told_and_leaves_the_cluster_unprotected() {
     let mut looked = snapshot();
-    assert!(looked.view().protected && looked.view().probed_at.is_none());
+    assert!(looked.view().protected && looked.view().probed_at.is_some());
+    looked.lease.last_grant = Some(NOW);
     let obstacle = |n: usize| Obstacle {
         node: Some("db-b".to_owned()),
         resource: format!("eipalloc-{n}"),

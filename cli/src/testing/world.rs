@@ -74,6 +74,8 @@ impl World {
         beat(&store, 'a', Some(Epoch(1)), before(900));
         beat(&store, 'b', None, before(900));
         beat(&store, 'c', None, before(900));
+        let lease = ready(store.lease(&name("orders"))).expect("reads").expect("registered");
+        ready(store.record_probe(&name("orders"), &super::probe(&lease))).expect("kept");
         Self::around(store)
     }
 
