@@ -97,11 +97,11 @@ pub enum Command {
     Status(Status),
     /// Show what happened: grants with their evidence, each step of a move, operators' requests.
     History(History),
-    /// Move a healthy cluster to another node, in good order.
+    /// Have the holder hand over to another node, in good order.
     Switchover(Switchover),
     /// Have a silent holder taken over from, where the cluster's policy leaves that to you.
     Failover(Failover),
-    /// Move a healthy cluster back to its preferred node, in good order.
+    /// Have the holder hand over to the preferred node, in good order.
     Failback(Failback),
     /// Keep a node from holding the lease for a while, and have it hand over first if it does.
     Drain(Drain),
@@ -171,7 +171,8 @@ pub struct HandOver {
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton switchover orders --to db-b --wait\n  \
     baton switchover --reason 'kernel update' --wait=2m --yes\n\n\
-    Both sides must be healthy: the holder hands over by itself. Where the holder is silent, this is refused.")]
+    The holder hands over by itself, so it must beat, and may be unwell; the node that shall hold next must be healthy. Where \
+    the holder is silent, this is refused.")]
 pub struct Switchover {
     /// The cluster.
     #[arg(value_name = "CLUSTER")]

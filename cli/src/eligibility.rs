@@ -202,7 +202,7 @@ fn examine_target(
 ) -> Result<(), Refusal> {
     let Some(why) = unfit(snapshot, target, beating) else { return Ok(()) };
     let trouble = Trouble::refused(format!("{} cannot take over: {why}", target.node))
-        .help("both sides must be healthy; look with `baton status`, or name another node with --to");
+        .help("a node that takes over must beat and be well; look with `baton status`, or name another node with --to");
     Err(Refusal { trouble, doubtful: doubtful(snapshot, [target]) })
 }
 

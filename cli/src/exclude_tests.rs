@@ -7,7 +7,7 @@ use baton_protocol::time::WallTime;
 use baton_store::{MemoryStore, Store};
 
 use crate::exit::Exit;
-use crate::testing::world::{World, beat, grant, ready};
+use crate::testing::world::{World, beat, grant, ready, release};
 use crate::testing::{NOW, PIPE, TERMINAL, arn, before, name};
 
 #[test]
@@ -47,7 +47,13 @@ fn a_holder_is_drained_and_not_excluded_and_a_drain_can_be_taken_back() {
     let run = world.run("drain --node db-a --for 4h --reason disk --yes");
     assert_eq!(run.exit, Exit::Done, "{}", run.err);
     let asked = world.requests().remove(0);
-    let wish = Wish::Exclude { node: arn('a'), why: "disk".to_owned(), hand_over: true, replaces: None };
+    let wish = Wish::Exclude {
+        node: arn('a'),
+        why: "disk".to_owned(),
+        hand_over: true,
+        replaces: None,
+        withdraws: false,
+    };
     assert_eq!((asked.wish, asked.epoch), (wish, Epoch(1)));
     let lease = world.lease();
     let intent = lease.intent.expect("it is asked to hand over");
@@ -97,7 +103,30 @@ fn bob_excludes(store: &MemoryStore) {
 fn excludes(store: &MemoryStore, letter: char, id: &str) {
     let lease = ready(store.lease(&name("orders"))).expect("reads").expect("registered");
     let replaces = lease.excluded.map(|exclusion| exclusion.request);
-    let wish = Wish::Exclude { node: arn(letter), why: "memory".to_owned(), hand_over: false, replaces };
+    let wish = Wish::Exclude {
+        node: arn(letter),
+        why: "memory".to_owned(),
+        hand_over: false,
+        replaces,
+        withdraws: false,
+    };
+    bob_asks(store, id, wish);
+}
+
+/// Bob ends the exclusion that stands.
+fn includes(store: &MemoryStore, id: &str) {
+    let lease = ready(store.lease(&name("orders"))).expect("reads").expect("registered");
+    let exclusion = lease.excluded.expect("a node is excluded").request;
+    bob_asks(store, id, Wish::Include { exclusion, withdraws: false });
+}
+
+/// Bob asks that the lease go elsewhere.
+fn switches_over(store: &MemoryStore) {
+    bob_asks(store, "bob-1", Wish::Switchover { to: None, why: String::new() });
+}
+
+fn bob_asks(store: &MemoryStore, id: &str, wish: Wish) {
+    let lease = ready(store.lease(&name("orders"))).expect("reads").expect("registered");
     let request = Request {
         id: name(id),
         wish,
@@ -117,22 +146,48 @@ fn newest(world: &World) -> (InstanceArn, Option<RequestId>) {
 }
 
 #[test]
-fn an_exclusion_names_what_it_replaced_in_the_end() {
-    let world = World::new();
-    world.store.meanwhile("ask", 0, bob_excludes);
-    let run = world.run("exclude --node db-b");
-    assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
-    assert!(run.out.contains("This replaces the exclusion of db-c until"), "{}", run.out);
-    assert!(run.out.contains("by bob: memory"), "{}", run.out);
-    assert_eq!(newest(&world), (arn('b'), Some(name("bob-1"))));
-    assert_eq!(world.lease().excluded.map(|exclusion| exclusion.node), Some(arn('b')));
+fn an_exclusion_replaces_none_that_came_meanwhile_but_names_it() {
+    for seen in [None, Some("bob-0")] {
+        let world = World::new();
+        if let Some(seen) = seen {
+            excludes(&world.store.inner, 'b', seen);
+        }
+        world.store.meanwhile("ask", 0, bob_excludes);
+        let run = world.run("exclude --node db-b");
+        assert_eq!((run.exit, run.out.as_str()), (Exit::Lost, ""), "{}", run.err);
+        let told = "nothing was changed: bob excluded db-c meanwhile, until 2026-09-21T14:15:20Z: memory";
+        assert!(run.err.contains(told), "{}", run.err);
+        assert!(run.err.contains("run it again if it is to take that one's place"), "{}", run.err);
+        assert_eq!(world.lease().excluded.map(|exclusion| exclusion.request), Some(name("bob-1")));
+        // Now it has been seen.
+        let run = world.run("exclude --node db-b");
+        assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
+        assert!(run.out.contains("This replaces the exclusion of db-c until"), "{}", run.out);
+        assert!(run.out.contains("by bob: memory"), "{}", run.out);
+        assert_eq!(newest(&world), (arn('b'), Some(name("bob-1"))));
+        assert_eq!(world.lease().excluded.map(|exclusion| exclusion.node), Some(arn('b')));
+    }
 }
 
 #[test]
-fn an_exclusion_that_others_keep_changing_is_given_up_and_theirs_stands() {
+fn an_exclusion_that_is_ended_by_another_meanwhile_need_not_be_replaced() {
+    let world = World::new();
+    bob_excludes(&world.store.inner);
+    world.store.meanwhile("ask", 0, |store| includes(store, "bob-2"));
+    let run = world.run("exclude --node db-b");
+    assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
+    assert!(!run.out.contains("replaces"), "{}", run.out);
+    assert_eq!(newest(&world), (arn('b'), None));
+}
+
+#[test]
+fn an_exclusion_that_others_keep_coming_before_is_given_up_and_theirs_stands() {
     let world = World::new();
     for (call, id) in ["bob-1", "bob-2", "bob-3", "bob-4"].into_iter().enumerate() {
         world.store.meanwhile("ask", call, move |store| excludes(store, 'c', id));
+    }
+    for (call, id) in ["bob-5", "bob-6", "bob-7"].into_iter().enumerate() {
+        world.store.meanwhile("lease", call + 1, move |store| includes(store, id));
     }
     let run = world.run("exclude --node db-b");
     assert_eq!(run.exit, Exit::Lost, "{}{}", run.out, run.err);
@@ -142,6 +197,88 @@ fn an_exclusion_that_others_keep_changing_is_given_up_and_theirs_stands() {
         run.err
     );
     assert_eq!(world.lease().excluded.map(|exclusion| exclusion.request), Some(name("bob-4")));
+}
+
+#[test]
+fn an_exclusion_in_the_place_of_a_drain_takes_its_hand_over_back() {
+    let told = "The hand-over that came with it, which has not been obeyed yet, is taken back too\n";
+    for command in ["exclude", "drain"] {
+        let world = World::new();
+        assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+        assert!(world.lease().intent.is_some());
+        let run = world.run(&format!("{command} --node db-b"));
+        assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
+        assert!(run.out.contains("This replaces the exclusion of db-a until"), "{}", run.out);
+        assert!(run.out.contains(told), "{}", run.out);
+        let lease = world.lease();
+        assert_eq!((lease.excluded.map(|exclusion| exclusion.node), lease.intent), (Some(arn('b')), None));
+        let again = world.run("exclude --node db-c");
+        assert!(again.out.contains("This replaces") && !again.out.contains(told), "{}", again.out);
+    }
+    for (drained, withdrawn) in [(true, "true"), (false, "false")] {
+        let world = World::new();
+        if drained {
+            assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+        }
+        let run = world.run("exclude --node db-b --format json");
+        assert!(run.out.contains(&format!("\"hand_over_withdrawn\":{withdrawn}")), "{}", run.out);
+    }
+    // Its time was up: there is nothing to be taken back, and nothing of it is left.
+    let world = World::new();
+    assert_eq!(world.run("drain --node db-a --for 4h --yes").exit, Exit::Done);
+    world.set_now(WallTime(NOW.0 + 700_000));
+    let run = world.run("exclude --node db-b");
+    assert!(run.out.contains("This replaces") && !run.out.contains(told), "{}", run.out);
+    assert_eq!(world.lease().intent, None);
+}
+
+#[test]
+fn an_exclusion_in_the_place_of_a_drain_takes_no_other_wish_back() {
+    // Before it is read, and between that and the writing.
+    for meanwhile in [false, true] {
+        let world = World::new();
+        assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+        if meanwhile {
+            world.store.meanwhile("ask", 0, switches_over);
+        } else {
+            switches_over(&world.store.inner);
+        }
+        let run = world.run("exclude --node db-b");
+        assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
+        assert!(run.out.contains("This replaces") && !run.out.contains("taken back"), "{}", run.out);
+        assert_eq!(world.lease().excluded.map(|exclusion| exclusion.node), Some(arn('b')));
+        let intent = world.lease().intent.expect("bob's switchover stands");
+        assert_eq!(intent.request, Some(name("bob-1")));
+    }
+}
+
+#[test]
+fn a_drain_that_is_obeyed_meanwhile_is_not_taken_back() {
+    let world = World::new();
+    assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+    let drain = world.requests().remove(0).id;
+    let obeyed = drain.clone();
+    world.set_now(WallTime(NOW.0 + 1_000));
+    world.store.meanwhile("ask", 0, move |store| {
+        release(store, 'a', Epoch(1));
+        grant(store, 'b', Ground::Release, Some(obeyed.clone()), before(800));
+    });
+    let run = world.run("exclude --node db-c");
+    assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
+    assert!(run.out.contains("This replaces") && !run.out.contains("taken back"), "{}", run.out);
+    assert_eq!(newest(&world), (arn('c'), Some(drain)));
+}
+
+#[test]
+fn a_drain_in_the_place_of_a_drain_asks_for_its_own_hand_over() {
+    let world = World::new();
+    assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+    world.set_now(WallTime(NOW.0 + 1_000));
+    assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
+    let asked = world.requests().remove(0).id;
+    let lease = world.lease();
+    assert_eq!(lease.intent.and_then(|intent| intent.request), Some(asked.clone()));
+    assert_eq!(lease.excluded.map(|exclusion| exclusion.request), Some(asked));
 }
 
 #[test]

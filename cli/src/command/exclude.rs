@@ -38,10 +38,12 @@ struct Outcome<'a> {
     wake_sent: bool,
     excluded: Option<&'a ExclusionView>,
     previous: Option<&'a ExclusionView>,
+    /// Whether the hand-over that the previous one had asked for is taken back as well.
+    hand_over_withdrawn: bool,
 }
 
-/// Runs `baton exclude`. An exclusion that stands already is replaced, and that is said. Nothing is replaced unseen: where
-/// others write meanwhile, what they wrote is read and is what this command then replaces and names.
+/// Runs `baton exclude`. An exclusion that stands already is replaced, and that is said. Nothing is replaced unseen: what
+/// others exclude meanwhile stands, and is named.
 pub async fn run<S: Store, W: Waker, C: Clock>(
     session: &Session<'_, S, W, C>,
     console: &mut Console<'_>,
@@ -49,19 +51,27 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     args: &Exclude,
 ) -> Result<Exit, Trouble> {
     let cluster = session.cluster(named).await?;
-    let mut tried = 0;
-    let (request, previous) = loop {
+    let (mut seen, mut tried) = (None, 0);
+    let (request, snapshot) = loop {
         let snapshot = session.snapshot(&cluster).await?;
         let request = shut_out(session, &snapshot, args)?;
+        let stands = standing(&snapshot.lease);
+        if *seen.get_or_insert_with(|| stands.clone()) != stands
+            && let Some(other) = ExclusionView::of(&snapshot.lease, snapshot.at)
+        {
+            return Err(overtaken(&cluster, &other));
+        }
         tried += 1;
         match asking::put(session, &request).await {
             Err(trouble) if trouble.exit == Exit::Lost && tried < LOOKS => {}
             put => {
                 put?;
-                break (request, ExclusionView::of(&snapshot.lease, snapshot.at));
+                break (request, snapshot);
             }
         }
     };
+    let previous = ExclusionView::of(&snapshot.lease, snapshot.at);
+    let withdrawn = withdraws(&snapshot.lease) && snapshot.lease.live_intent(snapshot.at).is_some();
     let wake_sent = asking::wake(session, console, &cluster).await;
     let excluded = as_it_came_out(&session.lease(&cluster).await?, &request)?;
     if session.format == Format::Json {
@@ -73,11 +83,12 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
             wake_sent,
             excluded: Some(&excluded),
             previous: previous.as_ref(),
+            hand_over_withdrawn: withdrawn,
         };
         console.data(&json::text(&outcome, console.look)?)?;
         return Ok(Exit::Done);
     }
-    console.data(&sentence(cluster.as_str(), &excluded, previous.as_ref()))?;
+    console.data(&sentence(cluster.as_str(), &excluded, previous.as_ref(), withdrawn))?;
     Ok(Exit::Done)
 }
 
@@ -96,14 +107,38 @@ fn shut_out<S: Store, W: Waker, C: Clock>(
             .help("a holder hands over first: use `baton drain`, which excludes it as well"));
     }
     let why = args.what.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
-    let wish =
-        Wish::Exclude { node: node.instance.clone(), why, hand_over: false, replaces: standing(lease) };
+    let wish = Wish::Exclude {
+        node: node.instance.clone(),
+        why,
+        hand_over: false,
+        replaces: standing(lease),
+        withdraws: withdraws(lease),
+    };
     asking::request(lease, wish, session.who.clone(), snapshot.at, args.what.length)
 }
 
 /// The request behind the exclusion in a lease. One that has ended by itself is there until it is replaced.
 pub fn standing(lease: &Lease) -> Option<RequestId> {
     lease.excluded.as_ref().map(|exclusion| exclusion.request.clone())
+}
+
+/// Whether the exclusion in a lease came with a wish that the holder hand over, and that is there still. Without it the node
+/// would hand over and could be granted the lease again at once.
+fn withdraws(lease: &Lease) -> bool {
+    let intending = lease.intent.as_ref().and_then(|intent| intent.request.as_ref());
+    intending.is_some() && intending == standing(lease).as_ref()
+}
+
+/// Another exclusion came between the reading and the writing, and whoever asked has not seen it.
+fn overtaken(cluster: &ClusterName, other: &ExclusionView) -> Trouble {
+    let ExclusionView { node, until, by, .. } = other;
+    let message = format!(
+        "nothing was changed: {by} excluded {node} meanwhile, until {}{}",
+        to_second(until),
+        because(other)
+    );
+    Trouble::new(Exit::Lost, message)
+        .help(format!("look with `baton status {cluster}`; run it again if it is to take that one's place"))
 }
 
 /// The exclusion that was just written. It may have ended or been replaced since, and no write of an operator can keep the
@@ -131,12 +166,21 @@ fn as_it_came_out(after: &Lease, request: &Request) -> Result<ExclusionView, Tro
 
 /// An exclusion that is replaced, in words.
 pub fn replaced(previous: &ExclusionView) -> String {
-    let ExclusionView { node, until, by, why, .. } = previous;
-    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-    format!("replaces the exclusion of {node} until {} by {by}{why}", to_second(until))
+    let ExclusionView { node, until, by, .. } = previous;
+    format!("replaces the exclusion of {node} until {} by {by}{}", to_second(until), because(previous))
 }
 
-fn sentence(cluster: &str, excluded: &ExclusionView, previous: Option<&ExclusionView>) -> String {
+/// Why it was, at the end of a sentence.
+fn because(exclusion: &ExclusionView) -> String {
+    if exclusion.why.is_empty() { String::new() } else { format!(": {}", exclusion.why) }
+}
+
+fn sentence(
+    cluster: &str,
+    excluded: &ExclusionView,
+    previous: Option<&ExclusionView>,
+    withdrawn: bool,
+) -> String {
     let left = length(Duration::from_millis(excluded.remaining_ms));
     let ExclusionView { node, until, by, why, .. } = excluded;
     let mut text = format!(
@@ -145,6 +189,9 @@ fn sentence(cluster: &str, excluded: &ExclusionView, previous: Option<&Exclusion
     );
     if let Some(previous) = previous {
         text.push_str(&format!("This {}\n", replaced(previous)));
+    }
+    if withdrawn {
+        text.push_str("The hand-over that came with it, which has not been obeyed yet, is taken back too\n");
     }
     text.push_str(&format!("It ends by itself; `baton include {cluster}` ends it sooner.\n"));
     text
@@ -198,6 +245,8 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
         }
     };
     let wake_sent = request.is_some() && asking::wake(session, console, &cluster).await;
+    let wish = request.as_ref().map(|request| &request.wish);
+    let withdrawn = matches!(wish, Some(Wish::Include { withdraws: true, .. }));
     let text = match (session.format, &previous) {
         (Format::Json, _) => {
             let outcome = Outcome {
@@ -208,6 +257,7 @@ pub async fn include<S: Store, W: Waker, C: Clock>(
                 wake_sent,
                 excluded: None,
                 previous: previous.as_ref(),
+                hand_over_withdrawn: withdrawn,
             };
             json::text(&outcome, console.look)?
         }

@@ -145,7 +145,7 @@ fn wish(kind: Kind, plan: &Plan, why: String, before: &Snapshot) -> Wish {
         Kind::Failover => Wish::Failover { to, why },
         Kind::Drain => {
             let replaces = exclude::standing(&before.lease);
-            Wish::Exclude { node: plan.from.clone(), why, hand_over: true, replaces }
+            Wish::Exclude { node: plan.from.clone(), why, hand_over: true, replaces, withdraws: false }
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::lease::{Lease, LeaseState, SCHEMA};
 use crate::moved::Moved;
 use crate::mover::{self, Mover};
 use crate::outcome::{Failure, Read};
-use crate::time::{BootTime, Now};
+use crate::time::{BootTime, Now, WallTime};
 use crate::wake::Why;
 
 /// Between two reads of the same invocation that look for a sign of life. A claimant beats each 200 ms.
@@ -95,6 +95,8 @@ pub struct Invocation {
     calls: Vec<(Call, BootTime)>,
     /// Whether this invocation has asked EC2 to change anything.
     called: bool,
+    /// Whether one of these calls was answered as done.
+    changed: bool,
     /// Whether the second look was due when this invocation began to look.
     second_look: bool,
     /// What cannot be moved, with the reasons, once the rest is.
@@ -102,6 +104,8 @@ pub struct Invocation {
     /// What was found astray after its move had been recorded, and when the first of it was.
     astray: BTreeSet<String>,
     astray_since: Option<BootTime>,
+    /// What of it has not been told yet: how it was found, and when.
+    drifts: BTreeMap<String, (String, WallTime)>,
     guard_open: bool,
     outstanding: usize,
     granted: Option<Epoch>,
@@ -132,10 +136,12 @@ impl Invocation {
             mover: None,
             calls: Vec::new(),
             called: false,
+            changed: false,
             second_look: false,
             stuck: Vec::new(),
             astray: BTreeSet::new(),
             astray_since: None,
+            drifts: BTreeMap::new(),
             guard_open: false,
             outstanding: 0,
             granted: None,
@@ -304,6 +310,7 @@ impl Invocation {
                 failure: answer.as_ref().err().map(ToString::to_string),
             },
         );
+        self.changed |= answer.is_ok();
         if let Some(mover) = &mut self.mover {
             mover.handle_effect(now.boot, call, answer);
         }
@@ -522,7 +529,7 @@ impl Invocation {
         let resource = call.resource();
         if self.astray.insert(resource.clone()) {
             self.astray_since.get_or_insert(now.boot);
-            self.tell(now, Happening::Drift { resource, found });
+            self.drifts.insert(resource, (found, now.wall));
         }
     }
 
@@ -541,14 +548,13 @@ impl Invocation {
     }
 
     fn tell(&mut self, now: Now, what: Happening) {
+        self.tell_at(now.wall, what);
+    }
+
+    fn tell_at(&mut self, at: WallTime, what: Happening) {
         let Some(lease) = &self.lease else { return };
-        let event = Event {
-            cluster: lease.cluster.clone(),
-            epoch: lease.epoch,
-            at: now.wall,
-            by: self.by.clone(),
-            what,
-        };
+        let event =
+            Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: self.by.clone(), what };
         self.act(Action::Append(Box::new(event)));
     }
 

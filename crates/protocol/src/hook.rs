@@ -11,8 +11,12 @@ use crate::ids::InstanceId;
 use crate::lease::{Lease, LeaseState};
 use crate::time::WallTime;
 
-/// The longest name of a group or a hook, in bytes.
+/// The longest name of a group or a hook, in characters.
 const LONGEST: usize = 255;
+/// What the name of a hook begins with that is for Baton. A group can have others, which other programs wait for and let go.
+pub const PREFIX: &str = "baton";
+/// Nothing can be made to wait longer, in seconds: two days.
+pub const FORGOTTEN_S: u64 = 48 * 60 * 60;
 
 /// A termination that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,13 +46,15 @@ impl Hook {
         until: WallTime,
     ) -> Result<Self, String> {
         for (what, text) in [("group", &group), ("hook", &name)] {
-            let good = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
-            if !good {
-                let found: String = text.chars().take(40).collect();
+            let long = text.chars().count();
+            if long == 0 || long > LONGEST {
                 return Err(format!(
-                    "expected the name of a {what} of 1 to {LONGEST} bytes, found `{found}`"
+                    "expected the name of a {what} of 1 to {LONGEST} characters, found {long}"
                 ));
             }
+        }
+        if !name.starts_with(PREFIX) {
+            return Err(format!("expected a hook whose name begins with `{PREFIX}`, which this is not for"));
         }
         let is_token = token.len() == 36 && token.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         if !is_token {
@@ -71,6 +77,11 @@ impl Hook {
         }
         (now >= self.until).then_some("nobody could take over in time")
     }
+
+    /// Whether it still waits, as far as is known. After two days nothing does, whatever could not be said to Auto Scaling.
+    pub fn is_open(&self, now: WallTime) -> bool {
+        self.ended.is_none() && now.since(self.until).as_secs() < FORGOTTEN_S
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +94,8 @@ mod tests {
 
     fn hook(n: u8) -> Hook {
         let token = "87654321-4321-4321-4321-210987654321".to_owned();
-        Hook::new(arn(n).instance_id(), "asg".to_owned(), "drain".to_owned(), token, UNTIL).expect("valid")
+        Hook::new(arn(n).instance_id(), "asg".to_owned(), "baton-drain".to_owned(), token, UNTIL)
+            .expect("valid")
     }
 
     #[test]
@@ -107,20 +119,29 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_or_is_long_over_is_open_no_more() {
+        let over = WallTime(UNTIL.0 + FORGOTTEN_S * 1_000);
+        assert!(hook(1).is_open(WallTime(over.0 - 1)) && !hook(1).is_open(over));
+        assert!(!Hook { ended: Some("over".to_owned()), ..hook(1) }.is_open(UNTIL));
+    }
+
+    #[test]
     fn what_is_no_name_or_no_token_is_refused() {
         let made = |group: &str, name: &str, token: &str| {
             Hook::new(arn(1).instance_id(), group.to_owned(), name.to_owned(), token.to_owned(), UNTIL)
         };
         let token = "87654321-4321-4321-4321-210987654321";
-        assert!(made("asg", "drain", token).is_ok());
+        assert!(made("asg", "baton-drain", token).is_ok());
+        assert!(made("die große\tGruppe", "baton", token).is_ok());
         let long = "x".repeat(256);
-        for (group, name, token) in [
-            ("", "drain", token),
+        let refused = [
+            ("", "baton", token),
             ("asg", "", token),
-            (&*long, "drain", token),
-            ("a\nb", "drain", token),
-            ("asg", "drain", "x"),
-        ] {
+            (&*long, "baton", token),
+            ("asg", "drain-logs", token),
+            ("asg", "baton", "x"),
+        ];
+        for (group, name, token) in refused {
             assert!(made(group, name, token).is_err(), "{group:.9} {name} {token}");
         }
     }

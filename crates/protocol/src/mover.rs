@@ -252,6 +252,15 @@ impl Mover {
         Observed { associations: self.items.iter().filter_map(Item::association).collect() }
     }
 
+    /// What is known of the associations once what could be mended is: those that were seen in place, and of the others what was
+    /// known before. What somebody has made elsewhere is not the cluster's, and no later move may take it for that.
+    pub(crate) fn mended(&self, before: &Observed) -> Observed {
+        let mut observed = before.clone();
+        let confirmed = self.items.iter().filter(|item| item.is_confirmed());
+        observed.associations.extend(confirmed.filter_map(Item::association));
+        observed
+    }
+
     /// What was seen of the resource that a call is about, in words; `None` if nothing was.
     pub(crate) fn found(&self, call: &Call) -> Option<String> {
         self.items.iter().find(|item| item.is_about(call)).and_then(Item::found)

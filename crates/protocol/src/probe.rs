@@ -16,8 +16,8 @@ use crate::lease::{Lease, Member};
 use crate::plan::{self, Need};
 use crate::time::WallTime;
 
-/// No more calls than this are tried in one probe. Far more than a cluster has tables, addresses and nodes; what is beyond it
-/// is told of as an obstacle, since nobody would know of it.
+/// No more calls than this are tried in one probe: far more than a cluster has tables, addresses and nodes. Of a larger one each
+/// hour has its part.
 pub const MOST_TRIALS: usize = 200;
 /// Three hours without an answer are too many.
 const OVERDUE: Duration = Duration::from_secs(3 * 3_600);
@@ -67,7 +67,8 @@ impl Probe {
     /// Whether nobody knows, and could have known for long: then there may be anything.
     pub fn is_overdue(probe: Option<&Self>, lease: &Lease, now: WallTime) -> bool {
         let held_for = lease.last_grant.map_or(Duration::ZERO, |at| now.since(at));
-        let known = probe.is_some_and(|probe| probe.is_about(lease) && now.distance(probe.at) < OVERDUE);
+        // Another configuration is asked about in its next turn.
+        let known = probe.is_some_and(|probe| probe.uid == lease.uid && now.distance(probe.at) < OVERDUE);
         !known && held_for >= OVERDUE
     }
 
@@ -117,7 +118,15 @@ fn interfaces(lease: &Lease) -> BTreeMap<InterfaceId, &Member> {
     interfaces
 }
 
-/// What is tried: for each address, table and node every call of a move that is about it. IAM looks at each of them by itself, so
+/// What is tried in the hour of this moment.
+pub fn tried(lease: &Lease, at: WallTime) -> Vec<Trial> {
+    let all = trials(lease);
+    let parts = all.len().div_ceil(MOST_TRIALS).max(1);
+    let hours = usize::try_from(at.0 / 3_600_000).unwrap_or_default();
+    all.into_iter().skip(hours % parts * MOST_TRIALS).take(MOST_TRIALS).collect()
+}
+
+/// What there is to be tried: for each address, table and node every call of a move that is about it. IAM looks at each of them by itself, so
 /// it is enough that each is in one call; which the others are does not matter.
 pub fn trials(lease: &Lease) -> Vec<Trial> {
     let freed = lease.observed.associations.iter().map(|(allocation, association)| Trial {
@@ -182,11 +191,6 @@ pub fn judge(
             }
             Err(_) => {}
         }
-    }
-    let beyond = trials(lease).len().saturating_sub(MOST_TRIALS);
-    if beyond > 0 {
-        let why = "nobody has tried them: split the cluster, or have it keep less";
-        obstacles.push(obstacle(None, &format!("{beyond} calls beyond the first {MOST_TRIALS}"), why));
     }
     obstacles.sort();
     obstacles.dedup();

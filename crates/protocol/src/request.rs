@@ -37,6 +37,10 @@ pub enum Wish {
         /// carries one exclusion, so whoever asks says which other operator's word it has seen and means to end.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<RequestId>,
+        /// Whether that one has also asked its node to hand over, which it has not done and need not any more. Where the
+        /// node of this one is to hand over itself, that wish takes the place of the other one anyway.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        withdraws: bool,
     },
     /// That an excluded node may hold the lease again. It ends this exclusion and no other that has taken its place.
     Include {

@@ -45,7 +45,7 @@ pub const EXCLUDED_AS_READ: &str = "#excluded.#request = :replaces";
 /// The exclusion is still the one that is to be ended.
 pub const EXCLUDED_BY: &str = "#excluded.#request = :exclusion";
 
-/// The intent is still the one that was written with the exclusion: by then it may be another's.
+/// The intent is still the one that was written with the exclusion that ends or is replaced: by then it may be another's.
 pub const DRAINED_BY: &str = "#intent.#request = :exclusion";
 
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that

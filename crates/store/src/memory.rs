@@ -67,7 +67,7 @@ impl Store for MemoryStore {
 
     async fn hooks(&self, cluster: &ClusterName) -> Read<Vec<Hook>> {
         let table = self.table();
-        let hooks = table.hooks.get(cluster).into_iter().flat_map(|hooks| hooks.values());
+        let hooks = table.hooks.get(cluster).into_iter().flat_map(|hooks| hooks.values().rev());
         Ok(hooks.take(crate::HOOKS).cloned().collect())
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Carried {
         intent: Option<Intent>,
         /// The request behind the exclusion whose place it takes; none: there is none.
         replaces: Option<RequestId>,
+        /// The request whose intent ends with that exclusion; none: whatever intent there is stands.
+        withdraws: Option<RequestId>,
     },
     /// Not this exclusion any more.
     Included {
@@ -49,7 +51,7 @@ pub(crate) fn carried(request: &Request) -> Carried {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }
         Wish::Resume {} => Carried::Resumed,
-        Wish::Exclude { node, why, hand_over, replaces } => {
+        Wish::Exclude { node, why, hand_over, replaces, withdraws } => {
             let exclusion = Exclusion {
                 node: node.clone(),
                 until: request.until,
@@ -59,7 +61,8 @@ pub(crate) fn carried(request: &Request) -> Carried {
             };
             let until = hand_over_until(request);
             let intent = hand_over.then(|| Intent { until, ..intent(request, "drain", None, why) });
-            Carried::Excluded { exclusion, intent, replaces: replaces.clone() }
+            let withdraws = replaces.clone().filter(|_| *withdraws && !hand_over);
+            Carried::Excluded { exclusion, intent, replaces: replaces.clone(), withdraws }
         }
         Wish::Include { exclusion, withdraws } => {
             Carried::Included { exclusion: exclusion.clone(), withdraws: *withdraws }

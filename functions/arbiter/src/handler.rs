@@ -53,6 +53,9 @@ impl From<Error> for Diagnostic {
 /// If Lambda gives no deadline, as a local runner may, an invocation takes no longer than this.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(20);
 
+/// What is left of an invocation's time when nothing more is waited for but its answer.
+const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
+
 /// How many leases are read side by side.
 const SIDE_BY_SIDE: usize = 16;
 
@@ -64,24 +67,24 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let is_stream = event.payload.get("Records").is_some();
     let by = format!("arbiter {}", event.context.request_id);
     let deadline = deadline(parts, event.context.deadline);
-    let hints = hints(parts, trigger::read(event.payload)).await?;
+    let hints = hints(parts, trigger::read(event.payload), deadline).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
         let (cluster, probes) = (hint.cluster.clone(), hint.why == Some(Why::Probe));
         let report = parts.drive(hint, by.clone(), deadline).await;
+        tell(&cluster, &report);
+        if let Some(line) = stuck(&parts.name, parts.now().wall, &cluster, &report) {
+            metric::emit(&line);
+        }
         if probes {
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
         }
-        hooks::settle(parts, &cluster).await;
+        settle(parts, &cluster, deadline).await;
         (cluster, report)
     }))
     .await;
     let mut failed = None;
     for (cluster, report) in &reports {
-        tell(cluster, report);
-        if let Some(line) = stuck(&parts.name, parts.now().wall, cluster, report) {
-            metric::emit(&line);
-        }
         if let Outcome::Failed(why) = &report.outcome {
             failed = Some(Error::Unfinished { cluster: cluster.clone(), why: why.clone() });
         } else if report.outcome == Outcome::CommitUnknown {
@@ -96,6 +99,18 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     }
 }
 
+/// Looks for terminations that wait, for as long as there is time. The next invocation looks as well.
+async fn settle<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    cluster: &ClusterName,
+    deadline: BootTime,
+) {
+    let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
+    if tokio::time::timeout(left, hooks::settle(parts, cluster)).await.is_err() {
+        tracing::warn!(%cluster, "no time to see whether a termination waits");
+    }
+}
+
 fn deadline<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, epoch_ms: u64) -> BootTime {
     let now = parts.now();
     let left = Duration::from_millis(epoch_ms.saturating_sub(now.wall.0));
@@ -107,6 +122,7 @@ fn deadline<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, epoch_ms: 
 async fn hints<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     trigger: Trigger,
+    deadline: BootTime,
 ) -> Result<Vec<Hint>, Error> {
     Ok(match trigger {
         Trigger::Wake(wake) => vec![Hint::of_wake(wake)],
@@ -120,7 +136,7 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
         Trigger::Notices(notices) => {
             // One after the other: two nodes of one cluster must not both be asked to hand over to each other.
             for notice in notices {
-                heed(parts, &notice).await?;
+                heed(parts, &notice, deadline).await?;
             }
             Vec::new()
         }
@@ -135,6 +151,7 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
 async fn heed<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     notice: &Notice,
+    deadline: BootTime,
 ) -> Result<(), Error> {
     let now = parts.now().wall;
     let hints = clusters_of(parts, &notice.instance).await?;
@@ -149,7 +166,7 @@ async fn heed<S: Store, C: Cloud, W: Successor>(
             Err(failure) => Err(failure),
         };
         if notice.hook.is_some() {
-            hooks::settle(parts, &hint.cluster).await;
+            settle(parts, &hint.cluster, deadline).await;
         }
         (hint.cluster, heed)
     }))

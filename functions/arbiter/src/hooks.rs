@@ -7,7 +7,7 @@ use baton_cloud::Cloud;
 use baton_protocol::hook::Hook;
 use baton_protocol::ids::ClusterName;
 use baton_protocol::outcome::Failure;
-use baton_store::Store;
+use baton_store::{Entry, Store};
 use futures_util::future::join_all;
 
 use crate::drive::{Parts, Successor};
@@ -18,8 +18,17 @@ pub async fn settle<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, cl
         Ok(hooks) => hooks,
         Err(failure) => return tracing::warn!(%cluster, %failure, "cannot tell whether a termination waits"),
     };
-    join_all(hooks.iter().filter(|hook| hook.ended.is_none()).map(|hook| async {
-        match settle_one(parts, cluster, hook).await {
+    let now = parts.now().wall;
+    let open: Vec<_> = hooks.iter().filter(|hook| hook.is_open(now)).collect();
+    if open.is_empty() {
+        return;
+    }
+    let entries = match parts.store.clusters().await {
+        Ok(entries) => entries,
+        Err(failure) => return tracing::warn!(%cluster, %failure, "cannot tell whose a termination is"),
+    };
+    join_all(open.into_iter().map(|hook| async {
+        match settle_one(parts, cluster, hook, &entries).await {
             Ok(Some(why)) => tracing::info!(%cluster, instance = %hook.instance, why, "termination goes on"),
             Ok(None) => tracing::info!(%cluster, instance = %hook.instance, "termination waits"),
             Err(why) => {
@@ -34,10 +43,11 @@ async fn settle_one<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     cluster: &ClusterName,
     hook: &Hook,
+    entries: &[Entry],
 ) -> Result<Option<&'static str>, String> {
     let told = |failure: Failure| failure.to_string();
     let mut leases = Vec::new();
-    for entry in parts.store.clusters().await.map_err(told)? {
+    for entry in entries {
         if entry.instances.contains(&hook.instance) {
             leases.extend(parts.store.lease(&entry.cluster).await.map_err(told)?);
         }

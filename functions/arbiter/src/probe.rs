@@ -61,7 +61,7 @@ fn is_to_be_probed(lease: &Lease) -> bool {
 async fn ask<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, lease: &Lease) -> Option<Probe> {
     let looks = probe::looks(lease);
     let sights = join_all(looks.iter().map(|look| parts.cloud.look(look))).await;
-    let trials = probe::trials(lease).into_iter().take(probe::MOST_TRIALS).map(|trial| async {
+    let trials = probe::tried(lease, parts.now().wall).into_iter().map(|trial| async {
         let answer = parts.cloud.probe(&trial.call).await;
         (trial, answer)
     });

@@ -182,10 +182,12 @@ fn read_notice(kind: Kind, event: EventBridgeEvent<Value>) -> Trigger {
         (Some(Ok(id)), Some(at)) => {
             let at = WallTime(at);
             let hook = match (waits, instances.first()) {
-                (Some(detail), Some(instance)) => match read_hook(detail, instance, at + kind.lasts()) {
-                    Ok(hook) => Some(hook),
-                    Err(why) => return Trigger::Ignored(format!("malformed notice: {why}")),
-                },
+                // The hand-over is asked for in any case.
+                (Some(detail), Some(instance)) => read_hook(detail, instance, at + kind.lasts())
+                    .map_err(
+                        |why| tracing::info!(%instance, why, "a termination that is not Baton's to let go"),
+                    )
+                    .ok(),
                 _ => None,
             };
             let notice = |instance| Notice { kind, instance, id: id.clone(), at, hook: hook.clone() };
@@ -327,13 +329,13 @@ mod tests {
             let detail = json!({
                 field: "i-0123456789abcdef0", "instance-action": "terminate",
                 "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "my-asg",
-                "LifecycleHookName": "my-hook",
+                "LifecycleHookName": "baton-hook",
             });
             let waiting = || {
                 let token = "87654321-4321-4321-4321-210987654321".to_owned();
                 let instance = InstanceId::new("i-0123456789abcdef0").expect("valid");
                 let until = WallTime(1_767_225_600_000 + 600_000);
-                Hook::new(instance, "my-asg".to_owned(), "my-hook".to_owned(), token, until)
+                Hook::new(instance, "my-asg".to_owned(), "baton-hook".to_owned(), token, until)
             };
             let notice = Notice {
                 kind,

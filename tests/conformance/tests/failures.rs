@@ -237,18 +237,20 @@ fn names(of: &[&str]) -> BTreeSet<String> {
 async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
     let impostor = Impostor::start(Reply::Answer(200, "{}".to_owned())).await;
     let store = store_at(impostor.endpoint()).await;
-    let excludes = |replaces: Option<&str>| Wish::Exclude {
+    let excludes = |replaces: Option<&str>, withdraws: bool| Wish::Exclude {
         node: node(2),
         why: "a disk".to_owned(),
-        hand_over: true,
+        hand_over: !withdraws,
         replaces: replaces.map(|id| RequestId::new(id).expect("valid")),
+        withdraws,
     };
     for (id, wish) in [
         ("1", Wish::Switchover { to: Some(node(2)), why: String::new() }),
         ("2", Wish::Pause { why: "upgrade".to_owned() }),
         ("3", Wish::Resume {}),
-        ("4", excludes(None)),
-        ("4-again", excludes(Some("4"))),
+        ("4", excludes(None, false)),
+        ("4-again", excludes(Some("4"), false)),
+        ("4-withdrawn", excludes(Some("4-again"), true)),
         ("5", Wish::Include { exclusion: RequestId::new("4").expect("valid"), withdraws: true }),
         ("6", Wish::Failover { to: None, why: String::new() }),
     ] {
@@ -257,7 +259,7 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
     let sent = impostor.take_sent();
     let found: BTreeSet<_> = sent.iter().flat_map(|sent| attributes(&sent.body)).collect();
     assert_eq!(found, names(OPERATOR_ATTRIBUTES));
-    assert_eq!(sent.len(), 7);
+    assert_eq!(sent.len(), 8);
     for Sent { operation, body } in sent {
         assert_eq!(operation, "TransactWriteItems");
         let actions = body["TransactItems"].as_array().expect("actions");

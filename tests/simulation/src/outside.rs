@@ -446,7 +446,7 @@ impl Sim<'_> {
         let hand_over = self.by_arn.get(&node) == Some(&holder);
         self.see(if hand_over { Sometimes::Drained } else { Sometimes::Excluded });
         let replaces = self.lease.excluded.as_ref().map(|excluded| excluded.request.clone());
-        self.ask(Wish::Exclude { node, why: String::new(), hand_over, replaces }, lasts);
+        self.ask(Wish::Exclude { node, why: String::new(), hand_over, replaces, withdraws: false }, lasts);
         self.watch.excluded.extend(self.lease.excluded.clone());
     }
 

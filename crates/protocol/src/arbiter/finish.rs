@@ -52,6 +52,7 @@ impl Invocation {
     }
 
     fn complete(&mut self, now: Now, observed: Observed) {
+        self.tell_drifts(now);
         let Some(lease) = &self.lease else { return };
         let (epoch, revision, before, due) = (lease.epoch, lease.revision, lease.moved, lease.verify_at);
         let first = before < epoch;
@@ -96,7 +97,9 @@ impl Invocation {
     }
 
     fn tell_repaired(&mut self, now: Now) {
-        if let Some(since) = self.astray_since {
+        let stays = |resource: &String| self.stuck.iter().any(|(stuck, _)| stuck == resource);
+        let mended = self.astray.iter().any(|resource| !stays(resource));
+        if let Some(since) = self.astray_since.filter(|_| mended) {
             let took_ms = u64::try_from(now.boot.since(since).as_millis()).unwrap_or(u64::MAX);
             self.tell(now, Happening::Repaired { took_ms });
         }
@@ -152,35 +155,50 @@ impl Invocation {
         self.finish(now, ended);
     }
 
-    /// What could be moved is recorded all the same, where the move is over but for what is left to a gateway, and where only
-    /// something was to be mended: it is looked at once more, and what is known of it is what was seen.
+    /// What could be moved is recorded all the same, where the move is over but for what is left to a gateway, and where
+    /// something was mended, which is looked at once more.
     fn stuck(&mut self, now: Now, resources: Vec<(String, String)>) {
-        for (resource, why) in resources.clone() {
-            self.tell_stuck(now, Happening::Stuck { resource, why });
-        }
         self.stuck = resources;
-        let over = self.mover.as_ref().is_some_and(super::Mover::is_over);
-        let mended = self.mends() && (self.called || self.second_look);
-        match self.mover.as_ref().map(super::Mover::observed) {
-            Some(observed) if over || mended => self.complete(now, observed),
-            _ => self.finish(now, Outcome::Moved),
+        self.tell_drifts(now);
+        for (resource, why) in self.stuck.clone() {
+            self.tell_stuck(now, now.wall, Happening::Stuck { resource, why });
+        }
+        let (Some(mover), Some(lease)) = (&self.mover, &self.lease) else { return };
+        let known = if mover.is_over() {
+            Some(mover.observed())
+        } else {
+            (self.mends() && self.changed).then(|| mover.mended(&lease.observed))
+        };
+        match known {
+            Some(observed) => self.complete(now, observed),
+            None => self.finish(now, Outcome::Moved),
         }
     }
 
     /// Whoever was told of something writes down what it met, and each attempt that follows finds the same: one row for
     /// each hour that it lasts, whichever of them writes it.
-    fn tell_stuck(&mut self, now: Now, what: Happening) {
+    fn tell_stuck(&mut self, now: Now, at: WallTime, what: Happening) {
         let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify | Why::Probe | Why::Continue));
         if !again || self.granted.is_some() {
-            return self.tell(now, what);
+            return self.tell_at(at, what);
         }
         let hour = WallTime(now.wall.0 - now.wall.0 % STUCK_EVERY_MS);
         let granted = self.lease.as_ref().and_then(|lease| lease.last_grant);
         self.tell_once(hour.max(granted.unwrap_or(hour)), what);
     }
 
+    /// What was found astray, as of then. That which cannot be mended is found again and again.
+    fn tell_drifts(&mut self, now: Now) {
+        for (resource, (found, at)) in std::mem::take(&mut self.drifts) {
+            let stays = self.stuck.iter().any(|(stuck, _)| *stuck == resource);
+            let what = Happening::Drift { resource, found };
+            if stays { self.tell_stuck(now, at, what) } else { self.tell_at(at, what) }
+        }
+    }
+
     /// Ends once everything under way was answered.
     pub(super) fn finish(&mut self, now: Now, outcome: Outcome) {
+        self.tell_drifts(now);
         // That the rest was moved, and recorded, makes what is stuck no less stuck.
         let over = matches!(outcome, Outcome::Moved | Outcome::InPlace) && !self.stuck.is_empty();
         self.outcome = Some(if over { Outcome::Stuck(std::mem::take(&mut self.stuck)) } else { outcome });

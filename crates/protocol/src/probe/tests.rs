@@ -86,12 +86,16 @@ fn each_address_table_and_node_is_in_a_call_of_each_kind() {
 }
 
 #[test]
-fn what_is_beyond_the_limit_is_told_of() {
+fn of_more_calls_than_one_probe_tries_each_hour_has_its_part() {
     let mut huge = lease();
     let id = |n: u32| crate::ids::RouteTableId::new(format!("rtb-{n:08x}")).expect("valid");
     huge.resources.routes = (0..120).map(|n| crate::resource::Route { table: id(n), ..route(1) }).collect();
-    let found = judge(&huge, Vec::new(), Vec::new(), AT).expect("known").obstacles;
-    assert!(found.len() == 1 && found[0].resource.contains("calls beyond the first 200"), "{found:?}");
+    let all = trials(&huge);
+    let hours = (0..3).map(|hour| tried(&huge, WallTime(AT.0 + hour * 3_600_000)));
+    let parts: Vec<_> = hours.collect();
+    assert!(all.len() > MOST_TRIALS && parts.iter().all(|part| part.len() <= MOST_TRIALS));
+    assert!(all.iter().all(|trial| parts.iter().any(|part| part.contains(trial))));
+    assert_eq!(tried(&lease(), AT), trials(&lease()));
 }
 
 #[test]
@@ -201,6 +205,10 @@ fn no_more_is_kept_than_people_read_and_no_other_configuration_is_judged_by_it()
     let overdue =
         |probe: Option<&Probe>, lease: &Lease, ms| Probe::is_overdue(probe, lease, WallTime(AT.0 + ms));
     assert!(!overdue(Some(&probe), &held, OVERDUE_MS - 1) && overdue(Some(&probe), &held, OVERDUE_MS));
+    assert!(
+        !overdue(Some(&probe), &Lease { revision: 2, ..held.clone() }, 0),
+        "a new configuration is no alarm"
+    );
     assert!(overdue(None, &held, 0), "nobody has known for three hours");
     assert!(
         !overdue(None, &Lease { last_grant: Some(AT), ..lease() }, OVERDUE_MS - 1),

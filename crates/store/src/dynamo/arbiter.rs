@@ -3,7 +3,7 @@
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
-use baton_protocol::hook::Hook;
+use baton_protocol::hook::{FORGOTTEN_S, Hook};
 use baton_protocol::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
@@ -98,7 +98,7 @@ impl DynamoStore {
     pub(super) async fn put_hook(&self, cluster: &ClusterName, hook: &Hook) -> Result<(), Failure> {
         let key = Key::hook(cluster, hook);
         let mut item = write(&key, hook)?;
-        item.insert("expires_at".to_owned(), number(hook.until.0 / 1000 + HOOK_KEPT_S));
+        item.insert("expires_at".to_owned(), number(hook.until.0 / 1000 + FORGOTTEN_S));
         match self.write(Action::new(key, Deed::Put(item)).only_if(condition::ABSENT)).await {
             Ok(()) | Err(Unwritten::Refused(_)) => Ok(()),
             Err(Unwritten::Failed(failure)) => Err(failure),
@@ -145,10 +145,6 @@ impl DynamoStore {
         })
     }
 }
-
-/// For how long a termination that waits is kept, in seconds: two days, which is the longest that
-/// [one can be made to wait](https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html).
-const HOOK_KEPT_S: u64 = 48 * 60 * 60;
 
 /// The row of the history that goes with a write.
 pub(super) fn event_action(event: &Event) -> Result<Action, Failure> {

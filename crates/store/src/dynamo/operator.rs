@@ -54,11 +54,14 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
             Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
         }
         Carried::Resumed => Action::update(key, "REMOVE #paused"),
-        Carried::Excluded { exclusion, intent, replaces } => {
-            let action = match intent {
-                None => Action::update(key, "SET #excluded = :excluded"),
-                Some(intent) => Action::update(key, "SET #excluded = :excluded, #intent = :intent")
+        Carried::Excluded { exclusion, intent, replaces, withdraws } => {
+            let action = match (intent, withdraws) {
+                (Some(intent), _) => Action::update(key, "SET #excluded = :excluded, #intent = :intent")
                     .value(":intent", attribute(&intent)?),
+                (None, Some(drain)) => Action::update(key, "SET #excluded = :excluded REMOVE #intent")
+                    .only_if(condition::DRAINED_BY)
+                    .value(":exclusion", text(drain.as_str())),
+                (None, None) => Action::update(key, "SET #excluded = :excluded"),
             };
             let action = action.value(":excluded", attribute(&exclusion)?);
             match replaces {

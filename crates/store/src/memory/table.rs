@@ -219,12 +219,15 @@ impl Table {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Paused(pause) => lease.paused = Some(pause),
             Carried::Resumed => lease.paused = None,
-            Carried::Excluded { exclusion, intent, replaces } => {
-                if lease.excluded.as_ref().map(|excluded| &excluded.request) != replaces.as_ref() {
+            Carried::Excluded { exclusion, intent, replaces, withdraws } => {
+                let by = lease.excluded.as_ref().map(|excluded| &excluded.request);
+                let intending = lease.intent.as_ref().and_then(|intent| intent.request.as_ref());
+                let other = withdraws.is_some() && intending != withdraws.as_ref();
+                if by != replaces.as_ref() || other {
                     return Err(WriteFailure::Refused(Some(lease.clone())));
                 }
                 lease.excluded = Some(exclusion);
-                if intent.is_some() {
+                if intent.is_some() || withdraws.is_some() {
                     lease.intent = intent;
                 }
             }

@@ -98,3 +98,20 @@ async fn an_instance_of_two_clusters_waits_for_both() {
     tell(&world, &world.nodes[2].arn, 0).await;
     assert_eq!(world.completed(), []);
 }
+
+#[tokio::test]
+async fn another_program_s_hook_is_left_to_it_and_the_holder_is_asked_all_the_same() {
+    let world = settled().await;
+    let at = world.parts.now().wall;
+    for name in ["drain-logs", ""] {
+        let mut event = notice(AUTO_SCALING, &world.nodes[0].arn, at);
+        event["detail"]["LifecycleHookName"] = serde_json::json!(name);
+        world.send(event).await;
+    }
+    assert_eq!(ended(&world).await, []);
+    assert!(world.lease().await.intent.is_some());
+    let mut event = notice(AUTO_SCALING, &world.nodes[1].arn, at);
+    event["detail"]["LifecycleHookName"] = serde_json::json!("drain-logs");
+    world.send(event).await;
+    assert_eq!(world.completed(), []);
+}

@@ -32,7 +32,7 @@ pub(crate) fn notice(detail_type: &str, instance: &InstanceArn, at: WallTime) ->
             "resources": ["auto-scaling-group-arn"],
             "detail": {
                 "LifecycleActionToken": "87654321-4321-4321-4321-210987654321",
-                "AutoScalingGroupName": "my-asg", "LifecycleHookName": "my-lifecycle-hook",
+                "AutoScalingGroupName": "my-asg", "LifecycleHookName": "baton-hand-over",
                 "EC2InstanceId": instance, "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
                 "NotificationMetadata": "additional-info", "Origin": "AutoScalingGroup", "Destination": "EC2",
             },

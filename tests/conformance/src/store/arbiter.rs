@@ -288,11 +288,65 @@ pub async fn a_drain_is_taken_back_as_a_whole(record: &impl Record) {
     store.ask(&request("5-drain", exclude(1, true, None), Epoch(1))).await.expect("asked");
     store.ask(&request("6-include", include("5-drain", true), Epoch(1))).await.expect("asked");
     assert_eq!(lease(store).await, before);
+    is_replaced_as_a_whole(store, &before).await;
+}
+
+/// What takes the place of a drain ends what that has asked, and no other wish; what asks for a hand-over itself needs not.
+async fn is_replaced_as_a_whole(store: &impl Store, held: &Lease) {
+    let by = |lease: &Lease| {
+        let exclusion = lease.excluded.as_ref().map(|exclusion| exclusion.request.to_string());
+        let intent = lease.intent.as_ref().and_then(|intent| intent.request.as_ref());
+        (exclusion, intent.map(ToString::to_string))
+    };
+    let both =
+        |exclusion: &str, intent: Option<&str>| (Some(exclusion.to_owned()), intent.map(str::to_owned));
+    // Where none is replaced there is nothing to withdraw.
+    store.ask(&request("7-exclude", withdrawing(2, false, None), Epoch(1))).await.expect("asked");
+    // Nor does the one that is replaced come with an intent.
+    let wrong = request("8-wrong", withdrawing(3, false, Some("7-exclude")), Epoch(1));
+    let before = lease(store).await;
+    assert_eq!(refused(store.ask(&wrong).await).as_ref(), Some(&before));
+    assert_eq!((by(&before), &lease(store).await), (both("7-exclude", None), &before));
+    // A drain sets its own intent, be it that it takes the place of another drain's.
+    store.ask(&request("9-drain", exclude(1, true, Some("7-exclude")), Epoch(1))).await.expect("asked");
+    store.ask(&request("10-drain", withdrawing(1, true, Some("9-drain")), Epoch(1))).await.expect("asked");
+    assert_eq!(by(&lease(store).await), both("10-drain", Some("10-drain")));
+    is_replaced_by_none_of(store, &[None, Some("9-drain")]).await;
+    let late = request("11-late", withdrawing(2, false, Some("9-drain")), Epoch(1));
+    let before = lease(store).await;
+    assert_eq!(refused(store.ask(&late).await).as_ref(), Some(&before));
+    assert_eq!(lease(store).await, before);
+    let second = request("12-exclude", withdrawing(2, false, Some("10-drain")), Epoch(1));
+    store.ask(&second).await.expect("asked");
+    let after = lease(store).await;
+    assert_eq!(by(&after), both("12-exclude", None));
+    assert_eq!(Lease { excluded: None, ..after.clone() }, *held);
+    store.ask(&second).await.expect("the same again is done already");
+    assert_eq!(lease(store).await, after);
+    // Somebody else's wish has taken the place of the drain's.
+    store.ask(&request("13-drain", exclude(1, true, Some("12-exclude")), Epoch(1))).await.expect("asked");
+    let other = Wish::Switchover { to: None, why: String::new() };
+    store.ask(&request("14-switchover", other, Epoch(1))).await.expect("asked");
+    let before = lease(store).await;
+    let third = request("15-exclude", withdrawing(2, false, Some("13-drain")), Epoch(1));
+    assert_eq!(refused(store.ask(&third).await).as_ref(), Some(&before));
+    assert_eq!(lease(store).await, before);
+    store.ask(&request("15-exclude", exclude(2, false, Some("13-drain")), Epoch(1))).await.expect("asked");
+    assert_eq!(by(&lease(store).await), both("15-exclude", Some("14-switchover")));
 }
 
 fn exclude(of: u8, hand_over: bool, replaces: Option<&str>) -> Wish {
     let replaces = replaces.map(|id| RequestId::new(id).expect("valid"));
-    Wish::Exclude { node: node(of), why: "a disk".to_owned(), hand_over, replaces }
+    Wish::Exclude { node: node(of), why: "a disk".to_owned(), hand_over, replaces, withdraws: false }
+}
+
+/// The same with the end of what the replaced one has asked of its node.
+fn withdrawing(of: u8, hand_over: bool, replaces: Option<&str>) -> Wish {
+    let mut wish = exclude(of, hand_over, replaces);
+    if let Wish::Exclude { withdraws, .. } = &mut wish {
+        *withdraws = true;
+    }
+    wish
 }
 
 fn include(exclusion: &str, withdraws: bool) -> Wish {

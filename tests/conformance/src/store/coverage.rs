@@ -41,7 +41,8 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("UID_ACTIVE", condition::UID_ACTIVE),
 ];
 
-/// The places where a condition stands that many writes share: each has to hold and to fail in each of them.
+/// The places where a condition stands that many writes share, by what else they demand where they are of one kind: each
+/// has to hold and to fail in each of them.
 pub const PLACES: &[(&str, &str)] = &[
     ("ABSENT", "UpdateItem HEARTBEAT"),
     ("ABSENT", "ConditionCheck HEARTBEAT"),
@@ -51,6 +52,8 @@ pub const PLACES: &[(&str, &str)] = &[
     ("ABSENT", "Update REQUEST"),
     ("EXISTS", "Update LEASE"),
     ("EXISTS", "UpdateItem REQUEST"),
+    ("DRAINED_BY", "Update LEASE beside EXCLUDED_BY"),
+    ("DRAINED_BY", "Update LEASE beside EXCLUDED_AS_READ"),
 ];
 
 /// Parts that never fail alone, and why.
@@ -138,12 +141,15 @@ impl Coverage {
             };
             let broken = |clause: &expression::Clause| refused.is_some() && !judged.holds(clause);
             let broken: Vec<_> = clauses(condition).into_iter().filter(broken).collect();
-            for verdicts in [
-                self.conditions.entry(name).or_default(),
-                self.places.entry((name, place.clone())).or_default(),
-            ] {
+            let beside = names.iter().map(|(other, _)| format!("{place} beside {other}"));
+            let beside = beside.filter(|place| PLACES.contains(&(*name, place.as_str())));
+            let count = |verdicts: &mut Verdicts| {
                 verdicts.held += usize::from(broken.is_empty());
                 verdicts.failed += usize::from(!broken.is_empty());
+            };
+            count(self.conditions.entry(name).or_default());
+            for place in beside.chain([place.clone()]) {
+                count(self.places.entry((name, place)).or_default());
             }
             failing.extend(broken.into_iter().map(|clause| (*name, clause.0)));
         }

@@ -33,7 +33,7 @@ pub async fn a_termination_waits_until_it_has_ended_and_is_not_begun_again(recor
     let hook = |instance: &str, n: u8| {
         let token = format!("8765432{n}-4321-4321-4321-210987654321");
         let instance = InstanceId::new(instance).expect("valid");
-        Hook::new(instance, "asg".to_owned(), "drain".to_owned(), token, WallTime(AT.0 + 600_000))
+        Hook::new(instance, "asg".to_owned(), "baton".to_owned(), token, WallTime(AT.0 + 600_000))
             .expect("valid")
     };
     let (one, other) = (hook("i-0123456789abcdef0", 1), hook("i-0123456789abcdef1", 1));

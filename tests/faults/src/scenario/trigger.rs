@@ -61,7 +61,7 @@ pub(super) async fn switchover(rig: &mut Rig) -> Result<Seen, Trouble> {
 pub(super) async fn drain(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, next) = standing(rig).await?;
     let (node, why) = (rig.node(holder).clone(), "a disk".to_owned());
-    let wish = Wish::Exclude { node, why, hand_over: true, replaces: None };
+    let wish = Wish::Exclude { node, why, hand_over: true, replaces: None, withdraws: false };
     let id = ask(rig, wish).await?;
     let waits = whole(rig, holder, epoch).await?;
     rig.release().await?;
@@ -195,7 +195,7 @@ pub(super) async fn lifecycle(rig: &mut Rig) -> Result<Seen, Trouble> {
     let before = rig.sandbox().moto().calls()?.len();
     let detail = json!({
         "LifecycleActionToken": token, "AutoScalingGroupName": "nodes",
-        "LifecycleHookName": "hand-over", "EC2InstanceId": instance(rig, holder),
+        "LifecycleHookName": "baton-hand-over", "EC2InstanceId": instance(rig, holder),
         "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING", "NotificationMetadata": "",
         "Origin": "AutoScalingGroup", "Destination": "EC2",
     });

@@ -217,11 +217,33 @@ impl Sim<'_> {
             |to: &&Option<RouteTarget>| !self.plan.from_gateways && matches!(to, Some(RouteTarget::Other(_)));
         let left = places.routes.iter().filter(left).count();
         let again = moved.before == moved.epoch;
+        if again && !unsettled {
+            self.known_are_in_place_or_as_before(moved);
+        }
         if there + left < total && !unsettled && !again {
             self.broken(
                 "I12",
                 format!("a move is recorded and {there} of {total} resources are at the holder"),
             );
+        }
+    }
+
+    /// I12. What a look records of an address was seen in place, or was known before.
+    fn known_are_in_place_or_as_before(&mut self, moved: &Moved) {
+        let Some(member) = self.lease.holder.as_ref().and_then(|holder| self.lease.member(holder)).cloned()
+        else {
+            return;
+        };
+        for (allocation, association) in &moved.observed.associations {
+            // Another invocation of the epoch may have made it anew in its place.
+            let in_place = self.cloud.seat_of(allocation).as_ref() == member.placements.get(allocation);
+            let as_before = self.lease.observed.associations.get(allocation) == Some(association);
+            if !in_place && !as_before {
+                self.broken(
+                    "I12",
+                    format!("a look records {association} of {allocation}, which is not in place"),
+                );
+            }
         }
     }
 

@@ -132,10 +132,11 @@ fn about_exclusion(lease: Option<&Lease>, epoch: Epoch, operation: &Operation) -
     let stands = lease.and_then(|lease| lease.excluded.as_ref()).map(|exclusion| exclusion.request.clone());
     let numbered = |number: u8| RequestId::new(format!("request-{number}")).expect("valid");
     let (id, wish) = match operation {
-        Operation::Exclude { id, whose, hand_over, instead } => {
+        Operation::Exclude { id, whose, hand_over, withdraws, instead } => {
             let (node, why) = (node(*whose), "a disk".to_owned());
             let replaces = instead.map(numbered).or(stands);
-            (id, Wish::Exclude { node, why, hand_over: *hand_over, replaces })
+            let (hand_over, withdraws) = (*hand_over, *withdraws);
+            (id, Wish::Exclude { node, why, hand_over, replaces, withdraws })
         }
         Operation::Include { id, withdraws, instead } => {
             let exclusion = instead.map(numbered).or(stands).unwrap_or_else(|| numbered(0));

@@ -104,8 +104,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => a_move(),
         2 => three().prop_map(Operation::Append),
         3 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
-        2 => (another(), three(), any::<bool>(), seldom())
-            .prop_map(|(id, whose, hand_over, instead)| Operation::Exclude { id, whose, hand_over, instead }),
+        2 => exclusion(),
         3 => (another(), any::<bool>(), seldom())
             .prop_map(|(id, withdraws, instead)| Operation::Include { id, withdraws, instead }),
         2 => three().prop_map(Operation::Answer),
@@ -183,6 +182,19 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
+/// An exclusion by somebody who has seen the one that stands.
+fn exclusion() -> impl Strategy<Value = Operation> {
+    (another(), three(), any::<bool>(), any::<bool>(), seldom()).prop_map(
+        |(id, whose, hand_over, withdraws, instead)| Operation::Exclude {
+            id,
+            whose,
+            hand_over,
+            withdraws,
+            instead,
+        },
+    )
+}
+
 /// An exclusion by somebody who has seen none.
 fn exclude() -> impl Strategy<Value = Wish> {
     let why = || "a disk".to_owned();
@@ -191,6 +203,7 @@ fn exclude() -> impl Strategy<Value = Wish> {
         why: why(),
         hand_over,
         replaces: None,
+        withdraws: false,
     })
 }
 

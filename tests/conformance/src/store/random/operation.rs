@@ -81,6 +81,8 @@ pub enum Operation {
         whose: u8,
         /// Whether it is asked to hand over as well.
         hand_over: bool,
+        /// Whether what the replaced one has asked of its node is taken back as well.
+        withdraws: bool,
         /// The other number.
         instead: Option<u8>,
     },
