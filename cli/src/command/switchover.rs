@@ -1,4 +1,4 @@
-//! `baton switchover`: a planned move of a healthy cluster, asked for, and followed to its end where that is wanted.
+//! `baton switchover`: a planned move from a holder that beats, asked for, and followed to its end where that is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
