@@ -323,8 +323,18 @@ fn what_could_not_be_moved_is_told_and_leaves_the_cluster_unprotected() {
     );
     assert!(view.probed_at.is_some());
     looked.lease.revision += 1;
+    let updated = looked.view();
     assert!(
-        looked.view().protected && looked.view().probed_at.is_none(),
-        "it was about another configuration"
+        !updated.protected && updated.probed_at.is_none(),
+        "an update hides nothing until it is asked again"
+    );
+    looked.probe = None;
+    looked.lease.last_grant = Some(NOW);
+    assert!(looked.view().protected);
+    looked.lease.last_grant = Some(before(4 * 3_600_000));
+    let view = looked.view();
+    assert!(
+        !view.protected
+            && view.problems.iter().any(|problem| problem.contains("for hours nobody has found out"))
     );
 }

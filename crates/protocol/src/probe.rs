@@ -72,9 +72,9 @@ impl Probe {
         !known && held_for >= OVERDUE
     }
 
-    /// What it found, if it was about the cluster as it is configured now.
+    /// What it found of this registration. An update of the cluster hides nothing, until it has been asked again.
     pub fn obstacles_of<'a>(probe: Option<&'a Self>, lease: &Lease) -> &'a [Obstacle] {
-        probe.filter(|probe| probe.is_about(lease)).map_or(&[], |probe| &probe.obstacles)
+        probe.filter(|probe| probe.uid == lease.uid).map_or(&[], |probe| &probe.obstacles)
     }
 }
 
@@ -197,6 +197,26 @@ pub fn judge(
     obstacles.truncate(MOST_OBSTACLES);
     Some(Probe { at, uid: lease.uid.clone(), revision: lease.revision, obstacles })
 }
+
+/// What the probe of another hour has found by calls that were not tried in this one: a large cluster is asked about in parts.
+pub fn keep_of(before: Option<&Probe>, lease: &Lease, tried: &[Call], found: &mut Probe) {
+    let by_a_call = |obstacle: &&Obstacle| ACTIONS.iter().any(|action| obstacle.why.starts_with(action));
+    let again = |obstacle: &&Obstacle| tried.iter().any(|call| call.resource() == obstacle.resource);
+    let before = before.filter(|before| before.is_about(lease)).map_or(&[][..], |before| &before.obstacles);
+    found.obstacles.extend(before.iter().filter(by_a_call).filter(|obstacle| !again(obstacle)).cloned());
+    found.obstacles.sort();
+    found.obstacles.dedup();
+    found.obstacles.truncate(MOST_OBSTACLES);
+}
+
+/// What the reason of an obstacle begins with that a call has met.
+const ACTIONS: [&str; 5] = [
+    "AssociateAddress",
+    "CreateRoute",
+    "DisassociateAddress",
+    "ModifyNetworkInterfaceAttribute",
+    "ReplaceRoute",
+];
 
 /// Whether EC2 may answer otherwise in a moment.
 fn is_unknown(failure: &CloudFailure) -> bool {

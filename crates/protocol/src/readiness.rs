@@ -171,8 +171,8 @@ mod tests {
         let obstacles = vec![crate::probe::Obstacle { node: None, resource, why }];
         let mut probe = Probe { at: NOW, uid: lease.uid.clone(), revision: lease.revision, obstacles };
         assert_eq!(wants(&lease, &heartbeats, Some(&probe), NOW), [Want::Unprotected]);
-        probe.revision += 1;
-        assert_eq!(wants(&lease, &heartbeats, Some(&probe), NOW), [], "of another configuration");
+        probe.uid = crate::ids::RegistrationUid::new("uid-9").expect("valid");
+        assert_eq!(wants(&lease, &heartbeats, Some(&probe), NOW), [], "of another registration");
     }
 
     #[test]

@@ -136,6 +136,25 @@ impl Standing {
         }
     }
 
+    /// Takes over from before whether the cluster was protected, where nobody can say.
+    pub fn keep_protection(&mut self, before: Option<&Self>) {
+        if before.is_some_and(|before| before.wants.contains(&Want::Unprotected)) {
+            self.wants.insert(Want::Unprotected);
+        } else {
+            self.wants.remove(&Want::Unprotected);
+        }
+    }
+
+    /// Everything, as if nothing were known of how it was before.
+    pub fn in_full(&self, lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) -> Vec<Change> {
+        let mut opposite = self.clone();
+        opposite.wants = Want::ALL.into_iter().filter(|want| !self.wants.contains(want)).collect();
+        for node in opposite.nodes.values_mut() {
+            (node.silent, node.well) = (!node.silent, !node.well);
+        }
+        self.since(Some(&opposite), lease, heartbeats)
+    }
+
     /// What has changed since then; `heartbeats` are those that this was made of.
     pub fn since(
         &self,
@@ -267,6 +286,31 @@ mod tests {
         assert_eq!(standing(&good).since(None, &good.0, &good.1), []);
         bad.0.state = LeaseState::Retired;
         assert_eq!(standing(&bad).since(None, &bad.0, &bad.1), []);
+    }
+
+    #[test]
+    fn everything_is_told_where_nobody_knows_what_was() {
+        let good = world();
+        let told = standing(&good).in_full(&good.0, &good.1);
+        let told: Vec<_> = told.iter().map(Change::detail_type).collect();
+        let nodes = ["Node Heard", "Node Well"].repeat(3);
+        assert_eq!(told, [&["Cluster Protected", "Cluster Served", "Cluster Whole"][..], &nodes].concat());
+    }
+
+    #[test]
+    fn protection_is_kept_as_it_was_where_nobody_can_say() {
+        let good = world();
+        let mut bad = world();
+        [2, 3].into_iter().for_each(|n| bad.1.get_mut(&arn(n)).expect("there").health = Health::Bad);
+        let (well, unwell) = (standing(&good), standing(&bad));
+        let kept = |mut now: Standing, before: Option<&Standing>| {
+            now.keep_protection(before);
+            now.wants.contains(&Want::Unprotected)
+        };
+        assert!(kept(well.clone(), Some(&unwell)) && kept(unwell.clone(), Some(&unwell)));
+        assert!(
+            !kept(unwell.clone(), Some(&well)) && !kept(unwell, None) && !kept(well.clone(), Some(&well))
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use baton_cloud::Cloud;
+use baton_protocol::ec2::Call;
 use baton_protocol::ids::ClusterName;
 use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
 use baton_protocol::outcome::Failure;
@@ -61,10 +62,17 @@ fn is_to_be_probed(lease: &Lease) -> bool {
 async fn ask<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, lease: &Lease) -> Option<Probe> {
     let looks = probe::looks(lease);
     let sights = join_all(looks.iter().map(|look| parts.cloud.look(look))).await;
-    let trials = probe::tried(lease, parts.now().wall).into_iter().map(|trial| async {
+    let tried = probe::tried(lease, parts.now().wall);
+    let calls: Vec<Call> = tried.iter().map(|trial| trial.call.clone()).collect();
+    let trials = tried.into_iter().map(|trial| async {
         let answer = parts.cloud.probe(&trial.call).await;
         (trial, answer)
     });
     let answers = stream::iter(trials).buffer_unordered(SIDE_BY_SIDE).collect().await;
-    probe::judge(lease, sights, answers, parts.now().wall)
+    let mut found = probe::judge(lease, sights, answers, parts.now().wall)?;
+    if probe::trials(lease).len() > calls.len() {
+        let before = parts.store.probe(&lease.cluster).await.ok()?;
+        probe::keep_of(before.as_ref(), lease, &calls, &mut found);
+    }
+    Some(found)
 }

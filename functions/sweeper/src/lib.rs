@@ -4,4 +4,5 @@
 //! the third way to be woken, and the one that needs nobody. It decides nothing: `baton_protocol::sweep` says whether the
 //! arbiter ought to look, and a wake too many costs the arbiter two reads. It asks EC2 nothing and writes nothing.
 
+mod news;
 pub mod sweep;

@@ -5,18 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_client::{Bus, BusFailure, metric};
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::{Lease, SCHEMA};
-use baton_protocol::notification::{self, Notification};
+use baton_protocol::notification::Notification;
 use baton_protocol::outcome::Failure;
 use baton_protocol::probe::Probe;
 use baton_protocol::readiness::{Want, wants};
-use baton_protocol::standing::Standing;
 use baton_protocol::sweep::{ROUND, Reason, SWEEP, Span, needs_wake};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{SOURCE_CONTROL_PLANE, Wake};
@@ -25,9 +24,11 @@ use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 
+use crate::news::News;
+
 /// How many clusters are looked at side by side: enough for a thousand within a minute at 100 ms a read, too few to use up
 /// the table's rate.
-const SIDE_BY_SIDE: usize = 16;
+pub(crate) const SIDE_BY_SIDE: usize = 16;
 
 /// How many clusters a line in the log or a sentence names.
 const NAMED: usize = 10;
@@ -50,9 +51,6 @@ impl Waker for Bus {
         Self::tell(self, told).await
     }
 }
-
-/// Who tells, in the events.
-const BY: &str = "sweeper";
 
 /// Why a sweep is to be tried again. The words given to Lambda are fixed: alarms and the runbook use them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +98,9 @@ enum Swept {
     NotWoken(Reason, BusFailure),
 }
 
+/// What came of one cluster, what it wants, and what was read of it.
+type Look = (Swept, Vec<Want>, Option<Seen>);
+
 /// How the clusters stand, for whoever counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -129,7 +130,7 @@ impl Census {
 #[derive(Debug, Default)]
 pub struct Memory {
     looks: Mutex<BTreeMap<ClusterName, WallTime>>,
-    standings: Mutex<BTreeMap<ClusterName, Standing>>,
+    news: News,
 }
 
 /// A process that slept longer than this does not make up for it, or every cluster would have its turn at once.
@@ -145,13 +146,9 @@ impl Memory {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
     }
 
-    fn standings(&self) -> MutexGuard<'_, BTreeMap<ClusterName, Standing>> {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Keeps who was looked at, and forgets who is no cluster any more.
     fn keep(&self, looked_at: impl Iterator<Item = ClusterName>, all: &BTreeSet<ClusterName>, now: WallTime) {
-        self.standings().retain(|cluster, _| all.contains(cluster));
+        self.news.keep(|cluster| all.contains(cluster));
         let mut memory = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|cluster, _| all.contains(cluster));
         memory.extend(looked_at.map(|cluster| (cluster, now)));
@@ -181,22 +178,24 @@ pub async fn sweep<S: Store, W: Waker>(
     // By name, whatever the order in which answers came.
     let looks = stream::iter(looks).buffer_unordered(SIDE_BY_SIDE).take_until(time_is_up);
     let mut outcomes: BTreeMap<_, _> = looks.collect().await;
-    let done = |(cluster, (swept, _)): (&ClusterName, &(Swept, Vec<Want>))| {
+    let done = |(cluster, (swept, ..)): (&ClusterName, &Look)| {
         matches!(swept, Swept::InOrder | Swept::Woken(_)).then(|| cluster.clone())
     };
     memory.keep(outcomes.iter().filter_map(done), &clusters, now);
     for cluster in clusters {
         outcomes.entry(cluster).or_insert_with(|| {
             let why = "the sweep's time was up";
-            (Swept::Unreadable(Failure::Unknown(why.to_owned())), Want::ALL.to_vec())
+            (Swept::Unreadable(Failure::Unknown(why.to_owned())), Want::ALL.to_vec(), None)
         });
     }
     let (mut woken, mut unreadable, mut not_woken) = (Vec::new(), Vec::new(), Vec::new());
     let mut census = Census { clusters: swept, ..Census::default() };
-    for (cluster, (outcome, wants)) in outcomes {
+    let mut seen = Vec::new();
+    for (cluster, (outcome, wants, found)) in outcomes {
         for want in wants {
             census.wants.entry(want).or_default().push(cluster.clone());
         }
+        seen.extend(found.map(|found| (cluster.clone(), found)));
         match outcome {
             Swept::InOrder => {}
             Swept::Woken(reason) => woken.push(format!("{cluster} ({reason})")),
@@ -214,6 +213,7 @@ pub async fn sweep<S: Store, W: Waker>(
         failures = name([unreadable.as_slice(), not_woken.as_slice()].concat().as_slice()),
         "sweep"
     );
+    memory.news.tell(waker, seen, now).await;
     if !unreadable.is_empty() {
         return Err(SweepError::ClustersUnreadable { swept, failures: unreadable });
     }
@@ -229,12 +229,12 @@ async fn look_at<S: Store, W: Waker>(
     cluster: &ClusterName,
     memory: &Memory,
     now: WallTime,
-) -> (Swept, Vec<Want>) {
+) -> Look {
     let seen = match read(store, cluster).await {
         Ok(seen) => seen,
-        Err(failure) => return (Swept::Unreadable(failure), Want::ALL.to_vec()),
+        Err(failure) => return (Swept::Unreadable(failure), Want::ALL.to_vec(), None),
     };
-    let Seen { lease, heartbeats, probe } = &seen;
+    let Seen { lease, heartbeats, probe, .. } = &seen;
     let wants = wants(lease, heartbeats, probe.as_ref(), now);
     let swept = match needs_wake(lease, heartbeats, probe.as_ref(), memory.span(cluster, now)) {
         None => Swept::InOrder,
@@ -246,29 +246,17 @@ async fn look_at<S: Store, W: Waker>(
             }
         }
     };
-    tell(waker, cluster, &seen, memory, now).await;
-    (swept, wants)
-}
-
-/// Tells of what has changed since this process looked before. What could not be told is told by the next sweep.
-async fn tell<W: Waker>(waker: &W, cluster: &ClusterName, seen: &Seen, memory: &Memory, now: WallTime) {
-    let Seen { lease, heartbeats, probe } = seen;
-    let standing = Standing::of(lease, heartbeats, probe.as_ref(), now);
-    let before = memory.standings().get(cluster).cloned();
-    for change in standing.since(before.as_ref(), lease, heartbeats) {
-        let told = notification::of_change(lease, change, now, BY.to_owned());
-        if let Err(failure) = waker.tell(&told).await {
-            return tracing::warn!(%cluster, kind = told.detail_type, %failure, "not told yet");
-        }
-    }
-    memory.standings().insert(cluster.clone(), standing);
+    (swept, wants, Some(seen))
 }
 
 /// What is read of a cluster.
-struct Seen {
-    lease: Lease,
-    heartbeats: BTreeMap<InstanceArn, Heartbeat>,
-    probe: Option<Probe>,
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) lease: Lease,
+    pub(crate) heartbeats: BTreeMap<InstanceArn, Heartbeat>,
+    pub(crate) probe: Option<Probe>,
+    /// Whether there may be one that could not be read.
+    pub(crate) probe_unread: bool,
 }
 
 async fn read<S: Store>(store: &S, cluster: &ClusterName) -> Result<Seen, Failure> {
@@ -282,11 +270,14 @@ async fn read<S: Store>(store: &S, cluster: &ClusterName) -> Result<Seen, Failur
     let instances: Vec<_> = instances.into_iter().collect();
     let heartbeats = store.heartbeats(cluster, &instances).await?;
     // What it says is not worth a wake that is not sent; nor would another probe come that puts it right.
-    let probe = store.probe(cluster).await.unwrap_or_else(|failure| {
-        tracing::warn!(%cluster, %failure, "what the last probe found cannot be read");
-        None
-    });
-    Ok(Seen { lease, heartbeats, probe })
+    let (probe, probe_unread) = match store.probe(cluster).await {
+        Ok(probe) => (probe, false),
+        Err(failure) => {
+            tracing::warn!(%cluster, %failure, "what the last probe found cannot be read");
+            (None, true)
+        }
+    };
+    Ok(Seen { lease, heartbeats, probe, probe_unread })
 }
 
 /// The first few of a list, and how many more there are.

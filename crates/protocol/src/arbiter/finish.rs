@@ -167,7 +167,9 @@ impl Invocation {
         let known = if mover.is_over() {
             Some(mover.observed())
         } else {
-            (self.mends() && self.changed).then(|| mover.mended(&lease.observed))
+            // A call whose answer was lost may have done it as well.
+            let mended = mover.mended(&lease.observed);
+            (self.mends() && (self.changed || mended != lease.observed)).then_some(mended)
         };
         match known {
             Some(observed) => self.complete(now, observed),

@@ -96,6 +96,20 @@ fn of_more_calls_than_one_probe_tries_each_hour_has_its_part() {
     assert!(all.len() > MOST_TRIALS && parts.iter().all(|part| part.len() <= MOST_TRIALS));
     assert!(all.iter().all(|trial| parts.iter().any(|part| part.contains(trial))));
     assert_eq!(tried(&lease(), AT), trials(&lease()));
+    // What one part has found the next one keeps, but for what it has asked about itself.
+    let denied = |trial: &Trial| {
+        let failed = Err(CloudFailure::Denied("no".to_owned()));
+        judge(&huge, Vec::new(), vec![(trial.clone(), failed)], AT).expect("known")
+    };
+    let calls: Vec<Call> = parts[1].iter().map(|trial| trial.call.clone()).collect();
+    let after = |before: &Probe| {
+        let mut found = judge(&huge, Vec::new(), Vec::new(), AT).expect("known");
+        keep_of(Some(before), &huge, &calls, &mut found);
+        found.obstacles.len()
+    };
+    let elsewhere =
+        parts[0].iter().find(|trial| !calls.iter().any(|call| call.resource() == trial.call.resource()));
+    assert_eq!((after(&denied(elsewhere.expect("some"))), after(&denied(&parts[1][3]))), (1, 0));
 }
 
 #[test]
@@ -216,6 +230,8 @@ fn no_more_is_kept_than_people_read_and_no_other_configuration_is_judged_by_it()
     );
     let broken = Probe { obstacles: vec![obstacle(None, "x", "y")], ..probe };
     assert_eq!(Probe::obstacles_of(Some(&broken), &lease()).len(), 1);
-    assert_eq!(Probe::obstacles_of(Some(&broken), &later), []);
+    assert_eq!(Probe::obstacles_of(Some(&broken), &later).len(), 1, "an update hides nothing");
+    let other = Lease { uid: RegistrationUid::new("uid-9").expect("valid"), ..lease() };
+    assert_eq!(Probe::obstacles_of(Some(&broken), &other), []);
     assert_eq!(Probe::obstacles_of(None, &lease()), []);
 }

@@ -132,8 +132,8 @@ pub(crate) struct TestBus {
     pub(crate) sent: Mutex<Vec<Wake>>,
     pub(crate) told: Mutex<Vec<Notification>>,
     pub(crate) refused: Option<ClusterName>,
-    /// Whether nothing can be told.
-    pub(crate) mute: bool,
+    /// After how many events nothing can be told any more; none: always.
+    pub(crate) mute_after: Option<usize>,
 }
 
 impl TestBus {
@@ -157,10 +157,11 @@ impl Waker for TestBus {
     }
 
     async fn tell(&self, told: &Notification) -> Result<(), BusFailure> {
-        if self.mute {
+        let mut all = self.told.lock().expect("nobody panicked");
+        if self.mute_after.is_some_and(|most| all.len() >= most) {
             return Err(BusFailure::Throttled);
         }
-        self.told.lock().expect("nobody panicked").push(told.clone());
+        all.push(told.clone());
         Ok(())
     }
 }

@@ -240,6 +240,13 @@ fn what_could_be_mended_is_recorded_though_the_rest_is_stuck() {
     assert!(matches!(rig.run().outcome, Outcome::Stuck(stuck) if stuck.len() == 2));
     assert!(rig.recorded.len() == 1 && rig.recorded[0].is_some_and(|at| at >= begun + finish::LATE_CALLS));
     assert!(told(&rig).iter().any(|what| matches!(what, Happening::Repaired { .. })));
+    // What was seen in place is what is known of it from then on, and of the rest what was known before.
+    let known = rig.log.iter().find_map(|action| match action {
+        Action::RecordMoved(record) => Some(record.observed.clone()),
+        _ => None,
+    });
+    let (made, _) = rig.place.clone().expect("in place");
+    assert_eq!(known.expect("a record").associations, [(crate::testing::allocation(1), made)].into());
     // Nothing was mended: there is nothing to record.
     let mut rig = Rig { tables_denied: true, ..hinted() };
     assert!(matches!(rig.run().outcome, Outcome::Stuck(_)));
