@@ -120,8 +120,7 @@ fn footers(view: &View) -> Vec<(&'static str, String)> {
         footers.push(("Addresses", addresses.join(", ")));
     }
     if !view.routes.is_empty() {
-        let routes: Vec<String> =
-            view.routes.iter().map(|route| format!("{} in {}", route.destination, route.table)).collect();
+        let routes: Vec<String> = view.routes.iter().map(ToString::to_string).collect();
         footers.push(("Routes", routes.join(", ")));
     }
     if let Some(pause) = &view.paused {

@@ -54,8 +54,7 @@ pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
         findings.push(twice("the Elastic IP", allocation, Requirement::ResourcesDiffer));
     }
     for route in repeated(wanted.routes.iter()) {
-        let route = format!("{} in {}", route.destination, route.table);
-        findings.push(twice("the route", &route, Requirement::ResourcesDiffer));
+        findings.push(twice("the route", route, Requirement::ResourcesDiffer));
     }
 }
 

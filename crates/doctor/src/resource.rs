@@ -110,7 +110,7 @@ fn is_foreign(world: &World, routes: &[RouteSeen]) -> bool {
 }
 
 fn present(world: &World, route: &Route, routes: &[RouteSeen]) -> Option<Finding> {
-    let named = format!("{} in {}", route.destination, route.table);
+    let named = route.to_string();
     let Some(seen) = routes.iter().find(|seen| seen.destination == route.destination) else {
         return Some(Finding {
             id: Requirement::RoutePresent,
@@ -177,7 +177,7 @@ fn neighbours(world: &World, findings: &mut Vec<Finding>) {
             seats.intersection(&other.seats).map(|seat| format!("{} on {}", seat.private_ip, seat.interface)),
         );
         let routes = world.wanted.routes.iter().filter(|route| other.routes.contains(route));
-        shared.extend(routes.map(|route| format!("{} in {}", route.destination, route.table)));
+        shared.extend(routes.map(ToString::to_string));
         for what in shared {
             findings.push(violation(
                 Requirement::Unshared,

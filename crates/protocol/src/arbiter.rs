@@ -552,9 +552,12 @@ impl Invocation {
     }
 
     fn tell_at(&mut self, at: WallTime, what: Happening) {
+        self.write_row(at, self.by.clone(), what);
+    }
+
+    fn write_row(&mut self, at: WallTime, by: String, what: Happening) {
         let Some(lease) = &self.lease else { return };
-        let event =
-            Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: self.by.clone(), what };
+        let event = Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by, what };
         self.act(Action::Append(Box::new(event)));
     }
 

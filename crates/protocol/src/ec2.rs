@@ -153,9 +153,7 @@ impl Call {
             Self::Disassociate { allocation, .. } | Self::Associate { allocation, .. } => {
                 allocation.to_string()
             }
-            Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => {
-                format!("{} in {}", route.destination, route.table)
-            }
+            Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => route.to_string(),
             Self::DisableSourceDestCheck { interface } => interface.to_string(),
         }
     }

@@ -18,7 +18,7 @@ use crate::time::WallTime;
 
 /// No more calls than this are tried in one probe: far more than a cluster has tables, addresses and nodes. Of a larger one each
 /// hour has its part.
-pub const MOST_TRIALS: usize = 200;
+const MOST_TRIALS: usize = 200;
 /// Three hours without an answer are too many.
 const OVERDUE: Duration = Duration::from_secs(3 * 3_600);
 /// No more obstacles than this are kept.
@@ -192,10 +192,7 @@ pub fn judge(
             Err(_) => {}
         }
     }
-    obstacles.sort();
-    obstacles.dedup();
-    obstacles.truncate(MOST_OBSTACLES);
-    Some(Probe { at, uid: lease.uid.clone(), revision: lease.revision, obstacles })
+    Some(Probe { at, uid: lease.uid.clone(), revision: lease.revision, obstacles: worth_keeping(obstacles) })
 }
 
 /// What the probe of another hour has found by calls that were not tried in this one: a large cluster is asked about in parts.
@@ -203,10 +200,16 @@ pub fn keep_of(before: Option<&Probe>, lease: &Lease, tried: &[Call], found: &mu
     let by_a_call = |obstacle: &&Obstacle| ACTIONS.iter().any(|action| obstacle.why.starts_with(action));
     let again = |obstacle: &&Obstacle| tried.iter().any(|call| call.resource() == obstacle.resource);
     let before = before.filter(|before| before.is_about(lease)).map_or(&[][..], |before| &before.obstacles);
-    found.obstacles.extend(before.iter().filter(by_a_call).filter(|obstacle| !again(obstacle)).cloned());
-    found.obstacles.sort();
-    found.obstacles.dedup();
-    found.obstacles.truncate(MOST_OBSTACLES);
+    let kept = before.iter().filter(by_a_call).filter(|obstacle| !again(obstacle)).cloned();
+    found.obstacles = worth_keeping(std::mem::take(&mut found.obstacles).into_iter().chain(kept).collect());
+}
+
+/// Each once, in order, and no more than people read.
+fn worth_keeping(mut obstacles: Vec<Obstacle>) -> Vec<Obstacle> {
+    obstacles.sort();
+    obstacles.dedup();
+    obstacles.truncate(MOST_OBSTACLES);
+    obstacles
 }
 
 /// What the reason of an obstacle begins with that a call has met.
@@ -266,9 +269,7 @@ fn obstacles_of_routes(lease: &Lease, tables: &BTreeMap<RouteTableId, Vec<RouteS
         let seen = plan::route_in(tables, route);
         let allowed = lease.resources.from_gateways.contains(route);
         match plan::route(route, &member.interface, &seen, allowed) {
-            Need::Person(why) => {
-                Some(obstacle(None, &format!("{} in {}", route.destination, route.table), &why))
-            }
+            Need::Person(why) => Some(obstacle(None, &route.to_string(), &why)),
             Need::Nothing | Need::Call(_) => None,
         }
     });

@@ -153,6 +153,13 @@ pub struct Route {
     pub destination: Destination,
 }
 
+/// As people read it, in the history and in every message.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.destination, self.table)
+    }
+}
+
 /// Everything that must be at the holder. Declared once, moved as one intended state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
-use crate::history::{Event, Happening};
+use crate::history::Happening;
 use crate::lease::Lease;
 use crate::moved::Moved;
 use crate::mover::Progress;
@@ -85,15 +85,7 @@ impl Invocation {
 
     /// Under the same key whichever invocation writes it.
     fn tell_once(&mut self, at: WallTime, what: Happening) {
-        let Some(lease) = &self.lease else { return };
-        let event = Event {
-            cluster: lease.cluster.clone(),
-            epoch: lease.epoch,
-            at,
-            by: ANY_INVOCATION.to_owned(),
-            what,
-        };
-        self.act(Action::Append(Box::new(event)));
+        self.write_row(at, ANY_INVOCATION.to_owned(), what);
     }
 
     fn tell_repaired(&mut self, now: Now) {

@@ -204,12 +204,8 @@ fn without_member(lease: &Lease, holder: &InstanceArn) -> Vec<Item> {
     let id = holder.instance_id();
     let why = format!("{id} holds the lease and is not a node of the cluster; update the cluster's nodes");
     let addresses = lease.resources.addresses.iter().map(|address| address.allocation.to_string());
-    let routes = lease.resources.routes.iter().map(route_name);
+    let routes = lease.resources.routes.iter().map(ToString::to_string);
     addresses.chain(routes).map(|name| Item::nowhere(name, why.clone())).collect()
-}
-
-fn route_name(route: &Route) -> String {
-    format!("{} in {}", route.destination, route.table)
 }
 
 /// The looks that show every item, and the seats on every interface that takes an address.
@@ -276,7 +272,7 @@ impl Item {
     pub(super) fn name(&self) -> String {
         match &self.kind {
             Kind::Address { allocation, .. } => allocation.to_string(),
-            Kind::Route { route, .. } => route_name(route),
+            Kind::Route { route, .. } => route.to_string(),
             Kind::Forwarding { interface, .. } => interface.to_string(),
             Kind::Nowhere { name } => name.clone(),
         }
