@@ -89,6 +89,8 @@ pub struct Registration {
     pub members: Vec<Member>,
     /// What must be at the holder.
     pub resources: Resources,
+    /// The revision that a change was made from, where what it leaves alone was copied from there; none: from no other.
+    pub made_from: Option<u64>,
     /// When.
     pub at: WallTime,
     /// The row of the history that is written with it.
@@ -263,7 +265,8 @@ pub trait Store: Send + Sync {
     /// another registration is active.
     fn register(&self, registration: &Registration) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
-    /// Changes a registration, if its uid is still the registered one and its holder is still `holder`.
+    /// Changes a registration, if its uid is still the registered one, its holder is still `holder`, and its revision is
+    /// the one that the change was made from, if it was made from one.
     fn reconfigure(
         &self,
         registration: &Registration,

@@ -76,6 +76,9 @@ pub(crate) fn reconfigure(
     if lease.state != LeaseState::Active || lease.uid != registration.uid || lease.holder.as_ref() != holder {
         return Next::Refused;
     }
+    if registration.made_from.is_some_and(|revision| revision != lease.revision) {
+        return Next::Refused;
+    }
     let mut next = lease.clone();
     if lease.members != registration.members || lease.resources != registration.resources {
         next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));

@@ -70,6 +70,7 @@ pub(crate) fn registration(text: &str) -> Registration {
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: resources(&[1, 2]),
+        made_from: None,
         at: WallTime(1),
         event,
     }

@@ -229,6 +229,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             timing: desired.timing,
             members,
             resources,
+            made_from: None,
             at: self.now,
             event: Event { cluster: desired.cluster.clone(), epoch, at: self.now, by: self.by.clone(), what },
         })

@@ -114,7 +114,8 @@ promises! {
         a_reconfiguration_keeps_epoch_and_holder,
         a_change_of_members_or_resources_reopens_the_move,
         a_reconfiguration_never_raises_what_was_moved,
-        a_reconfiguration_against_another_holder_is_refused;
+        a_reconfiguration_against_another_holder_is_refused,
+        a_reconfiguration_of_another_revision_is_refused;
 }
 
 #[test]

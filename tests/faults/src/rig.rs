@@ -359,6 +359,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
             routes: world.route_tables.iter().map(route).collect::<Result<_, _>>()?,
             from_gateways: std::collections::BTreeSet::new(),
         },
+        made_from: None,
         at: now(),
         event: Event { cluster: cluster(), epoch: Epoch(0), at: now(), by: "registrar".to_owned(), what },
     })

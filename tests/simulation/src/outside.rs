@@ -470,6 +470,7 @@ impl Sim<'_> {
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),
+            made_from: None,
             at: self.global().wall,
             event: Row {
                 cluster: self.cluster.clone(),

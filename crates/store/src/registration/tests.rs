@@ -101,6 +101,9 @@ fn only_the_registration_that_was_read_is_changed() {
     assert_eq!(reconfigure(Some(&held), &registration("uid-2"), holder.as_ref()), Next::Refused);
     assert_eq!(reconfigure(Some(&held), &asked, Some(&arn(2))), Next::Refused);
     assert_eq!(reconfigure(Some(&held), &asked, None), Next::Refused);
+    let from = |revision| Registration { made_from: Some(revision), ..asked.clone() };
+    assert!(matches!(reconfigure(Some(&held), &from(held.revision), holder.as_ref()), Next::Write(_)));
+    assert_eq!(reconfigure(Some(&held), &from(held.revision + 1), holder.as_ref()), Next::Refused);
     let retired = Lease { state: LeaseState::Retired, ..held };
     assert_eq!(reconfigure(Some(&retired), &asked, holder.as_ref()), Next::Refused);
 }

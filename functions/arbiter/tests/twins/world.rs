@@ -137,6 +137,7 @@ impl World {
                 routes: self.tables.iter().map(|table| Route { table: table.clone(), destination }).collect(),
                 from_gateways: std::collections::BTreeSet::new(),
             },
+            made_from: None,
             at: WallTime(1),
             event: event(Happening::Registered { revision: 1, summary: "test".to_owned() }),
         }

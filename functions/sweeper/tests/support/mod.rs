@@ -68,6 +68,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
             addresses: vec![Address { allocation, public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
             ..Resources::default()
         },
+        made_from: None,
         at: NOW,
         event,
     };

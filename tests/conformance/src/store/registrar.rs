@@ -209,6 +209,20 @@ pub async fn a_reconfiguration_never_raises_what_was_moved(record: &impl Record)
     assert_eq!((lease(store).await.epoch, lease(store).await.moved), (Epoch(3), Epoch(0)));
 }
 
+/// What a change leaves alone was copied from a revision, and must not take back what another change made of it since.
+pub async fn a_reconfiguration_of_another_revision_is_refused(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let made_from = |revision| Registration { made_from: Some(revision), ..changed(1, 2) };
+    for other in [0, before.revision + 1] {
+        let found = refused(store.reconfigure(&made_from(other), before.holder.as_ref()).await);
+        assert_eq!(found, Some(before.clone()));
+    }
+    store.reconfigure(&made_from(before.revision), before.holder.as_ref()).await.expect("reconfigured");
+    let found = refused(store.reconfigure(&made_from(before.revision), before.holder.as_ref()).await);
+    assert_eq!(found.map(|lease| lease.revision), Some(before.revision + 1));
+}
+
 /// A holder that came in between was not looked at, and must not lose its membership by surprise.
 pub async fn a_reconfiguration_against_another_holder_is_refused(record: &impl Record) {
     let store = record.store();

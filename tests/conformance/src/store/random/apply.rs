@@ -37,11 +37,13 @@ impl Concrete {
                 asked.event.by = by.to_owned();
                 Self::Register(asked)
             }
-            Change::Reconfigure { instead, right_holder, members } => {
+            Change::Reconfigure { instead, right_holder, members, made_from } => {
                 let mut asked = registration(1);
                 asked.uid = named(instead);
                 asked.mode = Mode::Available;
                 asked.members = (1..=*members).map(member).collect();
+                let revision = lease.map_or(1, |lease| lease.revision);
+                asked.made_from = made_from.map(|right| if right { revision } else { revision + 1 });
                 asked.event.by = by.to_owned();
                 let holder = lease.and_then(|lease| lease.holder.clone()).filter(|_| *right_holder);
                 Self::Reconfigure(asked, holder)

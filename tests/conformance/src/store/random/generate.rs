@@ -35,7 +35,7 @@ fn some() -> impl Strategy<Value = Vec<Operation>> {
 /// The registrar takes up a retired lease, or changes a standing one, while the move of its epoch is recorded.
 fn moved_between() -> impl Strategy<Value = Vec<Operation>> {
     let retire = || Operation::Registrar(Change::Retire(None));
-    let same = || Change::Reconfigure { instead: None, right_holder: true, members: 3 };
+    let same = || Change::Reconfigure { instead: None, right_holder: true, members: 3, made_from: None };
     prop_oneof![
         a_move().prop_map(move |moved| vec![Operation::Between(same(), vec![moved])]),
         (three(), a_move()).prop_map(move |(uid, moved)| {
@@ -214,12 +214,11 @@ fn another() -> impl Strategy<Value = u8> {
 
 fn change() -> impl Strategy<Value = Change> {
     let right = prop_oneof![5 => Just(true), 1 => Just(false)];
+    let made_from = prop_oneof![3 => Just(None), 3 => Just(Some(true)), 1 => Just(Some(false))];
     prop_oneof![
         3 => three().prop_map(Change::Register),
-        2 => (seldom(), right, 2u8..=4).prop_map(|(instead, right_holder, members)| Change::Reconfigure {
-            instead,
-            right_holder,
-            members,
+        2 => (seldom(), right, 2u8..=4, made_from).prop_map(|(instead, right_holder, members, made_from)| {
+            Change::Reconfigure { instead, right_holder, members, made_from }
         }),
         1 => seldom().prop_map(Change::Retire),
     ]
@@ -238,7 +237,7 @@ fn to_itself() -> Vec<Operation> {
 fn between() -> impl Strategy<Value = Operation> {
     let retire = || Operation::Registrar(Change::Retire(None));
     let register = || three().prop_map(|uid| Operation::Registrar(Change::Register(uid)));
-    let same = || Change::Reconfigure { instead: None, right_holder: true, members: 3 };
+    let same = || Change::Reconfigure { instead: None, right_holder: true, members: 3, made_from: None };
     let anything = prop_oneof![
         2 => change().prop_map(|change| vec![Operation::Registrar(change)]),
         1 => grant().prop_map(|grant| vec![grant]),

@@ -120,6 +120,8 @@ pub enum Change {
         right_holder: bool,
         /// How many nodes it has.
         members: u8,
+        /// Whether the revision that it was made from is the one that stands; none: it was made from no other.
+        made_from: Option<bool>,
     },
     /// Retire a registration; the uid's number, if it is not the one that stands.
     Retire(Option<u8>),
