@@ -247,6 +247,17 @@ fn with_history() -> World {
             after(40_000),
         ),
         (Happening::Repaired { took_ms: 412 }, after(40_412)),
+        (
+            Happening::Asked {
+                to: Some(arn('a')),
+                reason: "spot interruption".to_owned(),
+                failover: false,
+                until: after(160_000),
+                request: None,
+            },
+            after(41_000),
+        ),
+        (Happening::Lapsed { reason: "spot interruption".to_owned(), request: None }, after(41_500)),
     ];
     for (what, at) in rows {
         ready(store.append(&event("orders", Epoch(2), "arbiter", what, at))).expect("appends");
@@ -274,7 +285,7 @@ fn history_keeps_the_newest_rows() {
     let world = with_history();
     let shown = world.run("history --limit 2 --format tsv").out;
     let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
-    assert_eq!(what, ["what", "drift", "repaired"]);
+    assert_eq!(what, ["what", "wanted", "lapsed"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn asked(request: &Request) -> Snapshot {
         until: request.until,
         request: Some(request.id.clone()),
         failover: false,
+        asked: None,
     });
     looked
 }

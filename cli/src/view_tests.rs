@@ -216,6 +216,7 @@ fn an_intent_is_shown_while_it_lasts_and_only_at_its_own_epoch() {
         until: WallTime(NOW.0 + 1),
         request: None,
         failover: false,
+        asked: None,
     };
     looked.lease.intent = Some(intent.clone());
     assert_eq!(looked.view().intent.and_then(|intent| intent.to).as_deref(), Some("db-b"));

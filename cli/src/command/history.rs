@@ -125,6 +125,26 @@ pub enum What {
         /// When the arbiter goes ahead by itself; none: never.
         until: Option<String>,
     },
+    /// The arbiter has seen that the lease shall go to another node.
+    Wanted {
+        /// The node that shall hold next.
+        to: Option<String>,
+        /// Who asked, and why.
+        reason: String,
+        /// Whether it is about a silent holder.
+        failover: bool,
+        /// When it ends by itself.
+        until: String,
+        /// The request's id.
+        request: Option<String>,
+    },
+    /// That has ended without effect.
+    Lapsed {
+        /// Who asked, and why.
+        reason: String,
+        /// The request's id.
+        request: Option<String>,
+    },
     /// A resource could not be moved.
     Stuck {
         /// What it is about.
@@ -161,6 +181,8 @@ impl What {
             Self::Drift { .. } => "drift",
             Self::Repaired { .. } => "repaired",
             Self::Held { .. } => "held",
+            Self::Wanted { .. } => "wanted",
+            Self::Lapsed { .. } => "lapsed",
             Self::Stuck { .. } => "stuck",
             Self::Asked { .. } => "asked",
         }
@@ -189,8 +211,16 @@ pub async fn run<S: Store, W, C: Clock>(
 /// The newest `limit` rows of both lists, newest last.
 pub fn rows(lease: &Lease, events: &[Event], requests: &[Request], limit: usize, now: WallTime) -> Rows {
     // Both lists come newest first; turned around, rows of one millisecond keep the order in which they were written.
-    let of_events =
-        events.iter().rev().map(|event| ((event.epoch, event.at), row_of_event(lease, event, now)));
+    // That the arbiter has seen a request says nothing beside the request itself.
+    let told_by_request = |event: &&Event| match &event.what {
+        Happening::Asked { request: Some(id), .. } => requests.iter().any(|request| request.id == *id),
+        _ => false,
+    };
+    let of_events = events
+        .iter()
+        .rev()
+        .filter(|event| !told_by_request(event))
+        .map(|event| ((event.epoch, event.at), row_of_event(lease, event, now)));
     let of_requests = requests
         .iter()
         .rev()
@@ -276,6 +306,16 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         }
         Happening::Repaired { took_ms } => What::Repaired { took_ms: *took_ms },
         Happening::Held { cooling, until } => What::Held { cooling: *cooling, until: until.map(rfc3339) },
+        Happening::Asked { to, reason, failover, until, request } => What::Wanted {
+            to: to.as_ref().map(name),
+            reason: printable(reason),
+            failover: *failover,
+            until: rfc3339(*until),
+            request: request.as_ref().map(ToString::to_string),
+        },
+        Happening::Lapsed { reason, request } => {
+            What::Lapsed { reason: printable(reason), request: request.as_ref().map(ToString::to_string) }
+        }
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
@@ -333,6 +373,12 @@ fn detail(what: &What, by: &str) -> String {
                 ahead.unwrap_or_default()
             )
         }
+        What::Wanted { to, reason, failover, until, .. } => {
+            let to = to.as_deref().map_or_else(|| "another node".to_owned(), str::to_owned);
+            let silent = if *failover { " once the holder is silent" } else { "" };
+            format!("the lease shall go to {to}{silent}, until {}: {reason}", to_second(until))
+        }
+        What::Lapsed { reason, .. } => format!("ended without effect: {reason}"),
         What::Stuck { resource, why } => format!("{resource}: {why}"),
         What::Asked { wish, to, why, until, answer, .. } => {
             let of = if matches!(*wish, "drain" | "exclude") { "of" } else { "to" };

@@ -462,6 +462,7 @@ impl Invocation {
         if let Some(held) = held {
             self.tell_held(held);
         }
+        self.tell_intent(now);
         if nowhere || !look {
             return self.finish(now, Outcome::Stayed(stay));
         }

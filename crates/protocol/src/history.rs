@@ -106,6 +106,30 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<WallTime>,
     },
+    /// It was asked that the lease go to another node: by an operator, or for an instance that will be taken.
+    Asked {
+        /// The node that shall hold next; none: whichever is best.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<InstanceArn>,
+        /// Who asked, and why.
+        reason: String,
+        /// Whether it is an operator's word that a silent holder be taken over from, which is not for the holder to obey.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failover: bool,
+        /// When the wish ends by itself.
+        until: WallTime,
+        /// The request behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+    },
+    /// That wish has ended, and the lease has not gone to another node.
+    Lapsed {
+        /// Who asked, and why.
+        reason: String,
+        /// The request behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+    },
     /// A resource could not be moved. The others are; attempts go on.
     Stuck {
         /// What it is about.

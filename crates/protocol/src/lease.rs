@@ -26,6 +26,9 @@ use crate::timing::Timing;
 /// The schema of stored items that this version writes. A reader refuses newer ones: it cannot know what they mean.
 pub const SCHEMA: u32 = 1;
 
+/// For so long after its end it is told that a wish has had no effect. A cluster has its turn in the sweep several times meanwhile.
+pub const LAPSED_FOR: Duration = Duration::from_secs(600);
+
 /// Whether the cluster is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +84,9 @@ pub struct Intent {
     /// Whether it is an operator's word that a silent holder be taken over from. It is not for the holder to obey.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failover: bool,
+    /// When it was asked for, by the clock of whoever asks; not told by earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<WallTime>,
 }
 
 /// An operator's word that nothing shall move by itself.
@@ -229,6 +235,12 @@ impl Lease {
     /// The intent, if it is about the current epoch and has not ended.
     pub fn live_intent(&self, now: WallTime) -> Option<&Intent> {
         self.intent.as_ref().filter(|intent| intent.epoch == self.epoch && now < intent.until)
+    }
+
+    /// The intent, if it is about the current epoch and has ended without effect no longer ago than [`LAPSED_FOR`].
+    pub fn lapsed_intent(&self, now: WallTime) -> Option<&Intent> {
+        let lapsed = |intent: &&Intent| intent.until <= now && now < intent.until + LAPSED_FOR;
+        self.intent.as_ref().filter(|intent| intent.epoch == self.epoch).filter(lapsed)
     }
 
     /// The same where it is a wish that the holder hand over.

@@ -15,8 +15,16 @@ use crate::time::WallTime;
 pub const SCHEMA: u32 = 1;
 
 /// The `detail-type` of each kind of event that is told of by the arbiter.
-pub const DETAIL_TYPES: [&str; 6] =
-    ["Lease Granted", "Move Completed", "Resource Stuck", "Drift Found", "Drift Repaired", "Takeover Held"];
+pub const DETAIL_TYPES: [&str; 8] = [
+    "Lease Granted",
+    "Move Completed",
+    "Resource Stuck",
+    "Drift Found",
+    "Drift Repaired",
+    "Takeover Held",
+    "Hand-over Asked",
+    "Hand-over Lapsed",
+];
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub enum What {
 
 /// The event that a row of the history is told as; steps and registrations are not.
 pub fn of(event: &Event) -> Option<Notification> {
-    let [granted, moved, stuck, drift, repaired, held] = DETAIL_TYPES;
+    let [granted, moved, stuck, drift, repaired, held, asked, lapsed] = DETAIL_TYPES;
     let detail_type = match &event.what {
         Happening::Granted { .. } => granted,
         Happening::Moved { .. } => moved,
@@ -64,6 +72,8 @@ pub fn of(event: &Event) -> Option<Notification> {
         Happening::Drift { .. } => drift,
         Happening::Repaired { .. } => repaired,
         Happening::Held { .. } => held,
+        Happening::Asked { .. } => asked,
+        Happening::Lapsed { .. } => lapsed,
         Happening::Step { .. } | Happening::Registered { .. } | Happening::Retired {} => return None,
     };
     let Event { cluster, epoch, at, by, what } = event.clone();

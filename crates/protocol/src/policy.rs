@@ -128,6 +128,7 @@ mod tests {
             until: WallTime(CLAIMED.0 + 1_000),
             request: None,
             failover: true,
+            asked: None,
         };
         for takeover in [Takeover::Notify, Takeover::Confirm { after_ms: 60_000 }] {
             assert_eq!(held_after(takeover, 999, Some(word.clone())), None);

@@ -88,6 +88,7 @@ fn intent(request: &Request, what: &str, to: Option<InstanceArn>, why: &str) -> 
         until: request.until,
         request: Some(request.id.clone()),
         failover: false,
+        asked: Some(request.at),
     }
 }
 

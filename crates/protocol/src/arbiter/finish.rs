@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
 use crate::history::Happening;
-use crate::lease::Lease;
+use crate::lease::{Intent, Lease};
 use crate::moved::Moved;
 use crate::mover::Progress;
 use crate::outcome::{Failure, Write, WriteFailure};
@@ -81,6 +81,25 @@ impl Invocation {
     /// A claim that is sent again and again has one row.
     pub(super) fn tell_held(&mut self, held: Held) {
         self.tell_once(held.claimed, Happening::Held { cooling: held.cooling, until: held.until });
+    }
+
+    /// What is asked for is told once, however many invocations see it stand; so is its end without effect, which answers the
+    /// request as well. The reader of a lease knows neither who has told nor whether.
+    pub(super) fn tell_intent(&mut self, now: Now) {
+        let Some(lease) = &self.lease else { return };
+        if let Some((intent, asked)) = lease.live_intent(now.wall).and_then(|live| Some((live, live.asked?)))
+        {
+            let Intent { to, reason, until, request, failover, .. } = intent.clone();
+            return self.tell_once(asked, Happening::Asked { to, reason, failover, until, request });
+        }
+        let Some(Intent { reason, until, request, .. }) = lease.lapsed_intent(now.wall).cloned() else {
+            return;
+        };
+        if let Some(request) = request.clone() {
+            let answer = "the wish ended without effect: the lease has not gone to another node".to_owned();
+            self.act(Action::Answer { request, answer });
+        }
+        self.tell_once(until, Happening::Lapsed { reason, request });
     }
 
     /// Under the same key whichever invocation writes it.

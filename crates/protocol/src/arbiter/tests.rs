@@ -131,6 +131,48 @@ fn a_takeover_that_is_held_back_is_told_once_for_each_claim_and_not_by_the_sweep
 }
 
 #[test]
+fn what_is_asked_for_is_told_once_and_so_is_its_end_without_effect() {
+    let started = Rig::new().now.wall;
+    let intent = crate::lease::Intent {
+        to: Some(arn(2)),
+        reason: "switchover asked by op".to_owned(),
+        epoch: Epoch(1),
+        until: started + Duration::from_secs(60),
+        request: Some(crate::ids::RequestId::new("r-1").expect("valid")),
+        failover: false,
+        asked: Some(started),
+    };
+    let told = |intent: crate::lease::Intent, why| {
+        let mut rig = Rig::new();
+        rig.lease.as_mut().expect("there").intent = Some(intent);
+        rig.hint.why = why;
+        assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
+        let rows = rig.log.iter().filter_map(|action| match action {
+            Action::Append(event) => Some((event.at, event.by.clone(), event.what.clone())),
+            _ => None,
+        });
+        let answers = rig.log.iter().filter(|action| matches!(action, Action::Answer { .. })).count();
+        (rows.collect::<Vec<_>>(), answers)
+    };
+    let (asked, answers) = told(intent.clone(), Some(Why::Request));
+    assert!(matches!(asked.as_slice(), [(at, _, Happening::Asked { .. })] if *at == started), "{asked:?}");
+    assert_eq!(answers, 0);
+    assert_eq!(told(intent.clone(), Some(Why::Sweep)).0, asked, "the same row again, which is written once");
+    let earlier_version = crate::lease::Intent { asked: None, ..intent.clone() };
+    assert_eq!(told(earlier_version, None), (Vec::new(), 0));
+
+    let ended = |ago: Duration, epoch| {
+        let until = WallTime(started.0 - u64::try_from(ago.as_millis()).expect("short"));
+        told(crate::lease::Intent { until, epoch, ..intent.clone() }, None)
+    };
+    let (lapsed, answers) = ended(Duration::ZERO, Epoch(1));
+    assert!(matches!(lapsed.as_slice(), [(at, _, Happening::Lapsed { .. })] if *at == started), "{lapsed:?}");
+    assert_eq!(answers, 1);
+    assert_eq!(ended(crate::lease::LAPSED_FOR, Epoch(1)), (Vec::new(), 0), "told long enough");
+    assert_eq!(ended(Duration::ZERO, Epoch(0)), (Vec::new(), 0), "of an epoch that is over");
+}
+
+#[test]
 fn a_pause_holds_back_silence_and_not_an_instance_that_is_gone() {
     let pause = Pause { until: crate::time::WallTime(u64::MAX), by: "op".to_owned(), why: "x".to_owned() };
     let mut rig = Rig::claimed();
@@ -269,6 +311,7 @@ fn a_release_answers_the_request_behind_it() {
         until: crate::time::WallTime(u64::MAX),
         request: Some(crate::ids::RequestId::new("r1").expect("valid")),
         failover: false,
+        asked: None,
     });
     rig.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
     rig.run();

@@ -160,6 +160,7 @@ fn the_node_an_intent_names_is_not_passed_over_for_a_clock_that_is_off() {
         until: WallTime(NOW.0 + 1),
         request: None,
         failover: false,
+        asked: None,
     });
     assert_eq!(decide(&world), Decision::LookAgain);
     let mut ill = world.clone();
@@ -238,6 +239,7 @@ fn a_policy_holds_back_silence_and_nothing_else_until_an_operator_has_spoken() {
         until: WallTime(NOW.0 + 1),
         request: None,
         failover: true,
+        asked: None,
     });
     let grant = granted(&silent);
     assert_eq!((grant.ground, &grant.to), (Ground::Silence, &arn(3)));
@@ -357,6 +359,7 @@ fn an_intent_for_this_epoch_names_the_next_holder_until_it_ends() {
             until: WallTime(NOW.0 + 1),
             request: None,
             failover: false,
+            asked: None,
         });
         granted(&world).to
     });
@@ -374,6 +377,7 @@ fn an_intent_for_this_epoch_names_the_next_holder_until_it_ends() {
             until: WallTime(until),
             request: None,
             failover: false,
+            asked: None,
         });
         assert_eq!(granted(&world).to, by_rank, "epoch {epoch}, until {until}");
     }

@@ -132,6 +132,7 @@ pub(crate) fn intent(to: char) -> Intent {
         until: LATER,
         request: None,
         failover: false,
+        asked: None,
     }
 }
 

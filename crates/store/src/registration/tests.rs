@@ -148,6 +148,7 @@ fn a_retirement_keeps_epoch_holder_and_move_and_drops_what_was_wished() {
         until: WallTime(900),
         request: Some(RequestId::new("8f14e45f-ceea-467f-a0e6-0123456789ab").expect("valid")),
         failover: false,
+        asked: None,
     };
     let pause = Pause { until: WallTime(900), by: "alice".to_owned(), why: String::new() };
     let held = Lease {

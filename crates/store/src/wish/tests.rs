@@ -33,6 +33,7 @@ fn a_switchover_is_carried_as_an_intent_that_says_who_asked_and_why() {
             until: WallTime(700),
             request: Some(asked.id.clone()),
             failover: false,
+            asked: Some(WallTime(100)),
         };
         assert_eq!(carried(&asked), Carried::Intent(intent));
     }

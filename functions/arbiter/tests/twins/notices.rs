@@ -125,6 +125,7 @@ async fn a_notice_about_the_holder_is_one_request_to_hand_over_however_often_it_
                 until: WallTime(at.0 + lasts_ms),
                 request: Some(asked[0].id.clone()),
                 failover: false,
+                asked: Some(asked[0].at),
             }
         );
         let id = if detail_type == HEALTH { HEALTH_ID } else { ID };

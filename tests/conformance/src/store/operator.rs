@@ -31,6 +31,7 @@ pub async fn a_switchover_is_carried_as_an_intent(record: &impl Record) {
         until: ask.until,
         request: Some(ask.id.clone()),
         failover: false,
+        asked: Some(ask.at),
     };
     assert_eq!(after.intent.take(), Some(intent));
     assert_eq!(after, before);

@@ -93,8 +93,15 @@ fn during_a_pause_nothing_is_put_right() {
 fn a_wish_that_nobody_can_follow_holds_back_no_repair() {
     let mut rig = astray();
     let until = WallTime(2_000_000);
-    let wish =
-        Intent { to: None, reason: String::new(), epoch: Epoch(1), until, request: None, failover: false };
+    let wish = Intent {
+        to: None,
+        reason: String::new(),
+        epoch: Epoch(1),
+        until,
+        request: None,
+        failover: false,
+        asked: None,
+    };
     rig.lease.as_mut().expect("there").intent = Some(wish);
     assert_eq!(rig.run().outcome, Outcome::Moved);
 }

@@ -110,8 +110,15 @@ fn apply(rig: &mut Rig, event: Event) {
         Event::Intend(to) => {
             let (epoch, until) = (rig.lease_mut().epoch, now.wall + std::time::Duration::from_secs(20));
             let to = Some(arn(to)).filter(|to| *to != arn(1));
-            rig.lease_mut().intent =
-                Some(Intent { to, reason: "x".to_owned(), epoch, until, request: None, failover: false });
+            rig.lease_mut().intent = Some(Intent {
+                to,
+                reason: "x".to_owned(),
+                epoch,
+                until,
+                request: None,
+                failover: false,
+                asked: None,
+            });
         }
         Event::Pause(paused) => {
             let until = now.wall + std::time::Duration::from_secs(5);

@@ -15,6 +15,7 @@ fn intent(to: Option<u8>, epoch: u64, until: u64) -> Option<Intent> {
         until,
         request: None,
         failover: false,
+        asked: None,
     })
 }
 

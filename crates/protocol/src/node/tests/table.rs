@@ -49,6 +49,7 @@ fn intent(lease: &mut Lease) {
         until,
         request: None,
         failover: false,
+        asked: None,
     });
 }
 
