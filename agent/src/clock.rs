@@ -33,6 +33,11 @@ pub fn wall() -> WallTime {
     WallTime(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// When this machine has booted, by the wall clock of now.
+pub fn booted() -> WallTime {
+    WallTime(wall().0.saturating_sub(boot().0 / 1_000_000))
+}
+
 /// Waits until `at`, suspension included. Returns at once if `at` has passed.
 pub async fn sleep_until(at: BootTime) -> io::Result<()> {
     Timer::at(at)?.expired().await

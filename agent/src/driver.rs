@@ -29,7 +29,8 @@ use table::{Answer, Caller};
 
 pub use table::Wakes;
 
-/// How often the instance metadata is asked which addresses it shows.
+/// How often the instance metadata is asked which addresses it shows, and whether the instance is about to be taken: as often as the
+/// EC2 User Guide asks for ("Spot Instance interruption notices").
 const SEEN_EVERY: Duration = Duration::from_secs(5);
 
 /// What a driver works with.
@@ -88,6 +89,8 @@ struct Driver {
     /// Whether the dead-man took the last end of validity.
     guard_stands: bool,
     ready: bool,
+    /// Why this instance is about to be taken, if it is.
+    leaving: Option<String>,
     exit: Option<Exit>,
 }
 
@@ -129,7 +132,7 @@ impl Driver {
             );
             node.handle_fenced(clock::now());
         }
-        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, exit: None })
+        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, leaving: None, exit: None })
     }
 
     async fn run<S: Store, W: Wakes>(
@@ -173,7 +176,10 @@ impl Driver {
                 Ok(()) = health.changed() => self.take_health(&health.borrow_and_update()),
                 Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts),
                 error = checks.ended() => return Err(error.into()),
-                _ = seen.tick(), if self.exit.is_none() => open.push(caller.look_at_metadata().boxed()),
+                _ = seen.tick(), if self.exit.is_none() => {
+                    open.push(caller.look_at_metadata().boxed());
+                    open.push(caller.look_for_notices().boxed());
+                }
             }
         }
     }
@@ -256,6 +262,7 @@ impl Driver {
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
             Answer::Seen(seen) => self.node.handle_seen(seen),
+            Answer::Leaving(why) => self.take_leaving(why),
             Answer::Told => {}
         }
         let Some(lease) = self.node.lease() else { return };
@@ -289,6 +296,18 @@ impl Driver {
     fn take_health(&mut self, report: &HealthReport) {
         tracing::info!(health = ?report.health, reason = report.reason(), "health");
         self.node.handle_health(clock::now(), report.health);
+    }
+
+    fn take_leaving(&mut self, why: Option<String>) {
+        match (&self.leaving, &why) {
+            (before, Some(why)) if before.as_ref() != Some(why) => {
+                tracing::warn!(reason = why, "this instance is about to be taken; it hands over if it can");
+            }
+            (Some(_), None) => tracing::info!("this instance stays after all"),
+            _ => {}
+        }
+        self.node.handle_leaving(clock::now(), why.is_some());
+        self.leaving = why;
     }
 
     fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>) {

@@ -14,6 +14,9 @@ use aws_config::provider_config::ProviderConfig;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use baton_protocol::ids::{IdError, InstanceArn, InstanceId};
+use baton_protocol::time::WallTime;
+
+use crate::leaving;
 
 /// One try may take this long. The service is on the same machine, so it answers in milliseconds or not at
 /// all.
@@ -185,6 +188,29 @@ impl Metadata {
             }
         }
         Ok(seen.into_iter().collect())
+    }
+
+    /// What is announced of this instance's end, in words; `None` if nothing is. `booted` is when it has booted.
+    pub async fn leaving(&self, booted: WallTime, now: WallTime) -> Result<Option<String>, IdentityError> {
+        if let Some(page) = self.page(leaving::SPOT).await? {
+            return Ok(Some(leaving::by_spot(&page)));
+        }
+        let lifecycle = self.page(leaving::LIFECYCLE).await?;
+        if let Some(why) = lifecycle.and_then(|page| leaving::by_auto_scaling(&page)) {
+            return Ok(Some(why));
+        }
+        let Some(page) = self.page(leaving::SCHEDULED).await? else { return Ok(None) };
+        leaving::by_schedule(&page, booted, now)
+            .map_err(|expected| Self::malformed(leaving::SCHEDULED, expected, &page))
+    }
+
+    /// A page that is there only while there is something to tell.
+    async fn page(&self, path: &str) -> Result<Option<String>, IdentityError> {
+        match self.get(path).await {
+            Ok(text) => Ok(Some(text)),
+            Err(IdentityError::Missing { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     async fn account(&self) -> Result<String, IdentityError> {

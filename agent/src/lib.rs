@@ -14,6 +14,7 @@ pub mod driver;
 pub mod file;
 pub mod hook;
 pub mod identity;
+pub mod leaving;
 pub mod log;
 pub mod notify;
 pub mod run;

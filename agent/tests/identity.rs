@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use baton_agent::identity::{IdentityError, Metadata};
+use baton_protocol::time::WallTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -102,6 +103,31 @@ async fn the_addresses_of_all_interfaces_are_seen_once_and_in_order() {
 async fn an_instance_without_a_public_address_sees_none() {
     let address = service(&[("meta-data/network/interfaces/macs/", "0a:00:00:00:00:01/")]);
     assert_eq!(at(address.await).seen().await.expect("asked"), [Ipv4Addr::UNSPECIFIED; 0]);
+}
+
+#[tokio::test]
+async fn what_is_announced_of_the_instances_end_is_found_on_each_of_its_pages() {
+    const NOW: WallTime = WallTime(1_800_522_043_000);
+    const SCHEDULED: &str = "meta-data/events/maintenance/scheduled";
+    let reboot = r#"[{"Code":"system-reboot","NotBefore":"21 Jan 2027 09:00:43 GMT","State":"active"}]"#;
+    for (page, text, told) in [
+        (
+            "meta-data/spot/instance-action",
+            r#"{"action":"terminate","time":"soon"}"#,
+            Some("Spot: terminate"),
+        ),
+        ("meta-data/autoscaling/target-lifecycle-state", "Terminated", Some("Auto Scaling")),
+        ("meta-data/autoscaling/target-lifecycle-state", "InService", None),
+        (SCHEDULED, reboot, Some("system-reboot")),
+        (SCHEDULED, "[]", None),
+        ("meta-data/instance-id", "i-0123456789abcdef0", None),
+    ] {
+        let found = at(service(&[(page, text)]).await).leaving(WallTime(0), NOW).await.expect("asked");
+        assert_eq!(found.is_some(), told.is_some(), "{page}: {found:?}");
+        assert!(found.unwrap_or_default().starts_with(told.unwrap_or_default()), "{page}");
+    }
+    let odd = at(service(&[(SCHEDULED, "<html>")]).await).leaving(WallTime(0), NOW).await;
+    assert!(matches!(odd, Err(IdentityError::Malformed { .. })), "{odd:?}");
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ pub(super) enum Answer {
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
     Released(Write<Option<Heartbeat>>),
     Seen(Vec<Ipv4Addr>),
+    Leaving(Option<String>),
     Told,
 }
 
@@ -141,6 +142,18 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
             Ok(seen) => Answer::Seen(seen),
             Err(error) => {
                 tracing::debug!(reason = %error, "the metadata service did not say which addresses are here");
+                Answer::Told
+            }
+        }
+    }
+
+    /// Asks the metadata service whether this instance is about to be taken. What it does not tell is not known: what was known
+    /// before stands.
+    pub(super) async fn look_for_notices(&self) -> Answer {
+        match self.parts.metadata.leaving(clock::booted(), clock::wall()).await {
+            Ok(why) => Answer::Leaving(why),
+            Err(error) => {
+                tracing::debug!(reason = %error, "the metadata service did not say whether this instance stays");
                 Answer::Told
             }
         }

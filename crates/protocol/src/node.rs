@@ -104,6 +104,8 @@ pub struct Node {
     /// Whether the last promote failed: the node cannot serve, whatever its checks say.
     promote_failed: bool,
     promote_not_before: BootTime,
+    /// Whether this instance is about to be taken, as its metadata says.
+    leaving: bool,
     seen: Vec<Ipv4Addr>,
     silence: SilenceWatch,
     peers: PeerWatch,
@@ -161,6 +163,7 @@ impl Node {
             health: Health::Unknown,
             promote_failed: false,
             promote_not_before: now.boot,
+            leaving: false,
             seen: Vec::new(),
             silence: SilenceWatch::default(),
             peers: PeerWatch::default(),
@@ -213,6 +216,16 @@ impl Node {
         if health != self.health && !self.has_ended() {
             self.health = health;
             // Others should know at once: a bad holder hands over sooner, a good standby counts sooner.
+            self.next_beat = now.boot;
+            self.release_if_wanted(now, false);
+        }
+    }
+
+    /// Takes in whether this instance is about to be taken: stopped, terminated or rebooted, by a notice that names the moment. It
+    /// hands over while it can, if somebody could take over, and is granted nothing meanwhile.
+    pub fn handle_leaving(&mut self, now: Now, leaving: bool) {
+        if leaving != self.leaving && !self.has_ended() {
+            self.leaving = leaving;
             self.next_beat = now.boot;
             self.release_if_wanted(now, false);
         }
@@ -279,11 +292,12 @@ impl Node {
         self.valid_until.filter(|_| self.guarded)
     }
 
-    /// What the node thinks of its own ability to serve: its checks, and whether promotion works.
+    /// What the node thinks of its own ability to serve: its checks, whether promotion works, and whether it will be there.
     fn effective_health(&self) -> Health {
         match (self.shutdown, self.promote_failed) {
             (Some(Shutdown::Handover), _) => Health::Draining,
             (_, true) => Health::Bad,
+            _ if self.leaving && self.health != Health::Bad => Health::Draining,
             _ => self.health,
         }
     }

@@ -91,7 +91,9 @@ fn an_agent_that_is_killed_and_started_again_adopts_its_service() {
 fn an_agent_that_is_asked_to_end_hands_over_first() {
     let _alone = alone();
     let mut stage = stage("strict");
-    let before = protected(&stage, 0);
+    let first = protected(&stage, 0);
+    hands_over_before_it_is_taken(&mut stage, &first);
+    let before = protected(&stage, first.epoch);
     stage.node(&before.holder).expect("there").terminate().expect("asked");
     let after = stage.wait_until_settled(before.epoch, LIMIT).expect("handed over");
     assert_ne!(after.holder, before.holder);
@@ -99,6 +101,17 @@ fn an_agent_that_is_asked_to_end_hands_over_first() {
     let status = stage.node(&before.holder).expect("there").wait_for_end(LIMIT).expect("ended");
     assert_eq!(status, 0);
     assert_one_at_a_time(&stage);
+}
+
+/// No event tells of it: the node sees it in its own metadata.
+fn hands_over_before_it_is_taken(stage: &mut Stage, before: &Settled) {
+    let notice = [("spot/instance-action", r#"{"action":"terminate","time":"2027-01-01T00:00:00Z"}"#)];
+    let node = stage.node(&before.holder).expect("there");
+    node.notify(&notice).expect("told");
+    let after = stage.wait_until_settled(before.epoch, LIMIT).expect("handed over");
+    assert_ne!(after.holder, before.holder);
+    assert_eq!(newest_grant(stage)["ground"], "release");
+    stage.node(&before.holder).expect("there").notify(&[]).expect("taken back");
 }
 
 #[test]

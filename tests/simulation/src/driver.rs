@@ -320,8 +320,10 @@ impl Sim<'_> {
         let stopped_unnoticed = node.serving().is_some() && m.serving.is_none();
         let bad = m.is_struck(Kind::Unhealthy) || stopped_unnoticed;
         let health = if bad { Health::Bad } else { Health::Ok };
+        let leaving = m.is_struck(Kind::Notice);
         self.say(machine, || format!("checks say {health:?}"));
         let local = self.local(machine);
         self.tell(machine, |node| node.handle_health(local, health));
+        self.tell(machine, |node| node.handle_leaving(local, leaving));
     }
 }

@@ -47,6 +47,8 @@ pub enum Kind {
     BusCut,
     /// The service's checks fail.
     Unhealthy,
+    /// The instance's metadata says that it is about to be taken, and it is not taken in the end.
+    Notice,
     /// The promote hook fails.
     PromoteFails,
     /// The promote hook hangs.

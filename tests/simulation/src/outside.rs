@@ -129,7 +129,7 @@ impl Sim<'_> {
             }
             Kind::HiddenPause => self.pause_hidden(machine, until),
             Kind::Suspend => self.suspend(machine, until),
-            Kind::Unhealthy => {
+            Kind::Unhealthy | Kind::Notice => {
                 let at = self.now + self.rng.u64(200 * MS..2 * SECOND);
                 self.queue.push(at, Event::Health { machine });
             }
@@ -257,7 +257,7 @@ impl Sim<'_> {
                 let boot = self.machines[machine].boot;
                 self.queue.push(self.now, Event::StartAgent { machine, boot });
             }
-            Kind::Unhealthy | Kind::PromoteFails | Kind::PromoteHangs => {
+            Kind::Unhealthy | Kind::Notice | Kind::PromoteFails | Kind::PromoteHangs => {
                 let at = self.now + self.rng.u64(200 * MS..2 * SECOND);
                 self.queue.push(at, Event::Health { machine });
             }

@@ -150,6 +150,8 @@ const MENU: &[(Kind, Whom, u32, Range)] = &[
     (Kind::BusCut, Whom::Standby, 3, (2_000, 20_000)),
     (Kind::Unhealthy, Whom::Holder, 6, (2_000, 20_000)),
     (Kind::Unhealthy, Whom::Standby, 4, (2_000, 20_000)),
+    (Kind::Notice, Whom::Holder, 3, (2_000, 20_000)),
+    (Kind::Notice, Whom::Standby, 2, (2_000, 20_000)),
     (Kind::PromoteFails, Whom::Standby, 3, (3_000, 20_000)),
     (Kind::PromoteHangs, Whom::Standby, 2, (3_000, 15_000)),
     (Kind::DemoteHangs, Whom::Holder, 3, (3_000, 15_000)),

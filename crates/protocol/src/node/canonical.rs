@@ -54,7 +54,7 @@ impl Node {
         out.number(u64::from(self.release_confirmed));
         out.number(option(self.oath_open.map(|epoch| epoch.0)));
         out.number(health(self.health));
-        out.number(u64::from(self.promote_failed));
+        out.number(u64::from(self.promote_failed) + 2 * u64::from(self.leaving));
         out.number(if self.promote_failed { left(Some(self.promote_not_before), now) } else { 0 });
         out.number(match self.shutdown {
             None => 0,

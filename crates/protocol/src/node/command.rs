@@ -79,6 +79,8 @@ pub enum Reason {
     Intent,
     /// The checks say that this node cannot serve, and another could.
     Unhealthy,
+    /// This instance is about to be taken, and another node could serve.
+    Leaving,
     /// The agent ends in order.
     Shutdown,
     /// Another agent took over this node's heartbeat item.
@@ -95,6 +97,7 @@ impl Reason {
             Self::PromoteFailed => "promote-failed",
             Self::Intent => "intent",
             Self::Unhealthy => "unhealthy",
+            Self::Leaving => "leaving",
             Self::Shutdown => "shutdown",
             Self::Usurped => "usurped",
         }

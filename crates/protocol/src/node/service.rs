@@ -300,8 +300,10 @@ impl Node {
             return Some(Reason::Intent);
         }
         let bad = self.effective_health() == Health::Bad;
-        let another = self.another_could(now, lease);
-        (bad && another).then_some(Reason::Unhealthy)
+        if !(bad || self.leaving) || !self.another_could(now, lease) {
+            return None;
+        }
+        Some(if bad { Reason::Unhealthy } else { Reason::Leaving })
     }
 
     /// Whether a wish stands that this node hand over, and its target could take over as far as is known. The wish of an

@@ -244,7 +244,7 @@ impl Sim<'_> {
             self.broken("I15", format!("n{machine} stops a retired service: {}", reason.as_str()));
         }
         match reason {
-            Reason::Intent | Reason::Unhealthy | Reason::Shutdown
+            Reason::Intent | Reason::Unhealthy | Reason::Leaving | Reason::Shutdown
                 if !self.machines[machine].is_struck(Kind::DiskFull) =>
             {
                 self.watch.ghosts[machine].sworn = lease.epoch;
@@ -256,7 +256,7 @@ impl Sim<'_> {
         }
         match reason {
             Reason::Intent => self.intent_is_obeyed(machine, &lease, wall),
-            Reason::Unhealthy if lease.is_paused(wall) => {
+            Reason::Unhealthy | Reason::Leaving if lease.is_paused(wall) => {
                 self.broken("I14", format!("n{machine} releases for its health during a pause"));
             }
             _ => {}

@@ -180,6 +180,45 @@ fn unknown_and_draining_are_no_bad_health() {
 }
 
 #[test]
+fn a_holder_that_is_about_to_be_taken_hands_over_while_somebody_could_take_over() {
+    let mut rig = with_peers_alive();
+    rig.node.handle_leaving(rig.now, true);
+    beat_to(&mut rig, 4_000);
+    assert_eq!(rig.hooks(), ["-start", "+1", "-leaving"]);
+    assert_eq!(releases(&rig), 1);
+
+    let mut alone = Rig::serving();
+    alone.run_to(3_000);
+    alone.node.handle_health(alone.now, Health::Ok);
+    alone.node.handle_leaving(alone.now, true);
+    alone.run_to(30_000);
+    assert_eq!(alone.hooks(), ["-start", "+1"], "nobody else could: it serves to its end");
+    assert_eq!(alone.last_beat().health, Health::Draining, "and is granted nothing anew");
+    alone.node.handle_leaving(alone.now, false);
+    alone.run_to(32_000);
+    assert_eq!(alone.last_beat().health, Health::Ok, "it stays after all");
+
+    let mut paused = with_peers_alive();
+    paused.lease_mut().paused = paused_until(20_000);
+    beat_to(&mut paused, 4_000);
+    paused.node.handle_leaving(paused.now, true);
+    beat_to(&mut paused, 19_000);
+    assert_eq!(paused.hooks(), ["-start", "+1"], "a pause holds it back");
+    beat_to(&mut paused, 22_000);
+    assert_eq!(paused.hooks()[2..], ["-leaving"]);
+}
+
+#[test]
+fn a_node_that_is_unwell_and_about_to_be_taken_is_unwell() {
+    let mut rig = with_peers_alive();
+    rig.node.handle_leaving(rig.now, true);
+    rig.node.handle_health(rig.now, Health::Bad);
+    assert_eq!(rig.node.effective_health(), Health::Bad);
+    rig.node.handle_health(rig.now, Health::Unknown);
+    assert_eq!(rig.node.effective_health(), Health::Draining);
+}
+
+#[test]
 fn an_intent_is_obeyed_if_its_target_is_seen_beating() {
     for to in [Some(2), None] {
         let mut rig = with_peers_alive();
