@@ -101,6 +101,10 @@ fn health(agent: &mut Agent, health: Health) {
     agent.node.handle_health(agent.now, health);
 }
 
+fn leaving(agent: &mut Agent) {
+    agent.node.handle_leaving(agent.now, true);
+}
+
 /// What W and R say while the lease names the node.
 pub(crate) fn of_the_table() -> Vec<Input> {
     let unconfirmed = [lost(), Failure::Throttled, Failure::Conflict, Failure::Denied(String::new())];
@@ -256,6 +260,16 @@ pub(crate) fn of_wishes() -> Vec<Input> {
             "health turns bad, node b was seen beating",
             "who cannot serve hands over to somebody who can",
             vec![way(|agent| health(agent, Health::Bad))],
+        ),
+        input(
+            "the end of the instance is announced, node b was seen beating",
+            "who will be gone hands over while it can",
+            vec![way(leaving)],
+        ),
+        input(
+            "the end of the instance is announced and nobody was seen beating, or a pause stands",
+            "it serves to its end",
+            vec![after(|_| {}, false, leaving), after(|lease| lease.paused = Some(pause()), true, leaving)],
         ),
         input(
             "health turns bad and nobody was seen beating, or a pause stands; or health turns unknown or draining",
