@@ -97,6 +97,7 @@ pub(crate) fn heartbeat(letter: char) -> Heartbeat {
         claim: None,
         serving_epoch: serves.then_some(Epoch(7)),
         serving_since: serves.then(|| before(86_400_000)),
+        findings: None,
         validity_ms: 4_000,
         seen: if serves { vec!["198.51.100.7".parse().expect("an address")] } else { Vec::new() },
         beat_at: before(900),

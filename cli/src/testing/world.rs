@@ -226,6 +226,7 @@ fn next(store: &MemoryStore, letter: char, at: WallTime) -> Beat {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at: at,

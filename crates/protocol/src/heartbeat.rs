@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::findings::{self, Findings};
 use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
 use crate::time::WallTime;
 
@@ -83,6 +84,9 @@ pub struct Heartbeat {
     /// Since when it serves; for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_since: Option<WallTime>,
+    /// What the node has found out about itself; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "findings::read")]
+    pub findings: Option<Findings>,
     /// TTL: for how long after its sending this heartbeat, once confirmed, lets the node serve; [`UNGUARDED_MS`] where
     /// nothing would stop it then.
     pub validity_ms: u64,
@@ -109,7 +113,7 @@ impl Heartbeat {
 }
 
 /// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
-/// `None` here is removed there.
+/// `None` here is removed there, except for what the node has found out, which is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
     /// Of the agent's current run; the condition of the write.
@@ -124,6 +128,8 @@ pub struct Beat {
     pub serving_epoch: Option<Epoch>,
     /// Since when it serves.
     pub serving_since: Option<WallTime>,
+    /// What the node has found out about itself; none: nothing is written about it, though something may have been before.
+    pub findings: Option<Findings>,
     /// TTL of this very heartbeat.
     pub validity_ms: u64,
     /// Elastic IPs that the instance metadata shows on this node.

@@ -143,6 +143,7 @@ mod registry {
         GatewayTaken "s40" "a route is taken from a gateway though nobody has allowed it";
         NoRound "s31" "the sweep has no turns";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
+        RecoverStopped "s58" "local recovery is tried where the node may not serve";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }
 

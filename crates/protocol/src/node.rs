@@ -28,6 +28,7 @@
 mod canonical;
 mod command;
 mod cycle;
+mod duty;
 mod service;
 mod startup;
 #[cfg(test)]
@@ -39,7 +40,9 @@ use std::sync::Arc;
 
 pub use canonical::{Form, canonical_claim, health};
 pub use command::{Command, Exit, HookOutcome, Reason, RunState};
+pub use duty::Duty;
 
+use crate::findings::Findings;
 use crate::heartbeat::{Claim, Health};
 use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
 use crate::lease::Lease;
@@ -101,6 +104,8 @@ pub struct Node {
     /// Whether the table is known to hold the oath.
     release_confirmed: bool,
     health: Health,
+    /// For people: no decision looks at it. None until there is something to say, or to take back.
+    findings: Option<Findings>,
     /// Whether the last promote failed: the node cannot serve, whatever its checks say.
     promote_failed: bool,
     promote_not_before: BootTime,
@@ -161,6 +166,7 @@ impl Node {
             released,
             release_confirmed: false,
             health: Health::Unknown,
+            findings: None,
             promote_failed: false,
             promote_not_before: now.boot,
             leaving: false,
@@ -228,6 +234,14 @@ impl Node {
             self.leaving = leaving;
             self.next_beat = now.boot;
             self.release_if_wanted(now, false);
+        }
+    }
+
+    /// Takes in what the agent has found out about this node; the next heartbeat says it.
+    pub fn handle_findings(&mut self, findings: &Findings) {
+        // What was never said needs not be taken back.
+        if self.findings.is_some() || *findings != Findings::default() {
+            self.findings = Some(findings.clone());
         }
     }
 

@@ -115,6 +115,7 @@ pub(crate) fn heartbeat(instance: &InstanceArn, seq: u64) -> Heartbeat {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at: WallTime(1_000_000),

@@ -99,6 +99,7 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
     "claim",
     "serving_epoch",
     "serving_since",
+    "findings",
     "validity_ms",
     "seen",
     "beat_at",

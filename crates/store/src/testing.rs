@@ -118,6 +118,7 @@ pub(crate) fn heartbeat(n: u8) -> Heartbeat {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at: WallTime(1_000),

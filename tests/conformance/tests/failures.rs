@@ -9,7 +9,7 @@ use baton_client::{Bus, BusFailure, Limits};
 use baton_conformance::engine::config_at;
 use baton_conformance::impostor::{Impostor, Reply, Sent};
 use baton_conformance::store::build::{
-    AT, beat, cluster, event, grant, node, registration, request, run, start, unchanged,
+    AT, beat, cluster, event, findings, grant, node, registration, request, run, start, unchanged,
 };
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::Claim;
@@ -285,6 +285,7 @@ async fn an_agents_write_is_an_update_of_its_own_partition_and_allowed_attribute
     });
     full.serving_epoch = Some(Epoch(1));
     full.serving_since = Some(AT);
+    full.findings = Some(findings());
     store.start(&cluster, &me, &start(None, 1)).await.expect("started");
     store.start(&cluster, &me, &start(Some(1), 2)).await.expect("started");
     store.beat(&cluster, &me, &beat(1, 2)).await.expect("beaten");

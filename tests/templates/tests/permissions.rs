@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use baton_protocol::findings::Findings;
 use baton_protocol::heartbeat::{Claim, Health, Heartbeat};
 use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
 use baton_protocol::time::WallTime;
@@ -135,6 +136,7 @@ fn full_heartbeat() -> Heartbeat {
         silent_ms: 1,
         at: WallTime(1),
     };
+    let findings = Findings { failing: Some("x".into()), ..Findings::default() };
     Heartbeat {
         cluster: ClusterName::new("orders").expect("valid"),
         instance,
@@ -146,6 +148,7 @@ fn full_heartbeat() -> Heartbeat {
         claim: Some(claim),
         serving_epoch: Some(Epoch(1)),
         serving_since: Some(WallTime(1)),
+        findings: Some(findings),
         validity_ms: 1,
         seen: vec![[192, 0, 2, 1].into()],
         beat_at: WallTime(1),

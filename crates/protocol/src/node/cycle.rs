@@ -58,6 +58,7 @@ impl Node {
             claim: self.claim.clone(),
             serving_epoch: serving,
             serving_since: self.serving_since(),
+            findings: self.findings.clone(),
             validity_ms: if unguarded { UNGUARDED_MS } else { milliseconds(validity) },
             seen: self.seen.clone(),
             beat_at: now.wall,

@@ -47,6 +47,10 @@ impl Node {
 
     fn begin_to_run(&mut self, now: Now, own: &Heartbeat) {
         self.seq = own.seq.max(self.seq);
+        if own.findings.is_some() {
+            // An earlier run's: what this one has not found out is not so.
+            self.findings.get_or_insert_default();
+        }
         if own.released > self.released && !mutant!(OathUnread) {
             self.released = own.released;
             // First the service that it covers, then what is kept: no file may say that a released epoch is served.

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod driver;
+mod duty;
 mod hand_over;
 mod rig;
 mod standby;

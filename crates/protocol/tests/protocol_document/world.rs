@@ -116,6 +116,7 @@ pub(crate) fn heartbeat(node: char, seq: u64) -> Heartbeat {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at: WALL,

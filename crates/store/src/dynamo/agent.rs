@@ -68,6 +68,11 @@ impl DynamoStore {
                 None => remove.push(format!("#{name}")),
             }
         }
+        // Not so much as named where nothing is said: a cluster's stack that is older than the agent does not allow it, and a
+        // remark must cost no heartbeat.
+        if let Some(findings) = &beat.findings {
+            set.push(("findings", attribute(findings)?));
+        }
         let changes: Vec<_> = set.iter().map(|(name, _)| format!("#{name} = :{name}")).collect();
         let mut change = format!("SET {}", changes.join(", "));
         if !remove.is_empty() {

@@ -68,6 +68,7 @@ impl Table {
             claim: None,
             serving_epoch: None,
             serving_since: None,
+            findings: found.and_then(|heartbeat| heartbeat.findings.clone()),
             validity_ms: start.validity_ms,
             seen: found.map(|heartbeat| heartbeat.seen.clone()).unwrap_or_default(),
             beat_at: start.at,
@@ -94,6 +95,9 @@ impl Table {
                 heartbeat.claim.clone_from(&beat.claim);
                 heartbeat.serving_epoch = beat.serving_epoch;
                 heartbeat.serving_since = beat.serving_since;
+                if let Some(findings) = &beat.findings {
+                    heartbeat.findings = findings.to_write();
+                }
                 heartbeat.validity_ms = beat.validity_ms;
                 heartbeat.seen.clone_from(&beat.seen);
                 heartbeat.beat_at = beat.beat_at;

@@ -154,6 +154,7 @@ impl World {
                 claim: if Some(n) == nodes.last() { claims.take() } else { None },
                 serving_epoch: None,
                 serving_since: None,
+                findings: None,
                 validity_ms: 4_000,
                 seen: Vec::new(),
                 beat_at: self.parts.now().wall,

@@ -49,6 +49,7 @@ impl Bench {
             claim: None,
             serving_epoch: None,
             serving_since: None,
+            findings: None,
             validity_ms: 4_000,
             seen: Vec::new(),
             beat_at: at,

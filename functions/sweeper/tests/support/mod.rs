@@ -95,6 +95,7 @@ pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at: NOW,

@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use baton_protocol::heartbeat::{Claim, Health, UNGUARDED_MS};
+use baton_protocol::findings::Findings;
+use baton_protocol::heartbeat::{Beat, Claim, Health, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
 
-use super::build::{AT, beat, cluster, join, node, run, start};
+use super::build::{AT, beat, cluster, findings, join, node, run, start};
 use super::{Record, refused};
 
 /// There is nothing at first, and nothing is an answer.
@@ -153,17 +154,24 @@ pub async fn a_beat_sets_what_it_says_and_removes_what_it_does_not(record: &impl
     });
     full.serving_epoch = Some(Epoch(1));
     full.serving_since = Some(WallTime(AT.0 - 5));
+    full.findings = Some(findings());
     full.validity_ms = 2_500;
     full.seen = Vec::new();
     store.beat(&cluster(), &node(1), &full).await.expect("the node beats");
     let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
     assert_eq!((found.health, &found.claim), (Health::Draining, &full.claim));
     assert_eq!((found.serving_epoch, found.serving_since), (full.serving_epoch, full.serving_since));
+    assert_eq!(found.findings, full.findings);
     assert_eq!((found.validity_ms, found.seen.len(), found.seq), (2_500, 0, Seq(3)));
 
     store.beat(&cluster(), &node(1), &beat(1, 4)).await.expect("the node beats");
     let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
     assert_eq!((found.claim, found.serving_epoch, found.serving_since), (None, None, None));
+    assert_eq!(found.findings, Some(findings()), "what is not mentioned stays");
+    let taken_back = Beat { findings: Some(Findings::default()), ..beat(1, 5) };
+    store.beat(&cluster(), &node(1), &taken_back).await.expect("the node beats");
+    let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
+    assert_eq!(found.findings, None);
     assert_eq!((found.incarnation, found.boot_id.as_str()), (run(1), "boot-1"));
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
@@ -127,9 +128,21 @@ pub fn beat(number: u8, seq: u64) -> Beat {
         claim: None,
         serving_epoch: None,
         serving_since: None,
+        findings: None,
         validity_ms: 4_000,
         seen: vec![Ipv4Addr::new(198, 51, 100, 1)],
         beat_at: AT,
+    }
+}
+
+/// What a node may find out about itself, with every part of it.
+pub fn findings() -> Findings {
+    let recovery = |number, ended| Recovery { number, begun: AT, what: "web: no answer".into(), ended };
+    let failed = Ended { at: WallTime(AT.0 + 1), failed: Some("exit code 1".into()) };
+    Findings {
+        failing: Some("web: no answer".into()),
+        warning: Some("disk: exit code 1".into()),
+        recoveries: vec![recovery(1, Some(failed)), recovery(2, None)],
     }
 }
 

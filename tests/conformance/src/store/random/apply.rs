@@ -13,8 +13,8 @@ use baton_store::{Moved, Registration, Store};
 
 use super::operation::{After, Change, Check, Operation, Wrong, WrongMove};
 use crate::store::build::{
-    AT, allocation, association, beat, cluster, event, grant, member, node, registration, request, run,
-    start, uid,
+    AT, allocation, association, beat, cluster, event, findings, grant, member, node, registration, request,
+    run, start, uid,
 };
 
 /// The registrar's call with all it says.
@@ -179,6 +179,7 @@ async fn apply_of_agent(
                 beat.claim = Some(claim(epoch, seq));
                 beat.serving_epoch = Some(epoch);
                 beat.serving_since = Some(AT);
+                beat.findings = Some(findings());
             }
             format!("{:?}", store.beat(&cluster(), &node(*whose), &beat).await)
         }

@@ -1,0 +1,202 @@
+//! What a node says of its checks and of its local recovery, in its heartbeat: for people and their tools. Nothing is decided
+//! by it.
+//!
+//! A node could write anything here, so every text has a limit, and what cannot be understood is taken for nothing said: a
+//! remark must never make a heartbeat unreadable.
+
+use std::fmt;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::time::WallTime;
+
+/// The longest remark, in bytes. With [`RECOVERIES_KEPT`] it keeps a heartbeat below 1 KB while nothing is wrong and below 2 KB
+/// while everything is; DynamoDB bills writes by the KB.
+pub const REMARK_LONGEST: usize = 120;
+
+/// How many local recoveries a heartbeat tells of, so that whoever looks once a minute misses none of a few quick ones.
+pub const RECOVERIES_KEPT: usize = 3;
+
+/// A line for people: printable, of [`REMARK_LONGEST`] bytes at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Remark(String);
+
+impl Remark {
+    /// The line.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Remark {
+    fn from(text: &str) -> Self {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if line.len() <= REMARK_LONGEST {
+            return Self(line);
+        }
+        let mut end = REMARK_LONGEST - '…'.len_utf8();
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(format!("{}…", &line[..end]))
+    }
+}
+
+impl From<String> for Remark {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a node has found out about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Which checks are bad, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Remark>,
+    /// Which checks warn. A warning does no harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<Remark>,
+    /// The last local recoveries of this run of the agent, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<Recovery>,
+}
+
+impl Findings {
+    /// What is written: nothing, where there is nothing to say.
+    pub fn to_write(&self) -> Option<Self> {
+        (*self != Self::default()).then(|| self.clone())
+    }
+
+    /// The local recovery that is under way, if one is.
+    pub fn under_way(&self) -> Option<&Recovery> {
+        self.recoveries.last().filter(|recovery| recovery.ended.is_none())
+    }
+}
+
+/// A local recovery: the node has tried to mend its service where it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Which one of this run of the agent; the first is 1.
+    pub number: u32,
+    /// When it began, by the node's wall clock.
+    pub begun: WallTime,
+    /// What was wrong.
+    pub what: Remark,
+    /// How it ended; none while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// How a local recovery ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+    /// Why it failed; none: every check of the service is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Remark>,
+}
+
+/// Reads findings of any shape; what is none says nothing.
+pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Findings>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        Known(Findings),
+        Other(IgnoredAny),
+    }
+    Ok(match Any::deserialize(from)? {
+        Any::Known(mut findings) => {
+            let excess = findings.recoveries.len().saturating_sub(RECOVERIES_KEPT);
+            findings.recoveries.drain(..excess);
+            findings.to_write()
+        }
+        Any::Other(IgnoredAny) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::heartbeat::Heartbeat;
+    use crate::testing::{arn, heartbeat};
+
+    fn read_with(findings: serde_json::Value) -> Option<Findings> {
+        let mut item = serde_json::to_value(heartbeat(&arn(1), 1)).expect("can be written");
+        assert!(item.get("findings").is_none(), "nothing is written where there is nothing to say");
+        item["findings"] = findings;
+        serde_json::from_value::<Heartbeat>(item).expect("a remark breaks no heartbeat").findings
+    }
+
+    #[test]
+    fn findings_are_read_as_they_were_written() {
+        let recovery = |number, failed: Option<&str>| Recovery {
+            number,
+            begun: WallTime(5),
+            what: Remark::from("web: no answer"),
+            ended: Some(Ended { at: WallTime(9), failed: failed.map(Remark::from) }),
+        };
+        let findings = Findings {
+            failing: Some("web: no answer".into()),
+            warning: Some("disk: exit code 1".into()),
+            recoveries: vec![recovery(1, None), recovery(2, Some("exit code 3"))],
+        };
+        assert_eq!(read_with(json!(findings)), Some(findings));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_says_nothing_and_breaks_nothing() {
+        for odd in [
+            json!(null),
+            json!(7),
+            json!("text"),
+            json!([1, {"a": 2}]),
+            json!({}),
+            json!({"failing": 5}),
+            json!({"recoveries": [{"number": -1}]}),
+            json!({"recoveries": {"number": 1}}),
+            json!({"of a later version": true}),
+        ] {
+            assert_eq!(read_with(odd.clone()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_cut() {
+        let long = "ä".repeat(4_000);
+        let recovery = |number| json!({"number": number, "begun": 1, "what": long});
+        let read = read_with(json!({
+            "failing": format!("a\nb\t{long}"),
+            "recoveries": (1..=9).map(recovery).collect::<Vec<_>>(),
+        }));
+        let read = read.expect("readable");
+        let failing = read.failing.expect("said");
+        assert!(failing.as_str().len() <= REMARK_LONGEST, "{failing}");
+        assert!(failing.as_str().starts_with("a b ää") && failing.as_str().ends_with("ä…"), "{failing}");
+        let numbers: Vec<_> = read.recoveries.iter().map(|recovery| recovery.number).collect();
+        assert_eq!(numbers, [7, 8, 9]);
+        assert!(read.recoveries[0].what.as_str().len() <= REMARK_LONGEST);
+        assert_eq!(Remark::from("x".repeat(REMARK_LONGEST)).as_str().len(), REMARK_LONGEST);
+    }
+
+    #[test]
+    fn only_the_last_recovery_can_be_under_way() {
+        let recovery = |ended| Recovery { number: 1, begun: WallTime(1), what: "x".into(), ended };
+        let ended = || recovery(Some(Ended { at: WallTime(2), failed: None }));
+        let with = |recoveries| Findings { recoveries, ..Findings::default() };
+        assert_eq!(with(vec![]).under_way(), None);
+        assert_eq!(with(vec![ended()]).under_way(), None);
+        assert_eq!(with(vec![ended(), recovery(None)]).under_way(), Some(&recovery(None)));
+    }
+}

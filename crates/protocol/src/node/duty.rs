@@ -1,0 +1,42 @@
+//! What a node is there for at the moment: which of its checks speak, and whether its service may be mended.
+
+use super::Node;
+use super::service::Service;
+use crate::time::Now;
+
+/// What a node does with its service, as its checks have to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Nothing: none runs, or it is being stopped.
+    StandBy,
+    /// It is being started. What is starting up is not judged by what it ought to do, nor by what a standby ought to have.
+    Start,
+    /// It serves.
+    Serve,
+}
+
+impl Node {
+    /// What this node does at the moment.
+    pub fn duty(&self) -> Duty {
+        match self.service {
+            Service::Stopped | Service::Stopping { .. } => Duty::StandBy,
+            Service::Starting { .. } => Duty::Start,
+            Service::Serving { .. } => Duty::Serve,
+        }
+    }
+
+    /// Whether the recover hook may begin now. It starts what may serve, so it is bound as a promote is: only while the node
+    /// serves, and in strict mode before the end of the budget. Nor does it begin in a pause, whose maker works at the service, in
+    /// a retired cluster, whose services are nobody's business, nor for an agent that is about to leave.
+    pub fn may_recover(&self, now: Now) -> bool {
+        let serving = self.duty() == Duty::Serve || mutant!(RecoverStopped);
+        let in_time = !self.guarded
+            || self.valid_until.is_some_and(|until| now.boot < until)
+            || mutant!(RecoverStopped);
+        let left_alone = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.is_paused(now.wall) || super::lease_is_retired(lease));
+        serving && in_time && !left_alone && !self.is_leaving()
+    }
+}
