@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_protocol::ids::ClusterName;
+use baton_protocol::recovery::Limit;
 
 pub use diagnostic::{ConfigError, Problem, render};
 pub use environment::Environment;
@@ -44,7 +45,9 @@ impl Config {
     /// What the configuration amounts to, in one line.
     pub fn summary(&self) -> String {
         let cluster = |cluster: &Cluster| {
-            let hooks = usize::from(cluster.promote.is_some()) + usize::from(cluster.demote.is_some());
+            let recover = cluster.recover.as_ref().map(|recover| &recover.hook);
+            let hooks = [cluster.promote.as_ref(), cluster.demote.as_ref(), recover];
+            let hooks = hooks.into_iter().flatten().count();
             format!("cluster {} ({hooks} hooks, {} checks)", cluster.name, cluster.checks.len())
         };
         let clusters: Vec<_> = self.clusters.iter().map(cluster).collect();
@@ -65,6 +68,8 @@ pub struct Cluster {
     pub promote: Option<Hook>,
     /// Stops the service.
     pub demote: Option<Hook>,
+    /// Mends the service where it runs.
+    pub recover: Option<Recover>,
     /// What the dead-man stops.
     pub service: Option<Service>,
     /// The health checks.
@@ -100,6 +105,15 @@ pub struct Hook {
     pub timeout: Duration,
 }
 
+/// Local recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recover {
+    /// What is run.
+    pub hook: Hook,
+    /// How often.
+    pub limit: Limit,
+}
+
 /// How the dead-man finds the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Service {
@@ -129,7 +143,7 @@ pub struct Check {
 }
 
 /// When a check runs and counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
     /// Always.
@@ -137,6 +151,8 @@ pub enum When {
     Always,
     /// Only while this node serves.
     Serving,
+    /// Only while nothing is served or started here: whether this node could take over.
+    Standby,
 }
 
 /// What a check tries.
@@ -164,7 +180,64 @@ pub enum Probe {
         command: CommandLine,
         /// The user it runs as; the agent's own without one.
         user: Option<User>,
+        /// What its exit codes mean.
+        exit_codes: ExitCodes,
     },
+    /// Ask systemd for the state of a unit.
+    Systemd {
+        /// The unit's whole name.
+        unit: String,
+    },
+    /// Look for a process; at least one of the two is given.
+    Process {
+        /// Whose first line is its id.
+        pid_file: Option<PathBuf>,
+        /// Its name, as the kernel keeps it.
+        command_name: Option<String>,
+    },
+    /// Ask how much memory could be had.
+    Memory {
+        /// Of all memory.
+        available_at_least: Percent,
+    },
+    /// Ask how much of a file system is free.
+    Disk {
+        /// Anything in that file system.
+        path: PathBuf,
+        /// Of its space, and of the files it can hold.
+        free_at_least: Percent,
+    },
+    /// Ask for how much of the last minute something waited for a CPU.
+    Cpu {
+        /// Of the time.
+        waiting_at_most: Percent,
+    },
+    /// Ask how many processes want to run, in the mean of the last minute.
+    Load {
+        /// For each CPU, in hundredths.
+        per_cpu_at_most: u64,
+    },
+}
+
+/// What the exit codes of a script mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitCodes {
+    /// 0 is success, 1 a warning, anything else failure.
+    #[default]
+    Plain,
+    /// Those of the monitor action of the Open Cluster Framework's resource agents.
+    Ocf,
+}
+
+/// Between 1 and 99 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} %", self.0)
+    }
 }
 
 /// Where a check connects to.

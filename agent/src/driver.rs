@@ -5,6 +5,7 @@
 //! which kills its process group. When the loop ends nothing of it is left running, but for the service and its dead-man.
 
 mod hooks;
+mod mending;
 mod table;
 
 use std::time::Duration;
@@ -17,14 +18,16 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use crate::check::{self, HealthReport};
+use crate::check::{self, Checks, HealthReport};
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
 use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
+use crate::hook::Direction;
 use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
 use crate::{clock, notify};
-use hooks::Hooks;
+use hooks::{Hooks, Outcome};
+use mending::Mending;
 use table::{Answer, Caller};
 
 pub use table::Wakes;
@@ -92,6 +95,7 @@ struct Driver {
     /// Why this instance is about to be taken, if it is.
     leaving: Option<String>,
     exit: Option<Exit>,
+    mending: Mending,
 }
 
 impl Driver {
@@ -132,7 +136,8 @@ impl Driver {
             );
             node.handle_fenced(clock::now());
         }
-        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, leaving: None, exit: None })
+        let mending = Mending::new(&parts.cluster);
+        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, leaving: None, exit: None, mending })
     }
 
     async fn run<S: Store, W: Wakes>(
@@ -143,10 +148,8 @@ impl Driver {
         let caller = Caller::new(parts, self.node.incarnation().clone());
         let mut hooks = Hooks::new(&parts.cluster);
         let mut open = FuturesUnordered::new();
-        let (serving, serving_seen) = watch::channel(false);
-        let mut checks = check::start(parts.cluster.checks.clone(), &serving_seen);
+        let mut checks = check::start(parts.cluster.checks.clone());
         let mut health = checks.report();
-        self.take_health(&health.borrow_and_update());
         let mut seen = tokio::time::interval(SEEN_EVERY);
         loop {
             while let Some(command) = self.node.poll_command() {
@@ -158,22 +161,27 @@ impl Driver {
                     }
                 }
             }
-            serving.send_if_modified(|told| std::mem::replace(told, self.node.serving().is_some()) != *told);
+            if self.take_health(&checks, &mut health) || self.recover_if_due(&mut hooks) {
+                continue;
+            }
             if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty()) {
                 return match exit {
                     Exit::Orderly => Ok(()),
                     Exit::Usurped(how) => Err(DriverError::Usurped(how)),
                 };
             }
-            let due = until(self.node.next_deadline());
+            let due = until(self.next_deadline());
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
-                (promoting, result) = hooks.finished() => self.take_hook(promoting, result),
+                (direction, outcome) = hooks.finished() => self.take_hook(direction, outcome),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
-                    self.node.handle_timer(clock::now());
+                    let now = clock::now();
+                    self.node.handle_timer(now);
+                    self.mending.handle_timer(now);
                 }
-                Ok(()) = health.changed() => self.take_health(&health.borrow_and_update()),
+                // Taken in before the next turn of the loop does anything else.
+                Ok(()) = health.changed() => {}
                 Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts),
                 error = checks.ended() => return Err(error.into()),
                 _ = seen.tick(), if self.exit.is_none() => {
@@ -223,7 +231,10 @@ impl Driver {
                     tracing::error!(reason = chain(&error), "state for the next run not kept");
                 }
             }
-            Command::Exit(exit) => self.exit = Some(exit),
+            Command::Exit(exit) => {
+                self.abandon_recovery(hooks);
+                self.exit = Some(exit);
+            }
             call => return Some(call),
         }
         None
@@ -277,25 +288,29 @@ impl Driver {
         self.tell_status();
     }
 
-    fn take_hook(&mut self, promoting: bool, outcome: HookOutcome) {
+    fn take_hook(&mut self, direction: Direction, outcome: Outcome) {
         let now = clock::now();
-        if promoting {
-            if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
-                tracing::warn!(reason = chain(&error), "the dead-man still names the promote hook");
+        let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
+        if direction != Direction::Demote {
+            self.forget_hook_group();
+        }
+        match direction {
+            Direction::Promote => {
+                self.node.handle_promoted(now, done);
+                if let Some(epoch) = self.node.serving() {
+                    tracing::info!(epoch = epoch.0, "serving");
+                }
             }
-            self.node.handle_promoted(now, outcome);
-            if let Some(epoch) = self.node.serving() {
-                tracing::info!(epoch = epoch.0, "serving");
-            }
-        } else {
-            self.node.handle_demoted(now, outcome);
+            Direction::Demote => self.node.handle_demoted(now, done),
+            Direction::Recover => self.mending.handle_ended(now, outcome.err().as_deref()),
         }
         self.tell_status();
     }
 
-    fn take_health(&mut self, report: &HealthReport) {
-        tracing::info!(health = ?report.health, reason = report.reason(), "health");
-        self.node.handle_health(clock::now(), report.health);
+    fn forget_hook_group(&mut self) {
+        if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
+            tracing::warn!(reason = chain(&error), "the dead-man still names a hook that has ended");
+        }
     }
 
     fn take_leaving(&mut self, why: Option<String>) {
@@ -328,17 +343,18 @@ impl Driver {
     fn tell_status(&self) {
         let Some(lease) = self.node.lease() else { return };
         let role = if self.node.serving().is_some() { "serving" } else { "standby" };
-        notify::status(&format!("{}: {role}, epoch {}", lease.cluster, lease.epoch));
+        let rest = self.mending.in_words().map(|words| format!("; {words}")).unwrap_or_default();
+        notify::status(&format!("{}: {role}, epoch {}{rest}", lease.cluster, lease.epoch));
     }
 }
 
-/// A promote hook whose agent was killed has lost its timeout, and would start the service whenever it gets there. It is
+/// A promote or recover hook whose agent was killed has lost its timeout, and would start the service whenever it gets there. It is
 /// killed before anything else is done, while the dead-man of that time still guards.
 fn stop_what_an_orphaned_hook_began(dead_man: Option<&DeadMan>, service: Option<&Service>) {
     let orphan = dead_man.and_then(DeadMan::orphaned_hook);
     if let (Some(group), Some(service)) = (orphan, service) {
         let stopped = target::stop(&Target::from(service), Some(group));
-        tracing::warn!(group, reason = %stopped, "an earlier run's promote hook was stopped");
+        tracing::warn!(group, reason = %stopped, "a hook of an earlier run was stopped, and the service with it");
     }
 }
 

@@ -42,6 +42,13 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// Reads the file as text whatever it holds: the names of processes are any bytes. The same limit holds.
+pub fn read_lossily(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Reads the file as text; `None` if it does not exist.
 pub fn read_if_there(path: &Path) -> io::Result<Option<String>> {
     match read(path) {

@@ -1,6 +1,7 @@
-//! Hooks: the operator's commands that start and stop the service.
+//! Hooks: the operator's commands that start, stop and mend the service.
 //!
-//! `promote` runs when the node becomes the holder, `demote` when it must serve no more. A hook is told the
+//! `promote` runs when the node becomes the holder, `demote` when it must serve no more, `recover` when a check
+//! of the service is bad. A hook is told the
 //! cluster, the epoch, the reason and the addresses in its environment, has a time limit, and gives back all
 //! that a person needs to see why it failed. What a failure means for the lease is not decided here.
 //!
@@ -25,6 +26,8 @@ pub enum Direction {
     Promote,
     /// Stop the service.
     Demote,
+    /// Mend it where it runs.
+    Recover,
 }
 
 impl fmt::Display for Direction {
@@ -32,6 +35,7 @@ impl fmt::Display for Direction {
         f.write_str(match self {
             Self::Promote => "promote",
             Self::Demote => "demote",
+            Self::Recover => "recover",
         })
     }
 }

@@ -18,7 +18,7 @@ fn the_shipped_example_is_valid_and_summed_up() {
     let output = validate(&["validate", "--no-environment", &package("dist/agent.toml")]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.ends_with("is valid: cluster orders (2 hooks, 2 checks)\n"), "{said}");
+    assert!(said.ends_with("is valid: cluster orders (2 hooks, 3 checks)\n"), "{said}");
 }
 
 #[test]

@@ -2,18 +2,22 @@
 //! else may change; users that exist.
 //!
 //! The agent usually runs as root, so whoever can change the file or a command it runs is root as well. Then
-//! the file, each command, and every directory above them must belong to root and be writable by nobody else;
-//! a directory with the sticky bit is fine, because there nobody can replace what belongs to another.
+//! the file, each command, every directory above them and every symbolic link on the way must belong to root
+//! and be writable by nobody else; a directory with the sticky bit is fine, because there nobody can replace what belongs to another.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Uid, User, access};
+use toml::Spanned;
 
 use super::diagnostic::{Problem, Source};
-use super::semantic::Checked;
+use super::semantic::{Asked, Checked};
+use crate::check;
 
 /// Who asks, and what is to be looked at.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +43,8 @@ impl Environment {
 const HOW_TO_TRUST: &str = "`chown root` and `chmod go-w` it and the directories above it; the agent runs as \
                             root, and so would whoever can change it";
 
+/// As many symbolic links as Linux follows in one path.
+const LINKS_MOST: u32 = 40;
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_ALL: u32 = 0o002;
@@ -66,6 +72,7 @@ pub(super) fn check(
     for program in &checked.programs {
         problems.extend(unusable(&source, program.span(), program.get_ref(), environment.root));
     }
+    problems.extend(checked.asked.iter().filter_map(|asked| unanswerable(&source, asked)));
     for user in &checked.users {
         if !matches!(User::from_name(user.get_ref()), Ok(Some(_))) {
             let message = format!("there is no user `{}` on this machine", user.get_ref());
@@ -112,15 +119,15 @@ fn unusable(source: &Source, span: Range<usize>, program: &Path, root: bool) -> 
     )
 }
 
-/// Why somebody other than root could change what is at this path; `None` if nobody can.
+/// Why somebody other than root could change what is found at this path; `None` if nobody can. Whoever may replace a symbolic
+/// link on the way decides what is found, so everything that the system goes through is looked at, and not only the end.
 fn unsafe_to_trust(path: &Path) -> Option<String> {
-    let whole: PathBuf = match path.canonicalize() {
-        Ok(whole) => whole,
-        Err(error) => return Some(format!("cannot look at `{}`: {error}", path.display())),
-    };
-    whole.ancestors().find_map(|part| {
-        let shown = part.display();
-        let file = match fs::symlink_metadata(part) {
+    let mut ahead: VecDeque<OsString> = names(path);
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    loop {
+        let shown = here.display();
+        let file = match fs::symlink_metadata(&here) {
             Ok(file) => file,
             Err(error) => return Some(format!("cannot look at `{shown}`: {error}")),
         };
@@ -128,12 +135,62 @@ fn unsafe_to_trust(path: &Path) -> Option<String> {
         if file.uid() != 0 {
             return Some(format!("`{shown}` belongs to user {}", file.uid()));
         }
-        if file.is_dir() && mode & STICKY != 0 {
-            return None;
-        }
-        if mode & WRITABLE_BY_ALL != 0 || (mode & WRITABLE_BY_GROUP != 0 && file.gid() != 0) {
+        if file.is_symlink() {
+            links += 1;
+            let target = match fs::read_link(&here) {
+                Ok(target) if links <= LINKS_MOST => target,
+                Ok(_) => return Some(format!("`{shown}` is one of too many links in a row")),
+                Err(error) => return Some(format!("cannot read the link `{shown}`: {error}")),
+            };
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            for name in names(&target).into_iter().rev() {
+                ahead.push_front(name);
+            }
+        } else if !(file.is_dir() && mode & STICKY != 0) && is_writable_by_others(&file) {
             return Some(format!("`{shown}` may be written by others (mode {:04o})", mode & 0o7777));
         }
-        None
-    })
+        match ahead.pop_front() {
+            None => return None,
+            Some(name) if name == ".." => {
+                here.pop();
+            }
+            Some(name) => here.push(name),
+        }
+    }
+}
+
+fn is_writable_by_others(file: &fs::Metadata) -> bool {
+    let mode = file.permissions().mode();
+    mode & WRITABLE_BY_ALL != 0 || (mode & WRITABLE_BY_GROUP != 0 && file.gid() != 0)
+}
+
+/// What a path names one after the other, without the root.
+fn names(path: &Path) -> VecDeque<OsString> {
+    let named = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    });
+    named.collect()
+}
+
+/// Why this machine cannot answer what a check asks; `None` if it can.
+fn unanswerable(source: &Source, asked: &Spanned<Asked>) -> Option<Problem> {
+    match asked.get_ref() {
+        Asked::Units => check::systemctl().is_none().then(|| {
+            let message = "there is no `systemctl` on this machine".to_owned();
+            Problem::new(source, asked.span(), "config::check::systemd", message)
+                .label("asks systemd")
+                .help("look for the process instead: `process = { pid-file = \"...\" }`")
+        }),
+        Asked::CpuPressure => fs::read_to_string(check::CPU_PRESSURE).err().map(|error| {
+            let message = format!("cannot read `{}`: {error}", check::CPU_PRESSURE);
+            Problem::new(source, asked.span(), "config::check::cpu", message)
+                .label("not told by this kernel")
+                .help("start the kernel with `psi=1`, or use `load = { per-cpu-at-most = 4 }`")
+        }),
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Shutdown, When};
+use super::{ExitCodes, Shutdown, When};
 
 /// A duration such as `"500ms"`, `"10s"` or `"1m30s"`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -49,6 +49,15 @@ pub(super) struct Cluster {
 pub(super) struct Hooks {
     pub(super) promote: Option<Spanned<Hook>>,
     pub(super) demote: Option<Spanned<Hook>>,
+    pub(super) recover: Option<Spanned<Hook>>,
+    pub(super) recover_limit: Option<Spanned<Limit>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Limit {
+    pub(super) times: Spanned<u32>,
+    pub(super) within: Spanned<Length>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +80,12 @@ pub(super) struct Check {
     pub(super) tcp: Option<Spanned<Tcp>>,
     pub(super) http: Option<Spanned<Http>>,
     pub(super) script: Option<Spanned<Script>>,
+    pub(super) systemd: Option<Spanned<Systemd>>,
+    pub(super) process: Option<Spanned<Process>>,
+    pub(super) memory: Option<Spanned<Memory>>,
+    pub(super) disk: Option<Spanned<Disk>>,
+    pub(super) cpu: Option<Spanned<Cpu>>,
+    pub(super) load: Option<Spanned<Load>>,
     pub(super) interval: Option<Spanned<Length>>,
     pub(super) timeout: Option<Spanned<Length>>,
     pub(super) rise: Option<Spanned<u32>>,
@@ -98,4 +113,44 @@ pub(super) struct Http {
 pub(super) struct Script {
     pub(super) command: Words,
     pub(super) user: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) exit_codes: ExitCodes,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Systemd {
+    pub(super) unit: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Process {
+    pub(super) pid_file: Option<Spanned<String>>,
+    pub(super) command_name: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Memory {
+    pub(super) available_at_least: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Disk {
+    pub(super) path: Spanned<String>,
+    pub(super) free_at_least: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Cpu {
+    pub(super) waiting_at_most: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Load {
+    pub(super) per_cpu_at_most: Spanned<f64>,
 }

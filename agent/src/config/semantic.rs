@@ -12,9 +12,11 @@ use toml::Spanned;
 
 use super::diagnostic::{ConfigError, Problem, Source};
 use super::raw::{self, Length, Words};
-use super::{Check, Cluster, CommandLine, Config, Hook, Probe, Service, User, When};
+use super::{Check, Cluster, CommandLine, Config, Hook, Service, When};
 
 mod address;
+mod probe;
+mod recover;
 
 /// Clusters on one node. Each has its own heartbeat, so far more would no longer beat in time.
 const CLUSTERS_MOST: usize = 16;
@@ -32,6 +34,17 @@ pub(super) struct Checked {
     pub(super) value: Config,
     pub(super) programs: Vec<Spanned<PathBuf>>,
     pub(super) users: Vec<Spanned<String>>,
+    /// Checks that ask something of the machine which not every machine can tell.
+    pub(super) asked: Vec<Spanned<Asked>>,
+}
+
+/// What not every machine can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The state of a unit of systemd.
+    Units,
+    /// What waited for a CPU.
+    CpuPressure,
 }
 
 /// Checks the text. An unreadable text is an error; anything else is a problem among others.
@@ -43,10 +56,11 @@ pub(super) fn check(name: &str, text: &str) -> Result<(Checked, Vec<Problem>), C
             .help("every key is described in the example file `agent.toml`");
         ConfigError::Invalid(vec![problem])
     })?;
-    let mut rules = Rules { source, problems: Vec::new(), programs: Vec::new(), users: Vec::new() };
+    let (programs, users, asked) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rules = Rules { source, problems: Vec::new(), programs, users, asked };
     let value = rules.file(file);
-    let Rules { problems, programs, users, .. } = rules;
-    Ok((Checked { value, programs, users }, problems))
+    let Rules { problems, programs, users, asked, .. } = rules;
+    Ok((Checked { value, programs, users, asked }, problems))
 }
 
 /// The rules, with what they have found so far.
@@ -55,6 +69,7 @@ struct Rules {
     problems: Vec<Problem>,
     programs: Vec<Spanned<PathBuf>>,
     users: Vec<Spanned<String>>,
+    asked: Vec<Spanned<Asked>>,
 }
 
 impl Rules {
@@ -133,6 +148,7 @@ impl Rules {
                 "add `demote = { command = [...], timeout = \"...\" }` that stops what this hook starts",
             );
         }
+        let recover = self.recover(raw.hooks.recover, raw.hooks.recover_limit, &raw.check);
         let promote = raw.hooks.promote.map(|hook| self.hook(hook.into_inner()));
         let demote = raw.hooks.demote.map(|hook| self.hook(hook.into_inner()));
         let service = raw.service.map(|service| self.service(service));
@@ -155,6 +171,7 @@ impl Rules {
             shutdown: raw.shutdown,
             promote: promote.flatten(),
             demote: demote.flatten(),
+            recover,
             service: service.flatten(),
             checks,
         })
@@ -288,9 +305,9 @@ impl Rules {
         }
         let rise = self.count(raw.rise.as_ref(), "rise", 2);
         let fall = self.count(raw.fall.as_ref(), "fall", 3);
-        let probe = self.probe(name, raw.tcp, raw.http, raw.script);
-        let name = name.get_ref().clone();
         let when: When = raw.when;
+        let probe = self.probe(name, raw);
+        let name = name.get_ref().clone();
         Some(Check { name, probe: probe?, interval: interval?, timeout: timeout?, rise, fall, when })
     }
 
@@ -307,47 +324,6 @@ impl Rules {
             );
         }
         *given.get_ref()
-    }
-
-    fn probe(
-        &mut self,
-        name: &Spanned<String>,
-        tcp: Option<Spanned<raw::Tcp>>,
-        http: Option<Spanned<raw::Http>>,
-        script: Option<Spanned<raw::Script>>,
-    ) -> Option<Probe> {
-        let spans: Vec<_> = [
-            ("tcp", tcp.as_ref().map(Spanned::span)),
-            ("http", http.as_ref().map(Spanned::span)),
-            ("script", script.as_ref().map(Spanned::span)),
-        ]
-        .into_iter()
-        .filter_map(|(kind, span)| span.map(|span| (kind, span)))
-        .collect();
-        if spans.len() != 1 {
-            let found: Vec<_> = spans.iter().map(|(kind, _)| format!("`{kind}`")).collect();
-            let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
-            self.refuse(
-                spans.last().map_or_else(|| name.span(), |(_, span)| span.clone()),
-                "config::check::kind",
-                format!("expected exactly one of `tcp`, `http` and `script` in a check, found {found}"),
-                "in this check",
-                "make one check of each: `[cluster.<name>.check.<another name>]`",
-            );
-            return None;
-        }
-        if let Some(tcp) = tcp {
-            return self.tcp(&tcp.get_ref().address);
-        }
-        if let Some(http) = http {
-            return self.http(http.get_ref());
-        }
-        let script = script?.into_inner();
-        let user = script.user.map(|user| {
-            self.users.push(user.clone());
-            User(user.into_inner())
-        });
-        Some(Probe::Script { command: self.command(&script.command)?, user })
     }
 }
 

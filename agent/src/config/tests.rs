@@ -62,6 +62,66 @@ fn what_a_check_leaves_out_has_a_default() {
     assert_eq!((db.rise, db.fall, db.when), (2, 3, When::Always));
 }
 
+#[test]
+fn each_kind_of_check_becomes_what_it_says() {
+    let kind = |text: &str| {
+        let text = format!("[cluster.a.check.x]\n{text}\n");
+        let config = parse("agent.toml", &text).unwrap_or_else(|e| panic!("{}", render(&e, false)));
+        config.clusters[0].checks[0].clone()
+    };
+    let unit = "getty@tty1.service".to_owned();
+    assert_eq!(kind(r#"systemd = { unit = "getty@tty1.service" }"#).probe, Probe::Systemd { unit });
+    let process = |pid_file: Option<&str>, name: Option<&str>| Probe::Process {
+        pid_file: pid_file.map(Into::into),
+        command_name: name.map(str::to_owned),
+    };
+    assert_eq!(kind(r#"process = { pid-file = "/run/a.pid" }"#).probe, process(Some("/run/a.pid"), None));
+    assert_eq!(kind(r#"process = { command-name = "a b" }"#).probe, process(None, Some("a b")));
+    let both = kind(r#"process = { pid-file = "/run/a.pid", command-name = "a" }"#);
+    assert_eq!(both.probe, process(Some("/run/a.pid"), Some("a")));
+    let memory = kind("memory = { available-at-least = \"10%\" }\nwhen = \"standby\"");
+    assert_eq!(
+        (memory.probe, memory.when),
+        (Probe::Memory { available_at_least: Percent(10) }, When::Standby)
+    );
+    let disk = Probe::Disk { path: "/srv".into(), free_at_least: Percent(5) };
+    assert_eq!(kind(r#"disk = { path = "/srv", free-at-least = "5 %" }"#).probe, disk);
+    assert_eq!(
+        kind(r#"cpu = { waiting-at-most = "99%" }"#).probe,
+        Probe::Cpu { waiting_at_most: Percent(99) }
+    );
+    for (given, per_cpu_at_most) in [("4", 400), ("0.1", 10), ("1.25", 125), ("1000", 100_000)] {
+        let load = kind(&format!("load = {{ per-cpu-at-most = {given} }}"));
+        assert_eq!(load.probe, Probe::Load { per_cpu_at_most }, "{given}");
+    }
+    let codes = |text: &str| match kind(text).probe {
+        Probe::Script { exit_codes, .. } => exit_codes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(codes(r#"script = { command = ["/bin/x"] }"#), ExitCodes::Plain);
+    assert_eq!(codes(r#"script = { command = ["/bin/x"], exit-codes = "ocf" }"#), ExitCodes::Ocf);
+}
+
+#[test]
+fn a_recover_hook_has_a_limit_and_counts_as_a_hook() {
+    let text = |limit: &str| {
+        format!(
+            "[cluster.a.hooks]\nrecover = {{ command = [\"/bin/mend\"], timeout = \"9s\" }}\n{limit}\n\
+             [cluster.a.check.x]\ntcp = {{ address = \"127.0.0.1:1\" }}\nwhen = \"serving\"\n"
+        )
+    };
+    let recover = |limit: &str| {
+        let config = parse("agent.toml", &text(limit)).unwrap_or_else(|e| panic!("{}", render(&e, false)));
+        assert_eq!(config.summary(), "cluster a (1 hooks, 1 checks)");
+        config.clusters[0].recover.clone().expect("a hook")
+    };
+    let default = recover("");
+    assert_eq!((default.limit.times, default.limit.within), (3, Duration::from_secs(600)));
+    assert_eq!(default.hook.timeout, Duration::from_secs(9));
+    let given = recover("recover-limit = { times = 1, within = \"1h\" }").limit;
+    assert_eq!((given.times, given.within), (1, Duration::from_secs(3_600)));
+}
+
 /// Each `bad-NAME.toml` is refused with exactly the text in `bad-NAME.expected`. With `UPDATE_EXPECTED` set,
 /// the texts are written anew, to be read as a difference.
 #[test]
@@ -156,6 +216,35 @@ fn root_trusts_only_what_nobody_else_can_change() {
         // What belongs to the user who runs this test does not belong to root.
         assert_eq!(codes(&path, true), ["config::permissions", "config::command::permissions"]);
     }
+}
+
+#[test]
+fn root_does_not_follow_a_link_that_another_could_replace() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let (place, path, program) = machine();
+    let open = place.path().join("open");
+    std::fs::create_dir(&open).expect("made");
+    std::os::unix::fs::symlink(&program, open.join("link")).expect("linked");
+    std::os::unix::fs::symlink("./open/../open/link", place.path().join("way")).expect("linked");
+    let text = |program: &Path| {
+        let text =
+            format!("[cluster.a.check.x]\nscript = {{ command = [{:?}] }}\n", program.display().to_string());
+        std::fs::write(&path, text).expect("written");
+    };
+    for through in [open.join("link"), place.path().join("way")] {
+        text(&through);
+        mode(&open, 0o755);
+        assert_eq!(codes(&path, true), [""; 0], "{through:?}");
+        mode(&open, 0o777);
+        assert_eq!(codes(&path, true), ["config::command::permissions"], "{through:?}");
+    }
+    mode(&open, 0o755);
+    let round = place.path().join("round");
+    std::os::unix::fs::symlink(&round, &round).expect("linked");
+    text(&round);
+    assert_eq!(codes(&path, true), ["config::command::missing"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The hooks of one cluster: at most one runs, and a demote always ends with the service down.
+//! The hooks of one cluster: at most one runs, a demote ends whichever that is, and always ends with the service down.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -6,23 +6,27 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, Epoch};
-use baton_protocol::node::{HookOutcome, Reason};
+use baton_protocol::node::Reason;
 
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
 use crate::hook::{self, Circumstances, Direction};
 use crate::log::chain;
 
-type Ending = Pin<Box<dyn Future<Output = HookOutcome> + Send>>;
+/// How a hook ended; where it failed, why.
+pub(super) type Outcome = Result<(), String>;
+
+type Ending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// The hooks as configured, and the one that runs.
 pub(super) struct Hooks {
     cluster: ClusterName,
     promote: Option<Hook>,
     demote: Option<Hook>,
+    recover: Option<Hook>,
     target: Option<Target>,
-    /// Whether it promotes, and its end. Dropping it kills the hook's process group.
-    running: Option<(bool, Ending)>,
+    /// Which one, and its end. Dropping it kills the hook's process group.
+    running: Option<(Direction, Ending)>,
 }
 
 impl Hooks {
@@ -31,6 +35,7 @@ impl Hooks {
             cluster: cluster.name.clone(),
             promote: cluster.promote.clone(),
             demote: cluster.demote.clone(),
+            recover: cluster.recover.as_ref().map(|recover| recover.hook.clone()),
             target: cluster.service.as_ref().map(Target::from),
             running: None,
         }
@@ -41,12 +46,12 @@ impl Hooks {
     }
 
     /// The end of the hook that runs; pending for ever while none does. Cancel-safe: the hook is kept until it ended.
-    pub(super) async fn finished(&mut self) -> (bool, HookOutcome) {
-        let Some((promoting, ending)) = &mut self.running else { return std::future::pending().await };
-        let promoting = *promoting;
+    pub(super) async fn finished(&mut self) -> (Direction, Outcome) {
+        let Some((direction, ending)) = &mut self.running else { return std::future::pending().await };
+        let direction = *direction;
         let outcome = ending.await;
         self.running = None;
-        (promoting, outcome)
+        (direction, outcome)
     }
 
     /// Starts the promote hook, and tells the dead-man its process group, so that a hook which outlasts the validity dies
@@ -59,38 +64,58 @@ impl Hooks {
     ) -> Result<(), String> {
         tracing::info!(epoch = epoch.0, "promote");
         let Some(hook) = &self.promote else {
-            self.running = Some((true, Box::pin(std::future::ready(HookOutcome::Done))));
+            self.running = Some((Direction::Promote, Box::pin(std::future::ready(Ok(())))));
             return Ok(());
         };
         let circumstances = self.circumstances(epoch, "granted", addresses);
-        let running = hook::start(Direction::Promote, hook, &circumstances).map_err(|error| chain(&error))?;
-        if let Some(dead_man) = dead_man {
-            dead_man.set_hook_group(Some(running.group())).map_err(|error| chain(&error))?;
-        }
-        self.running = Some((true, Box::pin(end(running))));
+        self.running = Some(started(Direction::Promote, hook, &circumstances, dead_man)?);
         Ok(())
+    }
+
+    /// Starts the recover hook beside the service. It may start what must not outlast the validity, so the dead-man is told its
+    /// group as it is told a promote hook's.
+    pub(super) fn recover(
+        &mut self,
+        epoch: Epoch,
+        reason: &str,
+        addresses: Vec<Ipv4Addr>,
+        dead_man: Option<&mut DeadMan>,
+    ) -> Result<(), String> {
+        tracing::warn!(epoch = epoch.0, reason, "recover");
+        if !self.idle() {
+            return Err("another hook runs".to_owned());
+        }
+        let Some(hook) = &self.recover else { return Err("there is no recover hook".to_owned()) };
+        let circumstances = self.circumstances(epoch, reason, addresses);
+        self.running = Some(started(Direction::Recover, hook, &circumstances, dead_man)?);
+        Ok(())
+    }
+
+    /// Kills a recover hook that still runs; whether one did.
+    pub(super) fn abandon_recovery(&mut self) -> bool {
+        self.running.take_if(|(direction, _)| *direction == Direction::Recover).is_some()
     }
 
     /// Stops the service by its hook; by force where there is none, or where it fails.
     pub(super) fn demote(&mut self, epoch: Option<Epoch>, reason: Reason, addresses: Vec<Ipv4Addr>) {
         tracing::info!(epoch = epoch.map(|epoch| epoch.0), reason = reason.as_str(), "demote");
-        // A promote hook that still runs must not start what is being stopped.
+        // A promote or recover hook that still runs must not start what is being stopped.
         self.running = None;
         let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
         let started = self.demote.as_ref().map(|hook| hook::start(Direction::Demote, hook, &circumstances));
         let target = self.target.clone();
         self.running = Some((
-            false,
+            Direction::Demote,
             Box::pin(async move {
                 let outcome = match started {
                     Some(Ok(running)) => end(running).await,
                     Some(Err(error)) => {
                         tracing::error!(reason = chain(&error), "demote failed");
-                        HookOutcome::Failed
+                        Err(chain(&error))
                     }
-                    None => HookOutcome::Failed,
+                    None => Err("there is no demote hook".to_owned()),
                 };
-                make_sure_it_is_down(target, outcome).await;
+                make_sure_it_is_down(target, &outcome).await;
                 outcome
             }),
         ));
@@ -101,19 +126,33 @@ impl Hooks {
     }
 }
 
-async fn end(running: hook::Running) -> HookOutcome {
+/// A hook that may start something, with the dead-man told of it. If that fails, the hook is killed.
+fn started(
+    direction: Direction,
+    hook: &Hook,
+    circumstances: &Circumstances,
+    dead_man: Option<&mut DeadMan>,
+) -> Result<(Direction, Ending), String> {
+    let running = hook::start(direction, hook, circumstances).map_err(|error| chain(&error))?;
+    if let Some(dead_man) = dead_man {
+        dead_man.set_hook_group(Some(running.group())).map_err(|error| chain(&error))?;
+    }
+    Ok((direction, Box::pin(end(running))))
+}
+
+async fn end(running: hook::Running) -> Outcome {
     match running.finish().await {
         Ok(result) if result.succeeded() => {
             tracing::info!(reason = %result, "hook");
-            HookOutcome::Done
+            Ok(())
         }
         Ok(result) => {
             tracing::error!(reason = %result, output = result.output, "hook");
-            HookOutcome::Failed
+            Err(result.to_string())
         }
         Err(error) => {
             tracing::error!(reason = chain(&error), "hook");
-            HookOutcome::Failed
+            Err(chain(&error))
         }
     }
 }
@@ -124,9 +163,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Looks for what the configuration names as the service and kills it, until nothing is left: a hook that says it is done may
 /// be wrong, and an oath must not be sworn over a service that still answers. The dead-man stays armed meanwhile. Each
 /// look blocks for a second at most, so it runs beside the loop.
-async fn make_sure_it_is_down(target: Option<Target>, outcome: HookOutcome) {
+async fn make_sure_it_is_down(target: Option<Target>, outcome: &Outcome) {
     let Some(target) = target else {
-        if outcome == HookOutcome::Failed {
+        if outcome.is_err() {
             tracing::error!(
                 "the demote hook failed and `service` names nothing to kill: the service may still run"
             );

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use baton_client::Bus;
-use baton_protocol::heartbeat::Heartbeat;
+use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::ids::{Incarnation, InstanceArn};
 use baton_protocol::lease::{Lease, SCHEMA};
 use baton_protocol::node::Command;
@@ -92,7 +92,7 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
                         "claim"
                     );
                 }
-                Answer::Beat(write("beat", attempt, store.beat(cluster, instance, &beat)).await)
+                Answer::Beat(self.beat(beat, attempt).await)
             }
             Command::ReadLease => {
                 Answer::Lease(told("read lease", read(attempt, store.lease(cluster)).await))
@@ -123,6 +123,26 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
             | Command::Persist(_)
             | Command::Exit(_) => Answer::Told,
         }
+    }
+
+    /// Writes a heartbeat; without its findings where the table refuses them, because a cluster's stack that is older than the
+    /// agent does not let its nodes write them, and a remark must not cost the lease.
+    async fn beat(&self, mut beat: Box<Beat>, attempt: Duration) -> Write<Option<Heartbeat>> {
+        let Parts { store, instance, .. } = self.parts;
+        let cluster = &self.parts.cluster.name;
+        let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
+        let denied = matches!(outcome, Err(WriteFailure::Failed(Failure::Denied(_))));
+        if !denied || beat.findings.take().is_none() {
+            return outcome;
+        }
+        let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
+        if outcome.is_ok() {
+            tracing::warn!(
+                "this node may not write what its checks have found: update the stack of its cluster, whose node policy is \
+                 older than the agent"
+            );
+        }
+        outcome
     }
 
     async fn wake(&self, why: Why, attempt: Duration) -> Answer {

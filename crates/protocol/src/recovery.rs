@@ -138,12 +138,13 @@ impl LocalRecovery {
     }
 
     /// What the node says of itself, where its checks together come to `checks`, and those that have nothing to do with the
-    /// service to `others`.
+    /// service to `others`. What was given up is bad until every check of the service is good: they began anew after the hook,
+    /// and what they have not said yet is no good word.
     pub fn health(&self, checks: Health, others: Health) -> Health {
-        match (self.is_under_way(), others) {
-            (false, _) => checks,
-            (true, Health::Bad) => Health::Bad,
-            (true, _) => Health::Unknown,
+        match (&self.stage, others) {
+            (Stage::Watching, _) => checks,
+            (Stage::GivenUp(_), _) | (_, Health::Bad) => Health::Bad,
+            (Stage::Running | Stage::Judging { .. }, _) => Health::Unknown,
         }
     }
 

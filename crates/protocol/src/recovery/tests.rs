@@ -165,6 +165,18 @@ fn while_it_is_under_way_nothing_is_known_and_a_check_that_it_cannot_mend_still_
 }
 
 #[test]
+fn what_was_given_up_is_bad_until_it_is_good() {
+    let mut recovery = fresh();
+    recovery.handle_said(at(2), &bad(), true);
+    recovery.handle_ended(at(3), Some("exit code 1"));
+    assert_eq!(recovery.health(Health::Ok, Health::Ok), Health::Bad, "the checks began anew");
+    recovery.handle_said(at(4), &Said::Undecided, true);
+    assert_eq!(recovery.health(Health::Ok, Health::Ok), Health::Bad);
+    recovery.handle_said(at(5), &Said::Good, true);
+    assert_eq!(recovery.health(Health::Ok, Health::Ok), Health::Ok);
+}
+
+#[test]
 fn the_last_few_are_kept_for_whoever_looks_seldom() {
     let mut recovery = LocalRecovery::new(Limit { times: 10, within: Duration::from_secs(60) }, JUDGING);
     for begin in 0..5 {

@@ -1,0 +1,192 @@
+//! Health as the protocol is told it, and local recovery in between: the checks say what is wrong, the protocol's rules say
+//! whether it may be mended here, and the recover hook runs beside the loop as any other does.
+
+use std::time::Duration;
+
+use baton_protocol::findings::{Ended, Findings, Recovery, Remark};
+use baton_protocol::heartbeat::Health;
+use baton_protocol::node::Duty;
+use baton_protocol::recovery::LocalRecovery;
+use baton_protocol::time::{BootTime, Now};
+use tokio::sync::watch;
+
+use super::hooks::Hooks;
+use super::{Checks, Driver, HealthReport};
+use crate::check::Turn;
+use crate::check::shown::Shown;
+use crate::clock;
+use crate::config::{Check, Cluster, When};
+
+/// What is known of the node's health, and of mending it.
+#[derive(Debug)]
+pub(super) struct Mending {
+    /// None where there is no recover hook.
+    recovery: Option<LocalRecovery>,
+    shown: Shown,
+    /// What the node was told last.
+    health: Health,
+    findings: Findings,
+}
+
+impl Mending {
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        let judging = judging(&cluster.checks);
+        let recovery = cluster.recover.as_ref().map(|recover| LocalRecovery::new(recover.limit, judging));
+        let shown = Shown::new(&cluster.directory);
+        Self { recovery, shown, health: Health::Unknown, findings: Findings::default() }
+    }
+
+    /// Takes in the end of the recover hook.
+    pub(super) fn handle_ended(&mut self, now: Now, failed: Option<&str>) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.handle_ended(now, failed);
+        }
+    }
+
+    pub(super) fn handle_timer(&mut self, now: Now) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.handle_timer(now);
+        }
+    }
+
+    /// What is wrong, for the status line; nothing is said where nothing is.
+    pub(super) fn in_words(&self) -> Option<String> {
+        match (self.findings.under_way(), &self.findings.failing) {
+            (Some(recovery), _) => Some(format!("recovering locally: {}", recovery.what)),
+            (None, failing) => failing.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.recovery.as_ref().is_some_and(LocalRecovery::is_running)
+    }
+
+    /// Whose checks speak. While the hook runs nobody asks what it is about to change.
+    fn turn(&self, duty: Duty) -> Turn {
+        match duty {
+            Duty::StandBy => Turn::Standby,
+            Duty::Serve if !self.is_running() => Turn::Serving,
+            Duty::Start | Duty::Serve => Turn::Nobody,
+        }
+    }
+
+    /// What the checks come to; whether anything is new in it that the loop has to act on.
+    fn take(&mut self, now: Now, report: &HealthReport, duty: Duty, may_recover: bool) -> bool {
+        let begun = self.recovery.as_mut().is_some_and(|recovery| {
+            if duty != Duty::Serve {
+                recovery.handle_stopped(now);
+            }
+            recovery.handle_said(now, &report.service(), may_recover)
+        });
+        let recovery = self.recovery.as_ref();
+        let health = recovery.map_or(report.health, |it| it.health(report.health, report.others()));
+        let failing = match recovery {
+            Some(recovery) if recovery.is_under_way() => String::new(),
+            Some(recovery) => joined(&report.reason(), recovery.given_up()),
+            None => report.reason(),
+        };
+        let remark = |text: String| (!text.is_empty()).then(|| Remark::from(text));
+        let recoveries: Vec<_> =
+            recovery.map_or_else(Vec::new, |recovery| recovery.kept().cloned().collect());
+        let findings = Findings { failing: remark(failing), warning: remark(report.warnings()), recoveries };
+        self.tell(health, &findings);
+        self.shown.show(health, report, &findings.recoveries);
+        self.findings = findings;
+        std::mem::replace(&mut self.health, health) != health || begun
+    }
+
+    /// The log has each change once, and no try.
+    fn tell(&self, health: Health, findings: &Findings) {
+        if health != self.health || findings.failing.is_some() != self.findings.failing.is_some() {
+            let reason = findings.failing.as_ref().map(Remark::as_str).unwrap_or_default();
+            tracing::info!(?health, reason, "health");
+        }
+        for Recovery { number, begun, ended, .. } in &findings.recoveries {
+            let before = self.findings.recoveries.iter().find(|known| known.begun == *begun);
+            if before.is_some_and(|known| known.ended == *ended) {
+                continue;
+            }
+            match ended {
+                None => {}
+                Some(Ended { failed: None, .. }) => tracing::info!(number, "local recovery has helped"),
+                Some(Ended { failed: Some(why), .. }) => {
+                    tracing::error!(number, reason = why.as_str(), "local recovery has failed");
+                }
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Tells the checks whose turn it is and the node what they say; whether that is news, so that commands may be waiting.
+    pub(super) fn take_health(
+        &mut self,
+        checks: &Checks,
+        report: &mut watch::Receiver<HealthReport>,
+    ) -> bool {
+        let (now, duty) = (clock::now(), self.node.duty());
+        checks.turn(self.mending.turn(duty));
+        let may_recover = self.node.may_recover(now);
+        let news = self.mending.take(now, &report.borrow_and_update(), duty, may_recover);
+        self.node.handle_findings(&self.mending.findings);
+        if news {
+            self.node.handle_health(now, self.mending.health);
+            self.tell_status();
+        }
+        news
+    }
+
+    /// Starts the recover hook if one is to run; whether there is news of it. All that the node asked for has been carried out
+    /// by then, and what it asked for may be the end of serving.
+    pub(super) fn recover_if_due(&mut self, hooks: &mut Hooks) -> bool {
+        let Some(what) = self.mending.findings.under_way().map(|recovery| recovery.what.clone()) else {
+            return false;
+        };
+        if !self.mending.is_running() || !hooks.idle() {
+            return false;
+        }
+        let now = clock::now();
+        let started = match self.node.serving().filter(|_| self.node.may_recover(now)) {
+            Some(epoch) => {
+                let (addresses, guarded) = (self.addresses(), self.node.valid_until().is_some());
+                let dead_man = self.dead_man.as_mut().filter(|_| guarded);
+                hooks.recover(epoch, what.as_str(), addresses, dead_man)
+            }
+            None => Err("this node may not recover any more".to_owned()),
+        };
+        let failed = started.err();
+        if let Some(why) = &failed {
+            self.mending.handle_ended(now, Some(why));
+        }
+        failed.is_some()
+    }
+
+    /// An agent that ends does not leave a hook behind that nobody limits.
+    pub(super) fn abandon_recovery(&mut self, hooks: &mut Hooks) {
+        if hooks.abandon_recovery() {
+            self.forget_hook_group();
+        }
+    }
+
+    /// When anything is due.
+    pub(super) fn next_deadline(&self) -> Option<BootTime> {
+        let recovery = self.mending.recovery.as_ref().and_then(LocalRecovery::next_deadline);
+        [self.node.next_deadline(), recovery].into_iter().flatten().min()
+    }
+}
+
+fn joined(reason: &str, given_up: Option<&str>) -> String {
+    match (reason, given_up) {
+        (reason, None) => reason.to_owned(),
+        ("", Some(why)) => why.to_owned(),
+        (reason, Some(why)) => format!("{reason}; {why}"),
+    }
+}
+
+/// How long the checks of the service need to judge it anew: the tries that a verdict takes, one more for a machine that is
+/// slow, and the end of the last.
+fn judging(checks: &[Check]) -> Duration {
+    let serving = checks.iter().filter(|check| check.when == When::Serving);
+    let each = serving.map(|check| check.interval * (check.rise.max(check.fall) + 1) + check.timeout);
+    each.max().unwrap_or_default()
+}
