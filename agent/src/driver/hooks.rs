@@ -189,3 +189,75 @@ async fn make_sure_it_is_down(target: Option<Target>, outcome: &Outcome) {
         tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{CommandLine, Recover, Shutdown};
+    use crate::deadman::Paths;
+    use crate::testing::{eventually, is_alive};
+
+    fn hook(text: &str) -> Hook {
+        let arguments = ["-c", text].map(str::to_owned).to_vec();
+        let command = CommandLine { program: "/bin/sh".into(), arguments };
+        Hook { command, timeout: Duration::from_secs(600) }
+    }
+
+    fn cluster(directory: &Path) -> Cluster {
+        Cluster {
+            name: ClusterName::new("orders").expect("valid"),
+            directory: directory.to_owned(),
+            shutdown: Shutdown::Handover,
+            promote: None,
+            demote: Some(hook("exit 0")),
+            recover: Some(Recover {
+                hook: hook("sleep 600; :"),
+                limit: baton_protocol::recovery::Limit { times: 3, within: Duration::from_secs(600) },
+            }),
+            service: None,
+            checks: Vec::new(),
+        }
+    }
+
+    fn dead_man(directory: &Path) -> DeadMan {
+        let target = Target::PidFile(directory.join("pid"));
+        DeadMan::new(Paths::new(directory), "/nonexistent".into(), target).expect("made")
+    }
+
+    #[tokio::test]
+    async fn the_dead_man_knows_the_group_of_a_recover_hook_and_a_demote_kills_it_first() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (mut hooks, mut dead_man) = (Hooks::new(&cluster(place.path())), dead_man(place.path()));
+        hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man)).expect("started");
+        let group = dead_man.orphaned_hook().expect("told");
+        assert!(is_alive(group));
+        assert!(hooks.recover(Epoch(1), "again", Vec::new(), None).is_err(), "one at a time");
+        hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new());
+        eventually("the hook is gone", || !is_alive(group)).await;
+        assert_eq!(hooks.finished().await, (Direction::Demote, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_the_dead_man_cannot_be_told_of_is_killed() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut dead_man = dead_man(&place.path().join("o"));
+        let mut hooks = Hooks::new(&cluster(place.path()));
+        std::fs::remove_dir_all(place.path().join("o")).expect("removed");
+        let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man));
+        assert!(refused.is_err() && hooks.idle(), "{refused:?}");
+        let group = dead_man.orphaned_hook().expect("it was to be told");
+        eventually("the hook is gone", || !is_alive(group)).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_recover_hook_is_abandoned() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut hooks = Hooks::new(&cluster(place.path()));
+        hooks.recover(Epoch(1), "web", Vec::new(), None).expect("started");
+        assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
+        hooks.demote(None, Reason::Start, Vec::new());
+        assert!(!hooks.abandon_recovery() && !hooks.idle());
+    }
+}

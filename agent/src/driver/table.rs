@@ -125,16 +125,14 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         }
     }
 
-    /// Writes a heartbeat; without its findings where the table refuses them, because a cluster's stack that is older than the
-    /// agent does not let its nodes write them, and a remark must not cost the lease.
     async fn beat(&self, mut beat: Box<Beat>, attempt: Duration) -> Write<Option<Heartbeat>> {
         let Parts { store, instance, .. } = self.parts;
         let cluster = &self.parts.cluster.name;
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
-        let denied = matches!(outcome, Err(WriteFailure::Failed(Failure::Denied(_))));
-        if !denied || beat.findings.take().is_none() {
+        if !is_to_be_sent_bare(&mut beat, &outcome) {
             return outcome;
         }
+        // It earns what the first would have: that is counted from before both.
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
         if outcome.is_ok() {
             tracing::warn!(
@@ -180,6 +178,13 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     }
 }
 
+/// Whether a heartbeat was denied that had findings, which it has no more: a cluster's stack that is older than the agent does
+/// not let its nodes write them, and a remark must not cost the lease.
+fn is_to_be_sent_bare(beat: &mut Beat, outcome: &Write<Option<Heartbeat>>) -> bool {
+    let denied = matches!(outcome, Err(WriteFailure::Failed(Failure::Denied(_))));
+    denied && beat.findings.take().is_some()
+}
+
 async fn read<T>(attempt: Duration, call: impl Future<Output = Read<T>>) -> Read<T> {
     timeout(attempt, call).await.unwrap_or_else(|_| Err(out_of_time(attempt)))
 }
@@ -206,4 +211,45 @@ fn told<T>(what: &str, found: Read<T>) -> Read<T> {
 
 fn out_of_time(attempt: Duration) -> Failure {
     Failure::Unknown(format!("no answer within {} ms", attempt.as_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_protocol::findings::Findings;
+    use baton_protocol::heartbeat::Health;
+    use baton_protocol::ids::Seq;
+    use baton_protocol::time::WallTime;
+
+    use super::*;
+
+    fn beat(findings: Option<Findings>) -> Beat {
+        Beat {
+            incarnation: Incarnation::new("run").expect("valid"),
+            seq: Seq(7),
+            health: Health::Ok,
+            claim: None,
+            serving_epoch: None,
+            serving_since: None,
+            findings,
+            validity_ms: 4_000,
+            seen: Vec::new(),
+            beat_at: WallTime(1),
+        }
+    }
+
+    #[test]
+    fn findings_that_are_denied_cost_no_heartbeat() {
+        let failed = |failure| Err(WriteFailure::Failed(failure));
+        let denied = || failed(Failure::Denied("findings".to_owned()));
+        let mut said = beat(Some(Findings::default()));
+        assert!(is_to_be_sent_bare(&mut said, &denied()));
+        assert_eq!(said, beat(None), "nothing else is left out");
+        assert!(!is_to_be_sent_bare(&mut said, &denied()), "not for ever");
+        let mut said = beat(Some(Findings::default()));
+        let late = failed(Failure::Unknown("late".to_owned()));
+        for other in [Ok(()), late, failed(Failure::Throttled), Err(WriteFailure::Refused(None))] {
+            assert!(!is_to_be_sent_bare(&mut said, &other), "{other:?}");
+        }
+        assert!(said.findings.is_some());
+    }
 }
