@@ -3,6 +3,7 @@
 use std::io;
 
 use baton_client::BusFailure;
+use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::heartbeat::{Claim, Health};
 use baton_protocol::history::{Evidence, Ground, Happening};
 use baton_protocol::ids::{Epoch, Seq};
@@ -12,7 +13,9 @@ use baton_protocol::time::WallTime;
 use baton_store::Store;
 
 use crate::exit::Exit;
-use crate::testing::world::{World, beat, beat_with, event, grant, moved, ready, register, release};
+use crate::testing::world::{
+    World, beat, beat_telling, beat_with, event, grant, moved, ready, register, release,
+};
 use crate::testing::{NOW, TERMINAL, arn, assert_golden, before, name};
 
 /// Lets a hand-over from db-a to db-b happen, as the agents and the arbiter would.
@@ -48,6 +51,38 @@ fn status_shows_what_is_wrong_in_its_footers() {
     world.look = TERMINAL;
     let shown = world.run("status").out;
     assert_golden("status-degraded.txt", &world.without_ids(&shown));
+}
+
+#[test]
+fn status_shows_what_nodes_say_of_their_checks_and_of_local_recovery() {
+    let mut world = World::new();
+    let recovery = |number, begun, ended: Option<(u64, Option<&str>)>| Recovery {
+        number,
+        begun: before(begun),
+        what: "web: expected 200 to 299, found 503".into(),
+        ended: ended.map(|(at, failed)| Ended { at: before(at), failed: failed.map(Into::into) }),
+    };
+    let store = &world.store.inner;
+    let recoveries = vec![recovery(1, 500_000, Some((480_000, None))), recovery(2, 12_000, None)];
+    let recovering = Findings { recoveries, ..Findings::default() };
+    beat_telling(store, 'a', (Health::Unknown, recovering), Some(Epoch(1)), before(300));
+    let room = Findings {
+        failing: Some("room: 3 % of the memory is available, expected at least 10 %".into()),
+        recoveries: vec![recovery(1, 90_000, Some((60_000, Some("recover hook failed with exit code 3"))))],
+        ..Findings::default()
+    };
+    beat_telling(store, 'b', (Health::Bad, room), None, before(300));
+    let warning = Findings { warning: Some("disk: exit code 1: a warning".into()), ..Findings::default() };
+    beat_telling(store, 'c', (Health::Ok, warning), None, before(300));
+    world.look = TERMINAL;
+    assert_golden("status-findings.txt", &world.run("status").out);
+    let json: serde_json::Value = serde_json::from_str(&world.run("status --json").out).expect("an object");
+    assert_eq!(json["condition"], "degraded");
+    let outcomes = |node: usize| {
+        let recoveries = json["nodes"][node]["findings"]["recoveries"].as_array().expect("told");
+        recoveries.iter().map(|recovery| recovery["outcome"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((outcomes(0), outcomes(1)), (vec!["ok".into(), "running".into()], vec!["failed".into()]));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use baton_protocol::readiness::looks_silent;
 
 use crate::command::Snapshot;
 use crate::exit::Exit;
+use crate::findings::why_bad;
 use crate::text::{ago, moment};
 use crate::trouble::{Trouble, join};
 use crate::view::{has_released, is_unguarded};
@@ -238,7 +239,7 @@ fn unfit(snapshot: &Snapshot, standby: &Member, beating: &BTreeSet<InstanceArn>)
     match heartbeat.health {
         Health::Ok if is_alive(snapshot, heartbeat, beating) => None,
         Health::Ok => Some(format!("its last heartbeat was sent {}", ago(heartbeat.beat_at, snapshot.at))),
-        Health::Bad => Some("its checks fail".to_owned()),
+        Health::Bad => Some(format!("its checks fail{}", why_bad(heartbeat))),
         Health::Unknown => Some("its checks have not spoken yet".to_owned()),
         Health::Draining => Some("it is leaving".to_owned()),
     }

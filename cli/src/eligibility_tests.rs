@@ -1,3 +1,4 @@
+use baton_protocol::findings::Findings;
 use baton_protocol::heartbeat::UNGUARDED_MS;
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{Mode, Pause};
@@ -104,6 +105,12 @@ fn a_target_must_be_healthy_and_alive() {
         assert!(examine(&looked, Some("db-c"), &BTreeSet::new()).is_ok());
         assert!(examine(&looked, None, &BTreeSet::new()).is_ok(), "db-c can");
     }
+    let mut looked = snapshot();
+    looked.beat('b').health = Health::Bad;
+    let failing = Some("room: 3 % of the memory is available\u{1b}[2J".into());
+    looked.beat('b').findings = Some(Findings { failing, ..Findings::default() });
+    let told = message(&looked, Some("db-b"));
+    assert_eq!(told, "db-b cannot take over: its checks fail (room: 3 % of the memory is available [2J)");
     let mut looked = snapshot();
     looked.beat('b').beat_at = before(60_000);
     assert_eq!(message(&looked, Some("db-b")), "db-b cannot take over: its last heartbeat was sent 1m ago");

@@ -12,6 +12,7 @@ pub mod confirm;
 pub mod console;
 pub mod eligibility;
 pub mod exit;
+pub mod findings;
 pub mod handover;
 pub mod output;
 pub mod text;

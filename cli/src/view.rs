@@ -18,6 +18,7 @@ use baton_protocol::timing::{Durations, Timing};
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::findings::FindingsView;
 use crate::text::{length, printable, rfc3339};
 
 /// The version of everything that `--format json` writes.
@@ -143,6 +144,8 @@ pub struct NodeView {
     pub eligible: bool,
     /// Whether an operator has excluded it.
     pub excluded: bool,
+    /// What it says of its checks and of its local recovery.
+    pub findings: Option<FindingsView>,
     /// The version of its agent.
     pub agent_version: Option<String>,
 }
@@ -423,6 +426,7 @@ fn node(lease: &Lease, instance: &InstanceArn, heartbeat: Option<&Heartbeat>, no
             && member.is_some()
             && heartbeat.is_some_and(|found| is_ready(lease, found, now)),
         excluded: lease.is_excluded(instance, now),
+        findings: heartbeat.and_then(|heartbeat| FindingsView::of(heartbeat, now)),
         agent_version: heartbeat.map(|heartbeat| printable(&heartbeat.agent_version)),
     }
 }
@@ -504,6 +508,9 @@ fn trouble_of_holder(lease: &Lease, holder: &NodeView) -> Option<String> {
     match holder.state {
         State::Serving if holder.health == Some(Health::Bad) => {
             Some(format!("the holder {node} serves, and its checks fail"))
+        }
+        State::Serving if holder.findings.as_ref().is_some_and(FindingsView::is_recovering) => {
+            Some(format!("the service of the holder {node} fails, and is being mended there"))
         }
         State::Serving => None,
         State::Released => Some(format!("the holder {node} has released the lease and nobody has it yet")),

@@ -147,6 +147,9 @@ fn footers(view: &View) -> Vec<(&'static str, String)> {
             format!("{what} {to} until {} (in {left}): {}", to_second(&intent.until), intent.reason),
         ));
     }
+    for node in &view.nodes {
+        footers.extend(node.findings.iter().flat_map(|findings| findings.footers(&node.node)));
+    }
     for node in
         view.nodes.iter().filter(|node| node.claim.as_ref().is_some_and(|claim| claim.epoch == view.epoch))
     {

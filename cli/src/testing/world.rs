@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker as TaskWaker};
 use std::time::Duration;
 
 use baton_client::BusFailure;
+use baton_protocol::findings::Findings;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Claim, Health, Heartbeat};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
@@ -214,6 +215,18 @@ pub(crate) fn beat_with(
     let seen = serving_epoch.map(|_| "198.51.100.7".parse().expect("an address")).into_iter().collect();
     let serving_since = serving_epoch.map(|_| at);
     put(store, letter, Beat { health, serving_epoch, serving_since, seen, ..next(store, letter, at) });
+}
+
+/// A node's next heartbeat, with what it has found out about itself.
+pub(crate) fn beat_telling(
+    store: &MemoryStore,
+    letter: char,
+    (health, findings): (Health, Findings),
+    serving_epoch: Option<Epoch>,
+    at: WallTime,
+) {
+    let findings = Some(findings);
+    put(store, letter, Beat { health, serving_epoch, findings, ..next(store, letter, at) });
 }
 
 /// The next heartbeat of a standby in good health.
