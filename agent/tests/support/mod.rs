@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_agent::clock;
 use baton_agent::config::{Check, Cluster, CommandLine, ExitCodes, Hook, Probe, Recover, Shutdown, When};
 use baton_agent::driver::{Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
@@ -213,7 +214,7 @@ impl Node {
                 if let Some(found) = found.filter(&wanted) {
                     return found;
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                pause().await;
             }
         };
         match tokio::time::timeout(BOUND, look).await {
@@ -229,11 +230,16 @@ impl Node {
     pub(crate) async fn wait(&self, what: &str, wanted: impl Fn() -> bool) {
         let look = async {
             while !wanted() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                pause().await;
             }
         };
         tokio::time::timeout(BOUND, look).await.unwrap_or_else(|_| panic!("in vain until {what}"));
     }
+}
+
+/// Between two looks at a condition.
+async fn pause() {
+    clock::sleep_until(clock::boot() + LOOK_EVERY).await.expect("a timer");
 }
 
 fn beat(incarnation: &Incarnation, seq: u64) -> Beat {

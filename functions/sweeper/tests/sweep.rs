@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::future::{pending, ready};
 
+use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, RegistrationUid};
 use baton_protocol::outcome::Failure;
@@ -244,4 +245,49 @@ async fn how_a_cluster_stands_is_told_when_it_changes_and_what_could_not_be_told
     assert_eq!(told(None, 0).await, full, "nobody knows what has arrived");
     assert_eq!(told(None, 0).await, Vec::<&str>::new(), "nothing has changed");
     assert_eq!(told(None, 1).await, ["Node Silent"]);
+}
+
+#[tokio::test]
+async fn a_local_recovery_is_told_once_by_a_sweep_that_comes_before_or_after_its_end() {
+    let store = Faulty::default();
+    register(&store.record, "orders").await;
+    settle(&store.record, "orders").await;
+    let memory = Memory::default();
+    let told = async |minute: u64| -> Vec<&'static str> {
+        let bus = TestBus::default();
+        let now = WallTime(NOW.0 + minute * 60_000);
+        sweep(&store, &bus, &memory, now, pending(), |_| ()).await.expect("swept");
+        bus.told().into_iter().filter(|told| told.starts_with("Recovery ")).collect()
+    };
+    let recovery = |number: u32, minute: u64, ended: Option<Option<&str>>| Recovery {
+        number,
+        begun: WallTime(NOW.0 + minute * 60_000 - 30_000),
+        what: "web: no answer".into(),
+        ended: ended.map(|failed| Ended {
+            at: WallTime(NOW.0 + minute * 60_000 - 20_000),
+            failed: failed.map(Into::into),
+        }),
+    };
+    assert_eq!(told(0).await, [""; 0]);
+    tell(&store.record, "orders", 11, vec![recovery(1, 1, None)]).await;
+    assert_eq!(told(1).await, ["Recovery Begun"]);
+    let (first, second) = (recovery(1, 1, Some(None)), recovery(2, 2, Some(Some("exit code 1"))));
+    tell(&store.record, "orders", 12, vec![first, second]).await;
+    let late = ["Recovery Succeeded", "Recovery Begun", "Recovery Failed"];
+    assert_eq!(told(50).await, late, "the sweep before was long ago");
+    assert_eq!(told(51).await, [""; 0]);
+    let anew = Memory::default();
+    let bus = TestBus::default();
+    sweep(&store, &bus, &anew, WallTime(NOW.0 + 52 * 60_000), pending(), |_| ()).await.expect("swept");
+    assert!(
+        !bus.told().iter().any(|told| told.starts_with("Recovery ")),
+        "a node that is silent has no news"
+    );
+}
+
+/// A heartbeat of the first node with these local recoveries.
+async fn tell(store: &impl Store, cluster: &str, seq: u64, recoveries: Vec<Recovery>) {
+    let findings = Findings { recoveries, ..Findings::default() };
+    let beat = support::beat_with(seq, Some(findings));
+    store.beat(&name(cluster), &support::first(), &beat).await.expect("beaten");
 }

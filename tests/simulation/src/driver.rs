@@ -321,8 +321,15 @@ impl Sim<'_> {
         let bad = m.is_struck(Kind::Unhealthy) || stopped_unnoticed;
         let health = if bad { Health::Bad } else { Health::Ok };
         let leaving = m.is_struck(Kind::Notice);
-        self.say(machine, || format!("checks say {health:?}"));
         let local = self.local(machine);
+        // A recover hook starts what it finds stopped, wherever the node lets it run.
+        let starts = bad && m.serving.is_none() && node.may_recover(local);
+        let epoch = node.serving().or_else(|| node.lease().map(|lease| lease.epoch)).filter(|_| starts);
+        self.say(machine, || format!("checks say {health:?}"));
+        if let Some(epoch) = epoch {
+            self.say(machine, || "its recover hook starts the service".to_owned());
+            self.start_serving(machine, epoch);
+        }
         self.tell(machine, |node| node.handle_health(local, health));
         self.tell(machine, |node| node.handle_leaving(local, leaving));
     }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use baton_client::BusFailure;
+use baton_protocol::findings::Findings;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::{Event, Ground, Happening};
@@ -75,6 +76,27 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
     store.register(&registration).await.expect("registered");
 }
 
+/// The first node.
+pub(crate) fn first() -> InstanceArn {
+    member(1).instance
+}
+
+/// A healthy heartbeat of the first node, after [`settle`] has started it.
+pub(crate) fn beat_with(seq: u64, findings: Option<Findings>) -> Beat {
+    Beat {
+        incarnation: Incarnation::new("run-1").expect("valid"),
+        seq: Seq(seq),
+        health: Health::Ok,
+        claim: None,
+        serving_epoch: None,
+        serving_since: None,
+        findings,
+        validity_ms: 4_000,
+        seen: Vec::new(),
+        beat_at: NOW,
+    }
+}
+
 /// Gives a vacant cluster to its first node, with everything in place.
 pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
     let run = Incarnation::new("run-1").expect("valid");
@@ -88,19 +110,7 @@ pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
         at: NOW,
     };
     store.start(&name(cluster), &to, &start).await.expect("started");
-    let beat = Beat {
-        incarnation: run.clone(),
-        seq: Seq(10),
-        health: Health::Ok,
-        claim: None,
-        serving_epoch: None,
-        serving_since: None,
-        findings: None,
-        validity_ms: 4_000,
-        seen: Vec::new(),
-        beat_at: NOW,
-    };
-    store.beat(&name(cluster), &to, &beat).await.expect("beaten");
+    store.beat(&name(cluster), &to, &beat_with(10, None)).await.expect("beaten");
     let what = Happening::Moved { took_ms: 1 };
     let grant = Grant {
         cluster: name(cluster),
