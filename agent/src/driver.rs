@@ -137,7 +137,16 @@ impl Driver {
             node.handle_fenced(clock::now());
         }
         let mending = Mending::new(&parts.cluster);
-        Ok(Self { node, state, dead_man, guard_stands: false, ready: false, leaving: None, exit: None, mending })
+        Ok(Self {
+            node,
+            state,
+            dead_man,
+            guard_stands: false,
+            ready: false,
+            leaving: None,
+            exit: None,
+            mending,
+        })
     }
 
     async fn run<S: Store, W: Wakes>(

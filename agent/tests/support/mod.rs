@@ -287,6 +287,7 @@ async fn register(store: &MemoryStore) {
         timing: Timing::FAST,
         members: vec![member(1), member(2)],
         resources: Resources { addresses: vec![Address { allocation, public_ip }], ..Resources::default() },
+        made_from: None,
         at: wall(),
         event,
     };
