@@ -12,6 +12,7 @@ mod instance;
 mod interface;
 mod network;
 mod route;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -115,6 +116,7 @@ impl Ec2Cloud {
             Call::DisableSourceDestCheck { interface } => {
                 interface::disable_source_dest_check(client, interface, mode).await
             }
+            Call::Stop { instance } => stop::stop(client, instance, mode).await,
         }
     }
 }

@@ -25,7 +25,7 @@ use world::World;
 pub use build::MemoryNode;
 pub use fault::{Fault, Trouble};
 pub use log::{Answer, Asked, Entry, Landed};
-pub use world::{EndedAlready, SamePlace};
+pub use world::{EndedAlready, SamePlace, Stops};
 
 /// How many former states of the world are kept for stale looks.
 const REMEMBERED: usize = 64;

@@ -21,6 +21,9 @@ pub const CALL_ACTIONS: &[&str] = &[
     "ec2:ReplaceRoute",
 ];
 
+/// What fencing needs, where the control plane allows it; it can be limited to tagged instances.
+pub const FENCE_ACTIONS: &[&str] = &["ec2:StopInstances"];
+
 /// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`] and
 /// [`crate::Cloud::vpc_networks`].
 pub const REGISTRATION_ACTIONS: &[&str] = &["ec2:DescribeInstances", "ec2:DescribeVpcs"];
@@ -37,6 +40,7 @@ pub const ACTIONS: &[&str] = &[
     "ec2:DisassociateAddress",
     "ec2:ModifyNetworkInterfaceAttribute",
     "ec2:ReplaceRoute",
+    "ec2:StopInstances",
 ];
 
 /// The action a look needs.
@@ -57,6 +61,7 @@ pub fn call_action(call: &Call) -> &'static str {
         Call::ReplaceRoute { .. } => "ec2:ReplaceRoute",
         Call::CreateRoute { .. } => "ec2:CreateRoute",
         Call::DisableSourceDestCheck { .. } => "ec2:ModifyNetworkInterfaceAttribute",
+        Call::Stop { .. } => "ec2:StopInstances",
     }
 }
 
@@ -97,6 +102,7 @@ mod tests {
             Call::ReplaceRoute { route: route.clone(), interface: interface.clone() },
             Call::CreateRoute { route, interface: interface.clone() },
             Call::DisableSourceDestCheck { interface },
+            Call::Stop { instance: InstanceId::new("i-01234567").expect("valid") },
         ]
     }
 
@@ -105,9 +111,9 @@ mod tests {
         let looks: BTreeSet<_> = every_look().iter().map(look_action).collect();
         assert_eq!(looks, LOOK_ACTIONS.iter().copied().collect());
         let calls: BTreeSet<_> = every_call().iter().map(call_action).collect();
-        assert_eq!(calls, CALL_ACTIONS.iter().copied().collect());
+        assert_eq!(calls, CALL_ACTIONS.iter().chain(FENCE_ACTIONS).copied().collect());
         let all: BTreeSet<_> =
-            [LOOK_ACTIONS, CALL_ACTIONS, REGISTRATION_ACTIONS].concat().into_iter().collect();
+            [LOOK_ACTIONS, CALL_ACTIONS, FENCE_ACTIONS, REGISTRATION_ACTIONS].concat().into_iter().collect();
         assert_eq!(ACTIONS, all.into_iter().collect::<Vec<_>>());
     }
 

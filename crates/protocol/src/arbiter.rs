@@ -15,6 +15,7 @@
 //! [`Invocation::handle_timer`] is due, and [`Invocation::report`] is there once all is done.
 
 mod action;
+mod fence;
 mod finish;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub use action::{Action, Hint, Outcome, Report};
 use crate::candidate::FRESH;
 use crate::decide::{Decision, Snapshot, Stay, decide};
 use crate::drift;
-use crate::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
+use crate::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use crate::grant::{Committed, Grant};
 use crate::heartbeat::Heartbeat;
 use crate::history::{Event, Happening};
@@ -60,6 +61,7 @@ enum Phase {
     Lease { sent: BootTime },
     Heartbeats { lease: Box<Lease>, sent: BootTime },
     Instance { snapshot: Box<Snapshot>, sent: BootTime },
+    Fence(Box<fence::Fence>),
     LookAgain { at: BootTime },
     Commit { grant: Box<Grant>, sent: BootTime },
     CommitAgain { grant: Box<Grant>, at: BootTime },
@@ -86,6 +88,7 @@ pub struct Invocation {
     asked_ec2: bool,
     /// What EC2 called terminated. That is final, so it stands through every further read.
     terminated: BTreeSet<InstanceArn>,
+    fences: fence::Fences,
     looks_again: u32,
     restarts: u32,
     tries: u32,
@@ -129,6 +132,7 @@ impl Invocation {
             oath_seen: None,
             asked_ec2: false,
             terminated: BTreeSet::new(),
+            fences: fence::Fences::default(),
             looks_again: 0,
             restarts: 0,
             tries: 0,
@@ -166,6 +170,7 @@ impl Invocation {
     pub fn next_deadline(&self) -> Option<BootTime> {
         let own = match &self.phase {
             Phase::LookAgain { at } | Phase::CommitAgain { at, .. } => Some(*at),
+            Phase::Fence(fence) => fence.deadline(),
             Phase::Moving => self.mover.as_ref().and_then(Mover::next_deadline),
             _ => None,
         };
@@ -181,6 +186,7 @@ impl Invocation {
                 let grant = grant.clone();
                 self.commit(now, grant);
             }
+            Phase::Fence(_) => self.fence_timer(now),
             Phase::Moving => {
                 if let Some(mover) = &mut self.mover {
                     mover.handle_timer(now.boot);
@@ -248,6 +254,7 @@ impl Invocation {
             heartbeats,
             earlier: self.earlier.clone(),
             terminated: self.terminated.clone(),
+            stopped: self.fences.stopped().cloned(),
             looked_enough: self.has_looked_enough(now, sent),
             at: now.wall,
             by: self.by.clone(),
@@ -282,12 +289,15 @@ impl Invocation {
             let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
             let holder = snapshot.lease.holder.clone();
             if let (Ok(Sight::Instance(state)), Some(holder)) = (answer, holder)
-                && is_gone(&state)
+                && fence::is_gone(&state)
             {
                 self.terminated.insert(holder);
             }
             snapshot.terminated.clone_from(&self.terminated);
             return self.decide(now, snapshot, sent);
+        }
+        if matches!((look, &self.phase), (Look::Instance(_), Phase::Fence(_))) {
+            return self.fence_seen(now, answer);
         }
         if let Some(mover) = &mut self.mover {
             mover.handle_sight(now.boot, look, answer);
@@ -310,6 +320,9 @@ impl Invocation {
                 failure: answer.as_ref().err().map(ToString::to_string),
             },
         );
+        if matches!(call, Call::Stop { .. }) {
+            return self.fence_called(now, answer);
+        }
         self.changed |= answer.is_ok();
         if let Some(mover) = &mut self.mover {
             mover.handle_effect(now.boot, call, answer);
@@ -359,6 +372,7 @@ impl Invocation {
                 self.commit(now, grant);
                 self.forward_move(now);
             }
+            Decision::Fence(silent) => self.fence(now, *silent, snapshot, sent),
             Decision::LookAgain if !looked_enough => {
                 self.looks_again += 1;
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
@@ -386,7 +400,7 @@ impl Invocation {
         // interruption for nothing.
         let back = lease.holder.as_ref() == Some(&grant.to) && !mutant!(EagerBack);
         let eager = lease.moved == lease.epoch && !back;
-        Mover::new(&granted_lease(lease, grant), eager, now.boot)
+        Mover::new(&finish::granted_lease(lease, grant), eager, now.boot)
     }
 
     fn commit(&mut self, now: Now, grant: Box<Grant>) {
@@ -421,7 +435,7 @@ impl Invocation {
                 let answer = format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to));
                 self.act(Action::Answer { request, answer });
             }
-            let mut lease = granted_lease(&lease, grant);
+            let mut lease = finish::granted_lease(&lease, grant);
             lease.last_grant = Some(grant.at);
             self.lease = Some(lease);
         }
@@ -447,6 +461,7 @@ impl Invocation {
     /// The lease stays; an unfinished move goes on, and a finished one is looked at once more when that is due, or when
     /// somebody may have moved a resource.
     fn stay(&mut self, now: Now, snapshot: Snapshot, stay: Stay, sent: BootTime) {
+        let Some((snapshot, stay)) = self.obey_fence(now, snapshot, stay, sent) else { return };
         let Snapshot { lease, heartbeats, .. } = snapshot;
         let held = match stay {
             Stay::Held(held) if self.hint.why == Some(Why::Claim) => Some(held),
@@ -565,27 +580,4 @@ impl Invocation {
     fn hand_on_at(&self) -> BootTime {
         self.deadline - HAND_ON_BEFORE
     }
-}
-
-/// Only `terminated` is final. Everything else may change back, or be stale.
-fn is_gone(state: &InstanceState) -> bool {
-    match state {
-        InstanceState::Terminated => true,
-        InstanceState::Other(_) => mutant!(StoppedIsGone),
-        InstanceState::NotFound => mutant!(NotFoundIsGone),
-    }
-}
-
-/// The lease as it stands once the grant is committed.
-fn granted_lease(lease: &Lease, grant: &Grant) -> Lease {
-    let mut next = lease.clone();
-    next.epoch = grant.epoch.next();
-    next.holder = Some(grant.to.clone());
-    if let Some(recent) = &grant.recent {
-        next.recent_grants.clone_from(recent);
-    }
-    next.rotated.clear();
-    next.intent = None;
-    next.verify_at = None;
-    next
 }

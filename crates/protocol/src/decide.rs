@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::candidate::{self, Candidate, Unfit};
+use crate::fence::{self, Fenced, Silent, Stopped};
 use crate::grant::{Grant, HolderCheck};
 use crate::heartbeat::{Claim, Health, Heartbeat};
 use crate::history::{Event, Evidence, Ground, Happening};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub earlier: BTreeMap<InstanceArn, Seq>,
     /// Instances that EC2 called terminated in this invocation.
     pub terminated: BTreeSet<InstanceArn>,
+    /// A stop that this invocation has asked for and seen done.
+    pub stopped: Option<Stopped>,
     /// Whether this invocation has looked as often as it may, so that what it sees has to do.
     pub looked_enough: bool,
     /// When it was read.
@@ -39,6 +42,8 @@ pub struct Snapshot {
 pub enum Decision {
     /// The lease may go to another node.
     Grant(Box<Grant>),
+    /// The lease may go to another node once EC2 has stopped the silent holder.
+    Fence(Box<Silent>),
     /// There is a ground, and a candidate that has still to show that it lives: read again shortly.
     LookAgain,
     /// The lease stays where it is.
@@ -56,6 +61,8 @@ pub enum Stay {
     Paused,
     /// The holder is silent, and the cluster's policy leaves it to an operator to say what follows.
     Held(Held),
+    /// The holder is silent, and could not be stopped or was not seen to be; why.
+    Unfenced(String),
     /// There is a ground and nobody who could take over; each member's reason.
     NoCandidate(Vec<(InstanceArn, Unfit)>),
 }
@@ -79,7 +86,12 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
             if is_worth_another_look(snapshot, candidate, &passed) {
                 return Decision::LookAgain;
             }
-            Decision::Grant(Box::new(grant(snapshot, found, candidate)))
+            // Last, so that nothing is stopped for a takeover that is held back or that nobody could follow.
+            let stopped = snapshot.stopped.as_ref();
+            match fence::before_grant(lease, found.ground, &found.check, stopped, snapshot.at) {
+                Ok(fenced) => Decision::Grant(Box::new(grant(snapshot, found, fenced, candidate))),
+                Err(silent) => Decision::Fence(Box::new(silent)),
+            }
         }
         Err(refusals) => {
             // Only a second read can tell a node that stands still from one whose clock is off.
@@ -216,7 +228,7 @@ fn fitness<'a>(
     Ok(heartbeat)
 }
 
-fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
+fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Candidate<'_>) -> Grant {
     let lease = &snapshot.lease;
     let holder = lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder));
     // A word about a silent holder is not why one releases.
@@ -228,6 +240,7 @@ fn grant(snapshot: &Snapshot, found: Found, candidate: Candidate<'_>) -> Grant {
         holder_seq: holder.map(|found| found.seq),
         holder_beat_at: holder.map(|found| found.beat_at),
         claim: found.claim,
+        fence,
         request: intent.and_then(|intent| intent.request.clone()),
     };
     let what = Happening::Granted {

@@ -133,6 +133,11 @@ pub enum Call {
         /// The interface.
         interface: InterfaceId,
     },
+    /// Stops an instance at once, without waiting for its system to shut down. Nothing happens to one that is stopped.
+    Stop {
+        /// The instance.
+        instance: InstanceId,
+    },
 }
 
 impl Call {
@@ -144,6 +149,7 @@ impl Call {
             Self::ReplaceRoute { .. } => "ReplaceRoute",
             Self::CreateRoute { .. } => "CreateRoute",
             Self::DisableSourceDestCheck { .. } => "ModifyNetworkInterfaceAttribute",
+            Self::Stop { .. } => "StopInstances",
         }
     }
 
@@ -155,6 +161,7 @@ impl Call {
             }
             Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => route.to_string(),
             Self::DisableSourceDestCheck { interface } => interface.to_string(),
+            Self::Stop { instance } => instance.to_string(),
         }
     }
 }
@@ -166,6 +173,11 @@ pub enum Effect {
     Done,
     /// The address has this new association.
     Associated(AssociationId),
+    /// The instance is being stopped, or is stopped already.
+    Stopping {
+        /// Whether it is this call that has begun it: EC2 says that it ran until then.
+        began: bool,
+    },
 }
 
 /// Why a look or a call was not answered as asked.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fence::Fenced;
 use crate::heartbeat::Claim;
 use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RequestId, Seq};
 use crate::time::WallTime;
@@ -35,6 +36,9 @@ pub struct Evidence {
     /// Who claimed, and the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<(InstanceArn, Claim)>,
+    /// What the holder was fenced by, where the cluster asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fenced>,
     /// The request that the hand-over answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
@@ -127,6 +131,28 @@ pub enum Happening {
         /// Who asked, and why.
         reason: String,
         /// The request behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+    },
+    /// EC2 was seen to have stopped a node's instance.
+    Fenced {
+        /// The node.
+        node: InstanceArn,
+        /// What EC2 says of it: `stopped` or `terminated`.
+        state: String,
+        /// From the call until it was seen, in milliseconds.
+        took_ms: u64,
+        /// The operator's request behind it; none: the cluster asks for it before each takeover on silence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+    },
+    /// A node could not be stopped, or was not seen to be: nobody takes over from it on silence in a cluster that asks for that.
+    Unfenced {
+        /// The node.
+        node: InstanceArn,
+        /// Why, and what to do.
+        why: String,
+        /// The operator's request behind it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<RequestId>,
     },

@@ -1,7 +1,7 @@
 //! The lease: who may serve, at which epoch, and all that the arbiter needs to know to move the address.
 //!
 //! One item in the table is the truth about a cluster. Only the arbiter and the registrar write it; operators may write
-//! its `intent`, its `paused` and its `excluded`, and nothing else of it. Its epoch grows by one with each grant and is the token that
+//! its `intent`, its `paused`, its `excluded` and its `fence`, and nothing else of it. Its epoch grows by one with each grant and is the token that
 //! everything later is measured by: a call, a claim or a release that names an older epoch has no effect.
 //!
 //! The item carries the members and resources as well, so that one strongly consistent read shows a decision and
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fence::{Fencing, Word};
 use crate::heartbeat::{Claim, Heartbeat};
 use crate::ids::{
     AllocationId, ClusterName, Epoch, InstanceArn, InterfaceId, NodeName, RegistrationUid, RequestId,
@@ -137,6 +138,9 @@ pub struct Lease {
     /// For how long after a takeover on silence there is no other by itself, in milliseconds; zero: no time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cool_down_ms: u64,
+    /// What is done about a silent holder before it is taken over from.
+    #[serde(default, skip_serializing_if = "Fencing::is_none")]
+    pub fencing: Fencing,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -152,6 +156,9 @@ pub struct Lease {
     /// A node that shall not hold the lease for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Exclusion>,
+    /// An operator's word that a node be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Word>,
     /// The last epoch whose resources were all seen at its holder.
     pub moved: Epoch,
     /// When to look once more, since a late call of an earlier epoch may have landed by then.

@@ -119,6 +119,9 @@ mod registry {
         PolicyIgnored "s35" "silence is granted against the cluster's policy";
         ExcludedIsCandidate "s39" "a node that an operator has excluded is granted the lease";
         CoolDownIgnored "s38" "silence is granted again before the cool-down is over";
+        FenceSkipped "s41" "a silent holder is not stopped although its cluster asks for that";
+        FenceUnconfirmed "s42" "a stop that EC2 was asked for counts as done";
+        StoppingIsStopped "s43" "an instance that is being stopped counts as stopped";
         PolicyHoldsRelease "s36" "a policy holds back a released lease";
         FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";

@@ -15,7 +15,7 @@ use crate::time::WallTime;
 pub const SCHEMA: u32 = 1;
 
 /// The `detail-type` of each kind of event that is told of by the arbiter.
-pub const DETAIL_TYPES: [&str; 8] = [
+pub const DETAIL_TYPES: [&str; 10] = [
     "Lease Granted",
     "Move Completed",
     "Resource Stuck",
@@ -24,6 +24,8 @@ pub const DETAIL_TYPES: [&str; 8] = [
     "Takeover Held",
     "Hand-over Asked",
     "Hand-over Lapsed",
+    "Node Fenced",
+    "Fence Failed",
 ];
 
 /// An event.
@@ -64,7 +66,7 @@ pub enum What {
 
 /// The event that a row of the history is told as; steps and registrations are not.
 pub fn of(event: &Event) -> Option<Notification> {
-    let [granted, moved, stuck, drift, repaired, held, asked, lapsed] = DETAIL_TYPES;
+    let [granted, moved, stuck, drift, repaired, held, asked, lapsed, fenced, unfenced] = DETAIL_TYPES;
     let detail_type = match &event.what {
         Happening::Granted { .. } => granted,
         Happening::Moved { .. } => moved,
@@ -74,6 +76,8 @@ pub fn of(event: &Event) -> Option<Notification> {
         Happening::Held { .. } => held,
         Happening::Asked { .. } => asked,
         Happening::Lapsed { .. } => lapsed,
+        Happening::Fenced { .. } => fenced,
+        Happening::Unfenced { .. } => unfenced,
         Happening::Step { .. } | Happening::Registered { .. } | Happening::Retired {} => return None,
     };
     let Event { cluster, epoch, at, by, what } = event.clone();

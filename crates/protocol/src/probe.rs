@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ec2::{Call, CloudFailure, InterfaceSeen, Look, RouteSeen, Seat, Sight};
+use crate::fence::{self, Fencing};
 use crate::ids::{AllocationId, InterfaceId, RegistrationUid, RouteTableId};
 use crate::lease::{Lease, Member};
 use crate::plan::{self, Need};
@@ -133,7 +134,7 @@ pub fn trials(lease: &Lease) -> Vec<Trial> {
         node: None,
         call: Call::Disassociate { allocation: allocation.clone(), association: association.clone() },
     });
-    let mut trials: Vec<Trial> = freed.chain(associations(lease)).collect();
+    let mut trials: Vec<Trial> = freed.chain(associations(lease)).chain(stops(lease)).collect();
     let Some(first) = lease.members.first() else { return trials };
     let mut tables = BTreeSet::new();
     for route in lease.resources.routes.iter().filter(|route| tables.insert(&route.table)) {
@@ -149,6 +150,17 @@ pub fn trials(lease: &Lease) -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// Each node, where it would have to be stopped before it is taken over from: a fence that is denied is found out before it is
+/// needed.
+fn stops(lease: &Lease) -> Vec<Trial> {
+    let fenced = lease.members.iter().filter(|_| lease.fencing == Fencing::Stop);
+    let stop = |member: &Member| Trial {
+        node: Some(member.node.to_string()),
+        call: Call::Stop { instance: member.instance.instance_id() },
+    };
+    fenced.map(stop).collect()
 }
 
 /// Each address towards some node, and some address towards each node.
@@ -186,7 +198,10 @@ pub fn judge(
             Ok(()) => {}
             Err(failure) if is_unknown(&failure) => return None,
             Err(failure) if stands_in_the_way(&failure) => {
-                let why = format!("{}: {failure}", trial.call.action());
+                let mut why = format!("{}: {failure}", trial.call.action());
+                if matches!(trial.call, Call::Stop { .. }) {
+                    why = format!("{why}; {}", fence::remedy(&failure));
+                }
                 obstacles.push(obstacle(trial.node.as_deref(), &trial.call.resource(), &why));
             }
             Err(_) => {}
@@ -213,12 +228,13 @@ fn worth_keeping(mut obstacles: Vec<Obstacle>) -> Vec<Obstacle> {
 }
 
 /// What the reason of an obstacle begins with that a call has met.
-const ACTIONS: [&str; 5] = [
+const ACTIONS: [&str; 6] = [
     "AssociateAddress",
     "CreateRoute",
     "DisassociateAddress",
     "ModifyNetworkInterfaceAttribute",
     "ReplaceRoute",
+    "StopInstances",
 ];
 
 /// Whether EC2 may answer otherwise in a moment.

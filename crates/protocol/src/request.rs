@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterName, Epoch, InstanceArn, RequestId};
+use crate::ids::{ClusterName, Epoch, InstanceArn, RegistrationUid, RequestId};
 use crate::time::WallTime;
 
 /// What is asked for.
@@ -48,6 +48,16 @@ pub enum Wish {
         exclusion: RequestId,
         /// Whether that has also asked it to hand over, which it has not done and need not any more.
         withdraws: bool,
+    },
+    /// That EC2 stop a node's instance.
+    Fence {
+        /// The node.
+        node: InstanceArn,
+        /// The registration whose member it is.
+        uid: RegistrationUid,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
     },
     /// No automatic action until the request's end.
     Pause {

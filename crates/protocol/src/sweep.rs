@@ -56,6 +56,8 @@ pub enum Reason {
     Released,
     /// A standby claims the silence of the holder, whose heartbeat has not changed since.
     Claimed,
+    /// An operator has asked that a node be stopped, and nobody has answered yet.
+    FenceAsked,
     /// The resources of the current epoch were not all seen at its holder.
     Unmoved,
     /// A second look at the resources is due.
@@ -85,6 +87,7 @@ impl fmt::Display for Reason {
             Self::Vacant => "vacant",
             Self::Released => "released",
             Self::Claimed => "claimed",
+            Self::FenceAsked => "fence-asked",
             Self::Unmoved => "unmoved",
             Self::VerifyDue => "verify-due",
             Self::Turn => "turn",
@@ -116,6 +119,9 @@ pub fn needs_wake(
     // Whether its author could take over is for the arbiter to judge.
     if lease.current_claims(heartbeats).next().is_some() {
         return Some(if asks { Reason::Probe } else { Reason::Claimed });
+    }
+    if lease.live_fence(now).is_some() {
+        return Some(Reason::FenceAsked);
     }
     if lease.moved < lease.epoch {
         return Some(Reason::Unmoved);

@@ -67,6 +67,19 @@ pub(crate) fn exclusion(n: u8, until: WallTime) -> Exclusion {
     }
 }
 
+/// An operator's word that node `n` be stopped.
+pub(crate) fn fence(n: u8, lease: &Lease, until: WallTime) -> crate::fence::Word {
+    crate::fence::Word {
+        node: arn(n),
+        uid: lease.uid.clone(),
+        epoch: lease.epoch,
+        until,
+        by: "op".to_owned(),
+        why: String::new(),
+        request: RequestId::new("request-1").expect("valid"),
+    }
+}
+
 /// A cluster of three nodes with one Elastic IP and two routes, held by node 1 at epoch 1, everything in place.
 pub(crate) fn lease() -> Lease {
     Lease {
@@ -78,6 +91,7 @@ pub(crate) fn lease() -> Lease {
         mode: Mode::Strict,
         takeover: crate::policy::Takeover::Automatic,
         cool_down_ms: 0,
+        fencing: crate::fence::Fencing::None,
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: Resources {
@@ -88,6 +102,7 @@ pub(crate) fn lease() -> Lease {
         intent: None,
         paused: None,
         excluded: None,
+        fence: None,
         moved: Epoch(1),
         verify_at: None,
         rotated: BTreeMap::new(),

@@ -48,6 +48,9 @@ pub const EXCLUDED_BY: &str = "#excluded.#request = :exclusion";
 /// The intent is still the one that was written with the exclusion that ends or is replaced: by then it may be another's.
 pub const DRAINED_BY: &str = "#intent.#request = :exclusion";
 
+/// The word that a node be stopped is still the one that was obeyed or refused: another may have taken its place.
+pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
+
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
 /// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";
@@ -110,4 +113,4 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
 ];
 
 /// The attributes an operator writes; the allow-list of the operators' policy.
-pub const OPERATOR_ATTRIBUTES: &[&str] = &["pk", "sk", "excluded", "intent", "paused", "request"];
+pub const OPERATOR_ATTRIBUTES: &[&str] = &["pk", "sk", "excluded", "fence", "intent", "paused", "request"];

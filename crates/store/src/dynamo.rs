@@ -167,6 +167,10 @@ impl Store for DynamoStore {
         self.put_end_of_hook(cluster, hook, why).await
     }
 
+    async fn end_fence(&self, cluster: &ClusterName, request: &RequestId) -> Result<(), Failure> {
+        self.put_end_of_fence(cluster, request).await
+    }
+
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
         self.put_probe(cluster, probe).await
     }

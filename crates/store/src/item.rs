@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use baton_protocol::fence::Fencing;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
@@ -42,6 +43,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) mode: Mode,
     pub(crate) takeover: Takeover,
     pub(crate) cool_down_ms: u64,
+    #[serde(skip_serializing_if = "Fencing::is_none")]
+    pub(crate) fencing: Fencing,
     pub(crate) timing: Timing,
     pub(crate) members: &'a [Member],
     pub(crate) resources: &'a Resources,

@@ -29,6 +29,7 @@ mod wish;
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
@@ -83,6 +84,8 @@ pub struct Registration {
     pub takeover: Takeover,
     /// For how long after a takeover on silence there is no other by itself, in milliseconds.
     pub cool_down_ms: u64,
+    /// What is done about a silent holder before it is taken over from.
+    pub fencing: Fencing,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -234,6 +237,13 @@ pub trait Store: Send + Sync {
         cluster: &ClusterName,
         hook: &Hook,
         why: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Ends an operator's word that a node be stopped, if the lease still carries the one of this request.
+    fn end_fence(
+        &self,
+        cluster: &ClusterName,
+        request: &RequestId,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Keeps what a probe has found, in the place of what the last one did. Two at once may leave the older one there; the

@@ -190,6 +190,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn end_fence(&self, cluster: &ClusterName, request: &RequestId) -> Result<(), Failure> {
+        self.table().end_fence(cluster, request);
+        Ok(())
+    }
+
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
         self.table().probes.insert(cluster.clone(), probe.clone());
         Ok(())

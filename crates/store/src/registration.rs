@@ -48,12 +48,14 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         mode: registration.mode,
         takeover: registration.takeover,
         cool_down_ms: registration.cool_down_ms,
+        fencing: registration.fencing,
         timing: registration.timing,
         members: registration.members.clone(),
         resources: registration.resources.clone(),
         intent: None,
         paused: None,
         excluded: None,
+        fence: None,
         moved,
         verify_at: None,
         rotated: Default::default(),
@@ -100,6 +102,7 @@ fn configure(lease: &mut Lease, registration: &Registration) {
     lease.mode = registration.mode;
     lease.takeover = registration.takeover;
     lease.cool_down_ms = registration.cool_down_ms;
+    lease.fencing = registration.fencing;
     lease.timing = registration.timing;
     lease.members = registration.members.clone();
     lease.resources = registration.resources.clone();
@@ -116,6 +119,7 @@ pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
             next.intent = None;
             next.paused = None;
             next.excluded = None;
+            next.fence = None;
             next.verify_at = None;
             Next::Write(Box::new(next))
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::fence;
 use baton_protocol::ids::{InstanceArn, RequestId};
 use baton_protocol::lease::{Exclusion, Intent, Pause};
 use baton_protocol::request::{Request, Wish};
@@ -15,6 +16,8 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(600);
 pub(crate) enum Carried {
     /// This intent.
     Intent(Intent),
+    /// This word that a node be stopped.
+    Fence(fence::Word),
     /// This pause.
     Paused(Pause),
     /// No pause any more.
@@ -47,6 +50,15 @@ pub(crate) fn carried(request: &Request) -> Carried {
             let word = intent(request, "failover", to.clone(), why);
             Carried::Intent(Intent { failover: true, ..word })
         }
+        Wish::Fence { node, uid, why } => Carried::Fence(fence::Word {
+            node: node.clone(),
+            uid: uid.clone(),
+            epoch: request.epoch,
+            until: request.until,
+            by: request.by.clone(),
+            why: why.clone(),
+            request: request.id.clone(),
+        }),
         Wish::Pause { why } => {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }

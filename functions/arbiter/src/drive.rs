@@ -16,7 +16,7 @@ use baton_protocol::grant::Committed;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
 use baton_protocol::hook::Hook;
-use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn};
+use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::notification::{self, Notification};
 use baton_protocol::outcome::{Failure, Read, Write};
@@ -99,7 +99,11 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             let due = invocation.next_deadline();
             if open.is_empty() && due.is_none() {
                 // Unreachable while the protocol is right; an invocation that waits for nothing would hang otherwise.
-                return Report { granted: None, outcome: Outcome::Failed("waits for nothing".to_owned()) };
+                return Report {
+                    granted: None,
+                    outcome: Outcome::Failed("waits for nothing".to_owned()),
+                    unfenced: None,
+                };
             }
             tokio::select! {
                 Some(mut answer) = open.next() => {
@@ -129,6 +133,18 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             }
         }
         notification::of(event)
+    }
+
+    /// Ends an operator's word that a node be stopped. One that stands is obeyed again, so this is worth a second try.
+    async fn end_fence(&self, cluster: &ClusterName, request: &RequestId) {
+        for attempt in 1..=APPEND_TRIES {
+            match self.store.end_fence(cluster, request).await {
+                Ok(()) => return,
+                Err(failure) => {
+                    tracing::warn!(%cluster, %request, attempt, %failure, "a word that a node be stopped was not ended");
+                }
+            }
+        }
     }
 
     async fn until(&self, due: Option<BootTime>) {
@@ -166,6 +182,10 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 if let Err(failure) = self.store.answer(cluster, &request, &answer).await {
                     tracing::warn!(%cluster, %request, ?failure, "request not answered");
                 }
+                Answer::Told
+            }
+            Action::EndFence(request) => {
+                self.end_fence(cluster, &request).await;
                 Answer::Told
             }
             Action::WakeSuccessor => {

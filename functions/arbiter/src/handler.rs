@@ -75,6 +75,9 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         if let Some(line) = stuck(&parts.name, parts.now().wall, &cluster, &report) {
             metric::emit(&line);
         }
+        if let Some(line) = unfenced(&parts.name, parts.now().wall, &cluster, &report) {
+            metric::emit(&line);
+        }
         if probes {
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
@@ -228,6 +231,12 @@ fn stuck(name: &str, now: WallTime, cluster: &ClusterName, report: &Report) -> O
     Some(metric::line(name, now.0, &[("Stuck", count)], json!({"cluster": cluster, "resources": about})))
 }
 
+/// A metric for a takeover that waits for a fence, which may need a person.
+fn unfenced(name: &str, now: WallTime, cluster: &ClusterName, report: &Report) -> Option<Value> {
+    let why = report.unfenced.as_ref()?;
+    Some(metric::line(name, now.0, &[("Unfenced", 1)], json!({"cluster": cluster, "why": why})))
+}
+
 /// One line for each invocation, with fixed field names.
 fn tell(cluster: &ClusterName, report: &Report) {
     let granted = report.granted.map(|epoch| epoch.0);
@@ -253,10 +262,25 @@ fn tell(cluster: &ClusterName, report: &Report) {
 mod tests {
     use super::*;
 
+    fn report(outcome: Outcome) -> Report {
+        Report { granted: None, outcome, unfenced: None }
+    }
+
+    #[test]
+    fn a_takeover_that_waits_for_a_fence_is_counted_with_the_reason_whatever_else_was_done() {
+        let cluster = ClusterName::new("orders").expect("valid");
+        let of = |report: &Report| unfenced("baton", WallTime(7), &cluster, report);
+        assert_eq!(of(&report(Outcome::HandedOn)), None);
+        let failed = Report { unfenced: Some("denied".to_owned()), ..report(Outcome::HandedOn) };
+        let line = of(&failed).expect("a line");
+        assert_eq!((&line["Unfenced"], &line["ControlPlane"]), (&json!(1), &json!("baton")));
+        assert_eq!(line["about"], json!({"cluster": "orders", "why": "denied"}));
+    }
+
     #[test]
     fn what_cannot_be_moved_is_counted_with_its_reasons_and_nothing_else_is() {
         let cluster = ClusterName::new("orders").expect("valid");
-        let of = |outcome| stuck("baton", WallTime(7), &cluster, &Report { granted: None, outcome });
+        let of = |outcome| stuck("baton", WallTime(7), &cluster, &report(outcome));
         let why = ("rtb-1".to_owned(), "denied".to_owned());
         let line = of(Outcome::Stuck(vec![why.clone(), why])).expect("a line");
         assert_eq!((&line["Stuck"], &line["ControlPlane"]), (&json!(2), &json!("baton")));

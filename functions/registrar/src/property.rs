@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
@@ -43,6 +44,8 @@ pub struct Desired {
     pub takeover: Takeover,
     /// For how long after a takeover on silence there is no other by itself, in milliseconds.
     pub cool_down_ms: u64,
+    /// What is done about a silent holder before it is taken over from.
+    pub fencing: Fencing,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -80,6 +83,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "Takeover",
         "ConfirmAfterSeconds",
         "CoolDownSeconds",
+        "Fencing",
         "Timing",
         "Nodes",
         "Addresses",
@@ -90,6 +94,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let mode = mode(&root.field("Mode"), wrong);
     let takeover = takeover(&root.field("Takeover"), &root.field("ConfirmAfterSeconds"), wrong);
     let cool_down = cool_down(&root.field("CoolDownSeconds"), wrong);
+    let fencing = fencing(&root.field("Fencing"), wrong);
     let timing = timing(&root.field("Timing"), wrong);
     let nodes: Vec<_> =
         root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
@@ -105,6 +110,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         mode: mode?,
         takeover: takeover?,
         cool_down_ms: cool_down?,
+        fencing: fencing?,
         timing: timing?,
         nodes,
         addresses,
@@ -154,6 +160,15 @@ fn cool_down(at: &At<'_>, wrong: &mut Vec<String>) -> Option<u64> {
         return at.expected(&format!("0 to {most} seconds"), wrong);
     }
     Some(1_000 * seconds)
+}
+
+fn fencing(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Fencing> {
+    match at.value {
+        None => Some(Fencing::None),
+        Some(Value::String(text)) if text == "none" => Some(Fencing::None),
+        Some(Value::String(text)) if text == "stop" => Some(Fencing::Stop),
+        Some(_) => at.expected("`none` or `stop`", wrong),
+    }
 }
 
 fn timing(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Timing> {

@@ -226,6 +226,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             mode: desired.mode,
             takeover: desired.takeover,
             cool_down_ms: desired.cool_down_ms,
+            fencing: desired.fencing,
             timing: desired.timing,
             members,
             resources,
@@ -288,6 +289,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
     lease.mode == desired.mode
         && lease.takeover == desired.takeover
         && lease.cool_down_ms == desired.cool_down_ms
+        && lease.fencing == desired.fencing
         && lease.timing == desired.timing
         && members == nodes
         && addresses.eq(desired.addresses.iter())
@@ -301,6 +303,7 @@ fn summary(desired: &Desired) -> String {
         Mode::Strict => "strict",
         Mode::Available => "available",
     };
+    let fenced = if desired.fencing.is_none() { "" } else { "; silent holders are stopped" };
     let (addresses, routes) = (desired.addresses.len(), desired.routes.len());
-    format!("{mode}; nodes {}; Elastic IPs: {addresses}; routes: {routes}", nodes.join(", "))
+    format!("{mode}{fenced}; nodes {}; Elastic IPs: {addresses}; routes: {routes}", nodes.join(", "))
 }

@@ -243,6 +243,7 @@ macro_rules! cloud_conformance {
             instance: a_terminated_instance_is_seen_terminated,
             instance: a_terminated_instance_gives_up_what_it_had,
             instance: the_source_destination_check_is_switched_off_and_stays_off,
+            instance: an_instance_is_stopped_and_stopping_it_again_changes_nothing,
             instance: a_vpc_has_the_networks_it_was_given,
             instance: a_question_about_nothing_has_an_empty_answer,
         }

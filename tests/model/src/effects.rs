@@ -226,6 +226,7 @@ fn decided(world: &World, alive: usize) -> Option<World> {
         heartbeats: world.table.heartbeats.clone(),
         earlier: earlier.into_iter().collect(),
         terminated: BTreeSet::new(),
+        stopped: None,
         looked_enough: true,
         at: elsewhere(),
         by: "model".to_owned(),

@@ -12,6 +12,7 @@ use baton_store::condition::{AGENT_ATTRIBUTES, OPERATOR_ATTRIBUTES};
 use baton_templates::actions::{KNOWN_OPERATIONS, store_actions, used_by};
 use baton_templates::source::shipped;
 use baton_templates::template::{Statement, Template, texts};
+use serde_json::json;
 
 static VENV: LazyLock<Venv> = LazyLock::new(|| Venv::ensure().expect("the Python environment is made"));
 static CONTROL_PLANE: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "control-plane.yaml"));
@@ -47,7 +48,26 @@ fn statement(template: &Template, policy: &str, sid: &str) -> Statement {
 
 #[test]
 fn the_arbiter_may_do_what_its_code_does_and_nothing_more() {
-    assert_eq!(allowed(&CONTROL_PLANE, &["ArbiterRole"]), used_by(&["functions/arbiter/src"]));
+    assert_eq!(allowed(&CONTROL_PLANE, &["ArbiterRole", "FencePolicy"]), used_by(&["functions/arbiter/src"]));
+}
+
+#[test]
+fn instances_are_stopped_only_where_the_control_plane_allows_it_and_only_tagged_ones() {
+    let resource = &CONTROL_PLANE.body["Resources"]["FencePolicy"];
+    assert_eq!(resource["Condition"], "AllowsFencing");
+    assert_eq!(
+        CONTROL_PLANE.body["Conditions"]["AllowsFencing"],
+        json!({"Fn::Equals": [{"Ref": "AllowFencing"}, "true"]})
+    );
+    assert_eq!(CONTROL_PLANE.body["Parameters"]["AllowFencing"]["Default"], "false");
+    assert_eq!(resource["Properties"]["Roles"], json!([{"Ref": "ArbiterRole"}]));
+    let actions = set(&["ec2:StopInstances"]);
+    for policy in CONTROL_PLANE.policies() {
+        let shared = CONTROL_PLANE.actions(policy).intersection(&actions).count();
+        assert_eq!(shared, if policy == "FencePolicy" { actions.len() } else { 0 }, "{policy}");
+    }
+    let [stop] = &CONTROL_PLANE.statements("FencePolicy")[..] else { panic!("one statement") };
+    assert_eq!(stop.condition, json!({"Null": {"aws:ResourceTag/baton:cluster": "false"}}));
 }
 
 #[test]
@@ -171,7 +191,7 @@ fn a_node_may_write_the_fields_of_a_heartbeat_and_of_a_wake_and_no_other_attribu
 }
 
 #[test]
-fn an_operator_may_write_a_request_an_intent_and_a_pause_and_no_other_attribute() {
+fn an_operator_may_write_a_request_and_what_carries_it_and_no_other_attribute() {
     let condition = statement(&CONTROL_PLANE, "OperatorPolicy", "Ask").condition;
     let allowed = texts(&condition["ForAllValues:StringEquals"]["dynamodb:Attributes"]);
     assert_eq!(allowed, set(OPERATOR_ATTRIBUTES));

@@ -128,7 +128,7 @@ fn every_metric_of_ours_has_an_alarm_and_no_alarm_waits_for_another() {
     let ours: Vec<_> =
         alarms.map(|(_, alarm)| alarm).filter(|alarm| alarm["Namespace"] == NAMESPACE).collect();
     let named: BTreeSet<_> = ours.iter().filter_map(|alarm| alarm["MetricName"].as_str()).collect();
-    assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(["Stuck"]).collect());
+    assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(["Stuck", "Unfenced"]).collect());
     for alarm in ours {
         // The functions say the table's name for the control plane's.
         assert_eq!(alarm["Dimensions"], json!([{"Name": DIMENSION, "Value": {"Ref": "Table"}}]));

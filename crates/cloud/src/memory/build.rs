@@ -11,7 +11,7 @@ use baton_protocol::ids::{AllocationId, AssociationId, InstanceArn, InstanceId, 
 use baton_protocol::resource::{Address, Destination, Placement};
 
 use super::MemoryCloud;
-use super::world::{self, Attachment, EndedAlready, Instance, Interface, SamePlace, Table};
+use super::world::{self, Attachment, EndedAlready, Instance, Interface, SamePlace, Stops, Table};
 
 /// The account, partition and region of every world in memory.
 const PLACE: (&str, &str, &str) = ("aws", "eu-west-1", "123456789012");
@@ -229,6 +229,11 @@ impl MemoryCloud {
         self.state().world.ended_already = ended_already;
     }
 
+    /// Chooses how long it takes to stop an instance. [`Self::set_state`] says that it has stopped.
+    pub fn set_stops(&self, stops: Stops) {
+        self.state().world.stops = stops;
+    }
+
     /// Makes EC2 forget an instance, as it does an hour or so after it was terminated.
     pub fn forget(&self, instance: &InstanceId) {
         self.state().mutate(|world| world.instances.remove(instance));
@@ -244,6 +249,11 @@ impl MemoryCloud {
     }
 
     // --- how the world really is, whatever a look would say ---
+
+    /// The state of an instance; none: there is no such instance any more.
+    pub fn state_of(&self, instance: &InstanceId) -> Option<String> {
+        Some(self.state().world.instances.get(instance)?.state.clone())
+    }
 
     /// Where an address sits.
     pub fn seat_of(&self, allocation: &AllocationId) -> Option<Placement> {

@@ -81,7 +81,7 @@ pub(super) fn subjects_of_call(call: &Call) -> Vec<String> {
             subjects.push(route.destination.to_string());
             subjects.push(interface.to_string());
         }
-        Call::DisableSourceDestCheck { .. } => {}
+        Call::DisableSourceDestCheck { .. } | Call::Stop { .. } => {}
     }
     subjects
 }

@@ -27,6 +27,7 @@ pub(super) struct World {
     pub(super) public_ips_made: u32,
     pub(super) same_place: SamePlace,
     pub(super) ended_already: EndedAlready,
+    pub(super) stops: Stops,
 }
 
 /// What EC2 makes of associating an address, without permission to reassociate, where it sits already. Its
@@ -51,6 +52,16 @@ pub enum EndedAlready {
     Refuse,
     /// Done, without any effect.
     Done,
+}
+
+/// How long it takes to stop an instance. There is no clock here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stops {
+    /// No time.
+    #[default]
+    AtOnce,
+    /// It is `stopping` until somebody says that it has stopped.
+    WhenTold,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +211,28 @@ impl World {
                 self.interface_mut(interface)?.source_dest_check = false;
                 Ok(Effect::Done)
             }
+            Call::Stop { instance } => self.stop(instance),
         }
+    }
+
+    fn stop(&mut self, id: &InstanceId) -> Result<Effect, CloudFailure> {
+        let stops = self.stops;
+        let instance = self
+            .instances
+            .get_mut(id)
+            .ok_or_else(|| not_found("InvalidInstanceID.NotFound", "instance", id.as_str()))?;
+        let began = match instance.state.as_str() {
+            "running" => true,
+            "stopping" | "stopped" => return Ok(Effect::Stopping { began: false }),
+            // "You can't stop" what is pending or terminated.
+            state => {
+                return Err(CloudFailure::Refused(format!(
+                    "IncorrectInstanceState: The instance '{id}' is `{state}`, from which it cannot be stopped"
+                )));
+            }
+        };
+        instance.state = if stops == Stops::AtOnce { "stopped" } else { "stopping" }.to_owned();
+        Ok(Effect::Stopping { began })
     }
 
     fn disassociate(&mut self, association: &AssociationId) -> Result<Effect, CloudFailure> {

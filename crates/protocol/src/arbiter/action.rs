@@ -80,6 +80,8 @@ pub enum Action {
         /// The answer.
         answer: String,
     },
+    /// End an operator's word that a node be stopped, if it is this request's. Answer: [`super::Invocation::handle_told`].
+    EndFence(RequestId),
     /// Wake another invocation for this cluster. Answer: [`super::Invocation::handle_told`].
     WakeSuccessor,
 }
@@ -117,4 +119,6 @@ pub struct Report {
     pub granted: Option<Epoch>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why a silent holder could not be fenced, where that was tried and nobody could take over for it.
+    pub unfenced: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
+use crate::grant::Grant;
 use crate::history::Happening;
 use crate::lease::{Intent, Lease};
 use crate::moved::Moved;
@@ -190,7 +191,7 @@ impl Invocation {
 
     /// Whoever was told of something writes down what it met, and each attempt that follows finds the same: one row for
     /// each hour that it lasts, whichever of them writes it.
-    fn tell_stuck(&mut self, now: Now, at: WallTime, what: Happening) {
+    pub(super) fn tell_stuck(&mut self, now: Now, at: WallTime, what: Happening) {
         let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify | Why::Probe | Why::Continue));
         if !again || self.granted.is_some() {
             return self.tell_at(at, what);
@@ -212,6 +213,7 @@ impl Invocation {
     /// Ends once everything under way was answered.
     pub(super) fn finish(&mut self, now: Now, outcome: Outcome) {
         self.tell_drifts(now);
+        self.leave_word(now, &outcome);
         // That the rest was moved, and recorded, makes what is stuck no less stuck.
         let over = matches!(outcome, Outcome::Moved | Outcome::InPlace) && !self.stuck.is_empty();
         self.outcome = Some(if over { Outcome::Stuck(std::mem::take(&mut self.stuck)) } else { outcome });
@@ -231,11 +233,25 @@ impl Invocation {
     /// The report, once all is done and nothing is under way.
     pub fn report(&self) -> Option<Report> {
         let outcome = self.outcome.clone().filter(|_| self.outstanding == 0 && self.actions.is_empty())?;
-        Some(Report { granted: self.granted, outcome })
+        Some(Report { granted: self.granted, outcome, unfenced: self.fences.failed().cloned() })
     }
 }
 
 /// Whether the lease holds what was to be recorded.
 fn is_recorded(record: &Moved, found: &Lease) -> bool {
     found.epoch == record.epoch && found.revision == record.revision && found.moved == record.epoch
+}
+
+/// The lease as it stands once the grant is committed.
+pub(super) fn granted_lease(lease: &Lease, grant: &Grant) -> Lease {
+    let mut next = lease.clone();
+    next.epoch = grant.epoch.next();
+    next.holder = Some(grant.to.clone());
+    if let Some(recent) = &grant.recent {
+        next.recent_grants.clone_from(recent);
+    }
+    next.rotated.clear();
+    next.intent = None;
+    next.verify_at = None;
+    next
 }

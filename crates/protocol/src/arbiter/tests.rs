@@ -3,10 +3,12 @@
 mod chaos;
 mod drift;
 mod ends;
+mod fence;
 mod rig;
 mod steps;
 
 use super::*;
+use crate::ec2::InstanceState;
 use crate::ids::Seq;
 use crate::lease::Pause;
 use crate::outcome::WriteFailure;

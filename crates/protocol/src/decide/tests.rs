@@ -18,6 +18,7 @@ fn snapshot() -> Snapshot {
         heartbeats,
         earlier: BTreeMap::new(),
         terminated: BTreeSet::new(),
+        stopped: None,
         looked_enough: false,
         at: NOW,
         by: "test".to_owned(),

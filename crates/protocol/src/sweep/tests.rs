@@ -53,6 +53,11 @@ fn every_kind_of_unfinished_business_is_a_reason() {
     assert_eq!(after(|_, holder, _| holder.released = Epoch(3)), Some(Reason::Released));
     assert_eq!(after(|_, holder, _| holder.released = Epoch(4)), Some(Reason::Released));
     assert_eq!(after(|_, _, standby| standby.claim = Some(claim())), Some(Reason::Claimed));
+    assert_eq!(
+        after(|lease, _, _| lease.fence = Some(testing::fence(2, lease, WallTime(NOW.0 + 1)))),
+        Some(Reason::FenceAsked)
+    );
+    assert_eq!(after(|lease, _, _| lease.fence = Some(testing::fence(2, lease, NOW))), None);
     assert_eq!(after(|lease, _, _| lease.moved = Epoch(2)), Some(Reason::Unmoved));
     assert_eq!(after(|lease, _, _| lease.verify_at = Some(NOW)), Some(Reason::VerifyDue));
     let minute_ago = WallTime(NOW.0 - 60_000);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_protocol::decide::{Decision, Snapshot, Stay, decide};
+use baton_protocol::fence::{Fencing, Silent, Stopped};
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Claim, Health, Heartbeat, UNGUARDED_MS};
 use baton_protocol::ids::{Epoch, Seq};
@@ -24,6 +25,7 @@ fn snapshot() -> Snapshot {
         heartbeats: ['a', 'b'].map(|node| (arn(node), heartbeat(node, 10))).into(),
         earlier: BTreeMap::new(),
         terminated: BTreeSet::new(),
+        stopped: None,
         looked_enough: false,
         at: WALL,
         by: "table".to_owned(),
@@ -45,7 +47,7 @@ fn claim() -> Claim {
     }
 }
 
-const GROUNDS: [(&str, Edit); 9] = [
+const GROUNDS: [(&str, Edit); 11] = [
     ("none", |_| {}),
     ("release: node a has sworn 7", |world| of(world, 'a').released = EPOCH),
     ("silence: node b claims `(7, a, this-run, 10)`", |world| of(world, 'b').claim = Some(claim())),
@@ -57,6 +59,16 @@ const GROUNDS: [(&str, Edit); 9] = [
         of(world, 'b').claim = Some(claim());
         world.lease.takeover = Takeover::Notify;
         world.lease.intent = Some(Intent { to: None, failover: true, ..intent('b') });
+    }),
+    ("the same, and the cluster asks for a fence", |world| {
+        of(world, 'b').claim = Some(claim());
+        world.lease.fencing = Fencing::Stop;
+    }),
+    ("the same, and EC2 has stopped node a since", |world| {
+        of(world, 'b').claim = Some(claim());
+        world.lease.fencing = Fencing::Stop;
+        let of = Silent { holder: arn('a'), epoch: EPOCH, incarnation: run("this-run"), seq: Seq(10) };
+        world.stopped = Some(Stopped { of, took_ms: 1 });
     }),
     ("gone: EC2 calls node a terminated", |world| {
         world.terminated.insert(arn('a'));
@@ -93,11 +105,13 @@ const CANDIDATES: [(&str, Edit); 5] = [
 fn word(decision: &Decision) -> String {
     match decision {
         Decision::Grant(grant) => format!("grant {}", name_of(&grant.to)),
+        Decision::Fence(_) => "stop a first".to_owned(),
         Decision::LookAgain => "look again".to_owned(),
         Decision::Stay(Stay::Retired) => "stay: retired".to_owned(),
         Decision::Stay(Stay::NoGround) => "stay: no ground".to_owned(),
         Decision::Stay(Stay::Paused) => "stay: paused".to_owned(),
         Decision::Stay(Stay::Held(_)) => "stay: held".to_owned(),
+        Decision::Stay(Stay::Unfenced(_)) => "stay: not stopped".to_owned(),
         Decision::Stay(Stay::NoCandidate(_)) => "stay: nobody".to_owned(),
     }
 }

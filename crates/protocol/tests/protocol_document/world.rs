@@ -83,6 +83,7 @@ pub(crate) fn lease() -> Lease {
         mode: Mode::Strict,
         takeover: Default::default(),
         cool_down_ms: 0,
+        fencing: baton_protocol::fence::Fencing::None,
         timing: Timing::DEFAULT,
         members: ['a', 'b', 'c'].map(member).to_vec(),
         resources: Resources {
@@ -93,6 +94,7 @@ pub(crate) fn lease() -> Lease {
         intent: None,
         paused: None,
         excluded: None,
+        fence: None,
         moved: EPOCH,
         verify_at: None,
         rotated: BTreeMap::new(),

@@ -121,6 +121,21 @@ impl DynamoStore {
         }
     }
 
+    pub(super) async fn put_end_of_fence(
+        &self,
+        cluster: &ClusterName,
+        request: &RequestId,
+    ) -> Result<(), Failure> {
+        let action = Action::update(Key::lease(cluster), "REMOVE #fence")
+            .only_if(condition::FENCE_ASKED_BY)
+            .value(":request", text(request.as_str()));
+        match self.write(action).await {
+            // Another invocation has ended it, or another word has taken its place.
+            Ok(()) | Err(Unwritten::Refused(_)) => Ok(()),
+            Err(Unwritten::Failed(failure)) => Err(failure),
+        }
+    }
+
     pub(super) async fn put_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {
         let key = Key::probe(cluster);
         let item = write(&key, probe)?;

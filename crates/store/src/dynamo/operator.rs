@@ -50,6 +50,7 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
         Carried::Intent(intent) => {
             Action::update(key, "SET #intent = :intent").value(":intent", attribute(&intent)?)
         }
+        Carried::Fence(word) => Action::update(key, "SET #fence = :fence").value(":fence", attribute(&word)?),
         Carried::Paused(pause) => {
             Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
         }

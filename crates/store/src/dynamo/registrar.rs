@@ -57,9 +57,13 @@ impl DynamoStore {
             (Next::Write(next), Some(was)) => (was, next),
             (_, found) => return Err(WriteFailure::Refused(found)),
         };
-        let change = "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, \
-             #members = :members, #resources = :resources, #revision = :revision, #moved = :moved";
-        let lease = Action::update(Key::lease(&registration.cluster), change)
+        // What is not chosen is not written.
+        let fencing = if next.fencing.is_none() { " REMOVE #fencing" } else { ", #fencing = :fencing" };
+        let change = format!(
+            "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, \
+             #members = :members, #resources = :resources, #revision = :revision, #moved = :moved{fencing}"
+        );
+        let mut lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
             .value(":uid", text(was.uid.as_str()))
             .value(":active", text("active"))
@@ -75,6 +79,9 @@ impl DynamoStore {
             .value(":resources", attribute(&next.resources)?)
             .value(":revision", number(next.revision))
             .value(":moved", number(next.moved.0));
+        if !next.fencing.is_none() {
+            lease = lease.value(":fencing", attribute(&next.fencing)?);
+        }
         self.put_accepted(registration, next.revision, lease).await
     }
 
@@ -92,7 +99,7 @@ impl DynamoStore {
         }
         let lease = Action::update(
             Key::lease(cluster),
-            "SET #state = :retired REMOVE #intent, #paused, #excluded, #verify_at",
+            "SET #state = :retired REMOVE #intent, #paused, #excluded, #fence, #verify_at",
         )
         .only_if(condition::UID_ACTIVE)
         .value(":uid", text(uid.as_str()))
@@ -126,6 +133,7 @@ impl DynamoStore {
             mode: registration.mode,
             takeover: registration.takeover,
             cool_down_ms: registration.cool_down_ms,
+            fencing: registration.fencing,
             timing: registration.timing,
             members: &registration.members,
             resources: &registration.resources,

@@ -210,6 +210,12 @@ impl Table {
         }
     }
 
+    pub(super) fn end_fence(&mut self, cluster: &ClusterName, request: &RequestId) {
+        if let Some(lease) = self.leases.get_mut(cluster) {
+            lease.fence = lease.fence.take().filter(|word| word.request != *request);
+        }
+    }
+
     pub(super) fn ask(&mut self, request: &Request) -> Write<Option<Lease>> {
         let Some(lease) = self.leases.get_mut(&request.cluster) else {
             return Err(WriteFailure::Refused(None));
@@ -221,6 +227,7 @@ impl Table {
         }
         match carried(request) {
             Carried::Intent(intent) => lease.intent = Some(intent),
+            Carried::Fence(word) => lease.fence = Some(word),
             Carried::Paused(pause) => lease.paused = Some(pause),
             Carried::Resumed => lease.paused = None,
             Carried::Excluded { exclusion, intent, replaces, withdraws } => {

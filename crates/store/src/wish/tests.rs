@@ -47,6 +47,22 @@ fn a_pause_is_carried_with_its_end_and_a_resumption_as_no_pause() {
 }
 
 #[test]
+fn a_fence_is_carried_as_a_word_about_one_registration_and_its_epoch() {
+    let uid = crate::testing::uid("uid-1");
+    let asked = request(Wish::Fence { node: arn(2), uid: uid.clone(), why: "it hangs".to_owned() });
+    let word = fence::Word {
+        node: arn(2),
+        uid,
+        epoch: Epoch(7),
+        until: WallTime(700),
+        by: "alice".to_owned(),
+        why: "it hangs".to_owned(),
+        request: asked.id.clone(),
+    };
+    assert_eq!(carried(&asked), Carried::Fence(word));
+}
+
+#[test]
 fn a_request_is_the_same_whether_it_was_answered_meanwhile_or_not() {
     let asked = request(Wish::Resume {});
     let mut standing = asked.clone();

@@ -130,6 +130,7 @@ impl World {
             mode: Mode::Strict,
             takeover: Default::default(),
             cool_down_ms: 0,
+            fencing: Default::default(),
             timing: Timing::DEFAULT,
             members: self.nodes.iter().enumerate().map(member).collect(),
             resources: Resources {

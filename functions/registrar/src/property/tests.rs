@@ -216,3 +216,17 @@ fn a_cool_down_is_an_hour_at_most_and_none_unless_it_is_chosen() {
     let expected = "CoolDownSeconds: expected a whole number, found `soon`";
     assert_eq!(read(json!("soon")), Err(vec![expected.to_owned()]));
 }
+
+#[test]
+fn a_fence_is_none_unless_it_is_chosen() {
+    let read = |value: Value| {
+        let mut properties = good();
+        properties["Fencing"] = value;
+        parse(&properties).map(|desired| desired.fencing)
+    };
+    assert_eq!((read(Value::Null), read(json!("none"))), (Ok(Fencing::None), Ok(Fencing::None)));
+    assert_eq!(read(json!("stop")), Ok(Fencing::Stop));
+    for (value, found) in [(json!("terminate"), "`terminate`"), (json!(true), "true")] {
+        assert_eq!(read(value), Err(vec![format!("Fencing: expected `none` or `stop`, found {found}")]));
+    }
+}

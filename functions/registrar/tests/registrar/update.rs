@@ -1,5 +1,6 @@
 //! Update: changes in place, replacements, rollbacks, and the holder that must not be lost.
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::outcome::Failure;
@@ -168,11 +169,15 @@ async fn a_change_of_nothing_but_the_policy_is_made_and_is_no_rollback() {
     succeeded(&bench.update("update-2", &id, properties.clone()).await);
     let lease = bench.standing().await;
     assert_eq!((lease.cool_down_ms, lease.revision), (60_000, 3));
+    properties["Fencing"] = json!("stop");
+    succeeded(&bench.update("update-2b", &id, properties.clone()).await);
+    let lease = bench.standing().await;
+    assert_eq!((lease.fencing, lease.revision), (Fencing::Stop, 4));
     succeeded(&bench.update("update-3", &id, properties.clone()).await);
     assert_eq!(bench.standing().await, lease, "the same again changes nothing");
     // Asked for while a requirement is not met, it is refused and not taken for what stands.
     bench.cloud.terminate(&bench.nodes[1].instance);
-    for (property, value) in [("CoolDownSeconds", "61"), ("Takeover", "automatic")] {
+    for (property, value) in [("CoolDownSeconds", "61"), ("Takeover", "automatic"), ("Fencing", "none")] {
         let mut other = properties.clone();
         other[property] = json!(value);
         failed(&bench.update(&format!("update-{property}"), &id, other).await);

@@ -63,6 +63,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         mode: Mode::Strict,
         takeover: Default::default(),
         cool_down_ms: 0,
+        fencing: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: Resources {
@@ -283,6 +284,10 @@ impl Store for Faulty {
 
     async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
         panic!("no business of a sweep")
+    }
+
+    async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {
+        panic!("a sweep writes nothing")
     }
 
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {

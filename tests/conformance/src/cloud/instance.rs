@@ -89,6 +89,24 @@ pub async fn a_terminated_instance_gives_up_what_it_had<W: World>(world: &W) {
     assert_eq!(seen.blackhole, !world.differs(Difference::NoBlackHoles), "the route");
 }
 
+/// It runs no more, keeps what it has, and may be stopped again; what is terminated or unknown cannot be stopped.
+pub async fn an_instance_is_stopped_and_stopping_it_again_changes_nothing<W: World>(world: &W) {
+    let vpc = world.vpc(&[NETWORK]).await;
+    let (a, b) = (world.node(&vpc, 0).await, world.node(&vpc, 1).await);
+    let address = world.address().await;
+    let call = Call::Associate { allocation: address.allocation.clone(), placement: a.seat(0) };
+    world.cloud().call(&call).await.expect("associated");
+    let stop = |instance: &InstanceId| Call::Stop { instance: instance.clone() };
+    for began in [true, false] {
+        assert_eq!(world.cloud().call(&stop(&a.instance)).await, Ok(Effect::Stopping { began }));
+        assert_eq!(state(world, &a.instance).await, InstanceState::Other("stopped".into()));
+    }
+    assert!(association(world, &address.allocation).await.is_some());
+    assert_eq!(state(world, &b.instance).await, InstanceState::Other("running".into()), "no other");
+    let missing = world.cloud().call(&stop(&nobody("i-"))).await;
+    assert!(is_not_found(&missing), "{missing:?}");
+}
+
 /// What a node needs to forward.
 pub async fn the_source_destination_check_is_switched_off_and_stays_off<W: World>(world: &W) {
     let vpc = world.vpc(&[NETWORK]).await;

@@ -98,6 +98,7 @@ pub fn registration(number: u8) -> Registration {
         mode: Mode::Strict,
         takeover: Default::default(),
         cool_down_ms: 0,
+        fencing: Default::default(),
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: resources(),

@@ -29,6 +29,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("EXCLUDED_AS_READ", condition::EXCLUDED_AS_READ),
     ("EXCLUDED_BY", condition::EXCLUDED_BY),
     ("DRAINED_BY", condition::DRAINED_BY),
+    ("FENCE_ASKED_BY", condition::FENCE_ASKED_BY),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),
     ("HOLDER_RELEASED", condition::HOLDER_RELEASED),
     ("CANDIDATE", condition::CANDIDATE),

@@ -1,5 +1,6 @@
 //! What the store promises to operators.
 
+use baton_protocol::fence::Word;
 use baton_protocol::ids::{Epoch, RequestId};
 use baton_protocol::lease::{Intent, Pause};
 use baton_protocol::request::{Request, Wish};
@@ -36,6 +37,35 @@ pub async fn a_switchover_is_carried_as_an_intent(record: &impl Record) {
     assert_eq!(after.intent.take(), Some(intent));
     assert_eq!(after, before);
     assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![ask]));
+}
+
+/// A word that a node be stopped is carried until whoever obeyed it ends it, and ending it twice, or another, changes nothing.
+pub async fn a_fence_is_carried_until_it_is_ended(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let wish = |why: &str| Wish::Fence { node: node(2), uid: before.uid.clone(), why: why.to_owned() };
+    let ask = request("1-fence", wish("it hangs"), Epoch(1));
+    store.ask(&ask).await.expect("asked");
+    let mut after = lease(store).await;
+    let word = Word {
+        node: node(2),
+        uid: before.uid.clone(),
+        epoch: Epoch(1),
+        until: ask.until,
+        by: "ada".to_owned(),
+        why: "it hangs".to_owned(),
+        request: ask.id.clone(),
+    };
+    assert_eq!(after.fence.take(), Some(word));
+    assert_eq!(after, before);
+    let next = request("2-fence", wish("it hangs again"), Epoch(1));
+    store.ask(&next).await.expect("asked");
+    store.end_fence(&cluster(), &ask.id).await.expect("there is nothing to end");
+    assert_eq!(lease(store).await.fence.map(|word| word.request), Some(next.id.clone()));
+    for _ in 0..2 {
+        store.end_fence(&cluster(), &next.id).await.expect("ended");
+        assert_eq!(lease(store).await, before);
+    }
 }
 
 /// A pause is carried and taken away, and nothing else of the lease changes.

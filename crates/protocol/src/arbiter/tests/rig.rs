@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
+use crate::ec2::{AddressSeen, InstanceState, InterfaceSeen, RouteSeen, RouteTarget};
 use crate::heartbeat::Claim;
 use crate::ids::Seq;
 use crate::outcome::{Write, WriteFailure};
@@ -50,6 +50,12 @@ pub(super) struct Rig {
     pub(super) last_call: Option<BootTime>,
     /// `verify_at` of each record.
     pub(super) recorded: Vec<Option<WallTime>>,
+    /// What is answered to a stop instead of doing it.
+    pub(super) stop_failures: VecDeque<CloudFailure>,
+    /// What EC2 says of an instance after it was asked to stop it, look by look, and `stopped` in the end.
+    pub(super) stop_states: VecDeque<InstanceState>,
+    /// Who beats the moment that it is to be stopped.
+    pub(super) beats_at_stop: Option<InstanceArn>,
     pub(super) log: Vec<Action>,
     pub(super) place: Option<(crate::ids::AssociationId, Placement)>,
     pub(super) routed: crate::ids::InterfaceId,
@@ -83,6 +89,9 @@ impl Rig {
             latency: Duration::from_millis(10),
             last_call: None,
             recorded: Vec::new(),
+            stop_failures: VecDeque::new(),
+            stop_states: VecDeque::new(),
+            beats_at_stop: None,
             log: Vec::new(),
             place: Some(place),
             routed: node.interface,
@@ -190,6 +199,12 @@ impl Rig {
                 let answer = answer.unwrap_or_else(|| if self.already_recorded { refused() } else { Ok(()) });
                 invocation.handle_moved_recorded(now, answer);
             }
+            Action::EndFence(request) => {
+                if let Some(lease) = &mut self.lease {
+                    lease.fence = lease.fence.take().filter(|word| word.request != request);
+                }
+                invocation.handle_told(now);
+            }
             Action::Append(_) | Action::Answer { .. } | Action::WakeSuccessor => invocation.handle_told(now),
         }
     }
@@ -200,7 +215,7 @@ impl Rig {
         lease.holder = Some(holder);
     }
 
-    fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
+    fn look(&mut self, look: &Look) -> Result<Sight, CloudFailure> {
         if self.ec2_is_down {
             return Err(CloudFailure::Unknown("down".to_owned()));
         }
@@ -226,12 +241,21 @@ impl Rig {
             }
             Look::Instance(_) => match &self.instance_failure {
                 Some(failure) => return Err(failure.clone()),
-                None => Sight::Instance(self.instance.clone()),
+                None => {
+                    let seen = self.instance.clone();
+                    if let Some(next) = self.stop_states.pop_front() {
+                        self.instance = next;
+                    }
+                    Sight::Instance(seen)
+                }
             },
         })
     }
 
     fn call(&mut self, call: &Call) -> Result<Effect, CloudFailure> {
+        if let (Call::Stop { .. }, Some(failure)) = (call, self.stop_failures.pop_front()) {
+            return Err(failure);
+        }
         if self.ec2_throttles {
             return Err(CloudFailure::Throttled);
         }
@@ -253,6 +277,17 @@ impl Rig {
                 Ok(Effect::Done)
             }
             Call::DisableSourceDestCheck { .. } => Ok(Effect::Done),
+            Call::Stop { .. } => {
+                if let Some(heartbeat) =
+                    self.beats_at_stop.take().and_then(|who| self.heartbeats.get_mut(&who))
+                {
+                    heartbeat.seq = Seq(heartbeat.seq.0 + 1);
+                }
+                let began = self.instance == InstanceState::Other("running".to_owned());
+                let stopped = InstanceState::Other("stopped".to_owned());
+                self.instance = self.stop_states.pop_front().unwrap_or(stopped);
+                Ok(Effect::Stopping { began })
+            }
         }
     }
 

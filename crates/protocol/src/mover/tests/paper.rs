@@ -223,6 +223,7 @@ impl Paper {
                 self.routes.insert(route.clone(), RouteTarget::Interface(interface.clone()));
                 Ok(Effect::Done)
             }
+            Call::Stop { .. } => panic!("a move stops nothing"),
             Call::DisableSourceDestCheck { interface } => {
                 self.forwarding.insert(interface.clone());
                 Ok(Effect::Done)

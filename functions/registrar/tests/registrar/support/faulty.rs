@@ -178,6 +178,10 @@ impl Store for Faulty {
         panic!("no business of the registrar")
     }
 
+    async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {
+        panic!("no business of the registrar")
+    }
+
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
         panic!("no business of the registrar")
     }

@@ -121,6 +121,15 @@ pub(super) async fn apply(
             let asked = request(&format!("request-{id}"), Wish::Resume {}, epoch);
             format!("{:?}", store.answer(&cluster(), &asked.id, by).await)
         }
+        Operation::EndFence(id) => {
+            let standing =
+                lease.as_ref().and_then(|lease| lease.fence.as_ref()).map(|word| word.request.clone());
+            let id = id.map(|id| request(&format!("request-{id}"), Wish::Resume {}, epoch).id).or(standing);
+            match id {
+                Some(id) => format!("{:?}", store.end_fence(&cluster(), &id).await),
+                None => "nothing to end".to_owned(),
+            }
+        }
         Operation::Wake(by) => {
             format!("{:?}", store.leave_wake(&cluster(), &node(*by), Why::Claim, AT).await)
         }

@@ -11,7 +11,7 @@ use baton_protocol::request::Wish;
 use proptest::prelude::*;
 
 use super::operation::{After, Change, Check, Operation, Wrong, WrongMove};
-use crate::store::build::{association, node};
+use crate::store::build::{association, node, uid};
 
 /// Sequences of operations, and whether they begin with a lease that the first node holds.
 pub fn sequences() -> impl Strategy<Value = (bool, Vec<Operation>)> {
@@ -108,6 +108,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (another(), any::<bool>(), seldom())
             .prop_map(|(id, withdraws, instead)| Operation::Include { id, withdraws, instead }),
         2 => three().prop_map(Operation::Answer),
+        2 => proptest::option::of(three()).prop_map(Operation::EndFence),
         4 => change().prop_map(Operation::Registrar),
         6 => between(),
         1 => three().prop_map(Operation::Wake),
@@ -178,6 +179,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         7 => Just(Wish::Pause { why: "upgrade".to_owned() }),
         1 => Just(Wish::Resume {}),
         2 => exclude(),
+        2 => three().prop_map(|whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() }),
         1 => Just(Wish::Failover { to: None, why: String::new() }),
     ]
 }

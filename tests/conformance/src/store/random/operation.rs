@@ -97,6 +97,8 @@ pub enum Operation {
     },
     /// Answer the request of this number.
     Answer(u8),
+    /// End the word of this number that a node be stopped; none: the one that stands.
+    EndFence(Option<u8>),
     /// One of the registrar's.
     Registrar(Change),
     /// One of the registrar's, with others between its reading and its writing.
