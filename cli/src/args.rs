@@ -109,6 +109,8 @@ pub enum Command {
     Exclude(Exclude),
     /// Let the node that is excluded hold the lease again.
     Include(Include),
+    /// Have EC2 stop a node's instance, at once and as by a power cut.
+    Fence(Fence),
     /// Hold back automatic action for a while.
     Pause(Pause),
     /// Allow automatic action again.
@@ -278,6 +280,31 @@ pub struct Include {
     pub cluster: Option<ClusterName>,
 }
 
+/// `baton fence`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton fence db-b --cluster orders --reason 'it hangs' --wait\n\n\
+    For a node that does not do what it should and cannot be reached. Nothing that it has not written to its disks is kept. \
+    The arbiter needs the right to stop instances: the control plane's parameter AllowFencing. Of the holder's lease nothing \
+    changes by this; once it is silent, a standby claims it as ever.")]
+pub struct Fence {
+    /// The node.
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Wait until EC2 says that it is stopped, or the arbiter says why not, 120s unless given.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "120s",
+          value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// How long the request stays valid.
+    #[arg(long = "for", value_name = "DURATION", default_value = "5m", value_parser = validity)]
+    pub valid_for: Duration,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
 /// `baton pause`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton pause orders --for 30m --reason 'kernel update'\n\n\
@@ -326,7 +353,7 @@ impl Command {
             Self::Include(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),
-            Self::Completions(_) => None,
+            Self::Fence(_) | Self::Completions(_) => None,
         }
     }
 }

@@ -53,6 +53,7 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
         mode: lease.mode,
         takeover: lease.takeover,
         cool_down_ms: lease.cool_down_ms,
+        fencing: lease.fencing,
         timing: lease.timing,
         members: same,
         resources: lease.resources.clone(),

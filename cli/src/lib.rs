@@ -26,7 +26,9 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command, Completions};
 use crate::clock::Clock;
-use crate::command::{Session, exclude, failback, failover, history, pause, resume, status, switchover};
+use crate::command::{
+    Session, exclude, failback, failover, fence, history, pause, resume, status, switchover,
+};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::trouble::Trouble;
@@ -71,6 +73,7 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Exclude(args) => exclude::run(session, console, cluster, args).await,
         Command::Drain(args) => exclude::drain(session, console, cluster, args).await,
         Command::Include(args) => exclude::include(session, console, cluster, args).await,
+        Command::Fence(args) => fence::run(session, console, cluster, args).await,
         Command::Pause(args) => pause::run(session, console, cluster, args).await,
         Command::Resume(_) => resume::run(session, console, cluster).await,
         Command::Completions(args) => completions(console, args),
@@ -93,5 +96,7 @@ mod exclude_tests;
 mod failback_tests;
 #[cfg(test)]
 mod failover_tests;
+#[cfg(test)]
+mod fence_tests;
 #[cfg(test)]
 mod testing;

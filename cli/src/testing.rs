@@ -56,6 +56,7 @@ pub(crate) fn lease() -> Lease {
         mode: Mode::Strict,
         takeover: Default::default(),
         cool_down_ms: 0,
+        fencing: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member('a', "euw1-az1", 10), member('b', "euw1-az2", 20), member('c', "euw1-az3", 30)],
         resources: Resources {
@@ -72,6 +73,7 @@ pub(crate) fn lease() -> Lease {
         intent: None,
         paused: None,
         excluded: None,
+        fence: None,
         moved: Epoch(7),
         verify_at: None,
         rotated: BTreeMap::new(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Lease, LeaseState, Mode};
@@ -63,6 +64,8 @@ pub struct View {
     pub takeover: Takeover,
     /// For how long after a takeover on silence there is no other by itself; zero: no time.
     pub cool_down_ms: u64,
+    /// What is done about a silent holder before it is taken over from.
+    pub fencing: Fencing,
     /// The time budget.
     pub timing: TimingView,
     /// The nodes, the holder first, then by priority.
@@ -320,6 +323,7 @@ impl View {
             mode: lease.mode,
             takeover: lease.takeover,
             cool_down_ms: lease.cool_down_ms,
+            fencing: lease.fencing,
             timing: TimingView { profile: profile(&lease.timing), durations: lease.timing.durations() },
             nodes,
             addresses: addresses.collect(),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::fence::Fenced;
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::Lease;
@@ -87,6 +88,9 @@ pub enum What {
         holder_seq: Option<u64>,
         /// When the holder's last heartbeat was sent, by its own clock.
         holder_beat_at: Option<String>,
+        /// What the holder was fenced by, where the cluster asks for that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fence: Option<Fenced>,
         /// The request that it answers.
         request: Option<String>,
     },
@@ -145,6 +149,26 @@ pub enum What {
         /// The request's id.
         request: Option<String>,
     },
+    /// EC2 was seen to have stopped a node's instance.
+    Fenced {
+        /// The node.
+        node: String,
+        /// What EC2 says of it.
+        state: String,
+        /// The time since it was asked.
+        took_ms: u64,
+        /// The request behind it; none: a takeover needed it.
+        request: Option<String>,
+    },
+    /// A node could not be stopped, or was not seen to be.
+    Unfenced {
+        /// The node.
+        node: String,
+        /// Why, and what to do.
+        why: String,
+        /// The request behind it.
+        request: Option<String>,
+    },
     /// A resource could not be moved.
     Stuck {
         /// What it is about.
@@ -156,9 +180,9 @@ pub enum What {
     Asked {
         /// The request's id.
         request: String,
-        /// What is asked for: `switchover`, `failover`, `drain`, `exclude`, `include`, `pause` or `resume`.
+        /// What is asked for: `switchover`, `failover`, `drain`, `exclude`, `include`, `fence`, `pause` or `resume`.
         wish: &'static str,
-        /// The node that shall hold next; of an exclusion the node that shall not.
+        /// The node that shall hold next; of an exclusion the node that shall not, of a fence the one that is to be stopped.
         to: Option<String>,
         /// Why.
         why: Option<String>,
@@ -183,6 +207,8 @@ impl What {
             Self::Held { .. } => "held",
             Self::Wanted { .. } => "wanted",
             Self::Lapsed { .. } => "lapsed",
+            Self::Fenced { .. } => "fenced",
+            Self::Unfenced { .. } => "unfenced",
             Self::Stuck { .. } => "stuck",
             Self::Asked { .. } => "asked",
         }
@@ -251,6 +277,7 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
             (if *hand_over { "drain" } else { "exclude" }, Some(name(node)), said(why))
         }
         Wish::Include { .. } => ("include", None, None),
+        Wish::Fence { node, why, .. } => ("fence", Some(name(node)), said(why)),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),
     };
@@ -280,7 +307,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         }
         Happening::Retired {} => What::Retired,
         Happening::Granted { from, to, ground, reason, evidence } => {
-            let Evidence { holder_seq, holder_beat_at, claim, request, .. } = evidence;
+            let Evidence { holder_seq, holder_beat_at, claim, fence, request, .. } = evidence;
             What::Granted {
                 from: from.as_ref().map(name),
                 to: name(to),
@@ -291,6 +318,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
                 claimed_at: claim.as_ref().map(|(_, claim)| rfc3339(claim.at)),
                 holder_seq: holder_seq.map(|seq| seq.0),
                 holder_beat_at: holder_beat_at.map(rfc3339),
+                fence: *fence,
                 request: request.as_ref().map(ToString::to_string),
             }
         }
@@ -316,6 +344,17 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         Happening::Lapsed { reason, request } => {
             What::Lapsed { reason: printable(reason), request: request.as_ref().map(ToString::to_string) }
         }
+        Happening::Fenced { node, state, took_ms, request } => What::Fenced {
+            node: name(node),
+            state: printable(state),
+            took_ms: *took_ms,
+            request: request.as_ref().map(ToString::to_string),
+        },
+        Happening::Unfenced { node, why, request } => What::Unfenced {
+            node: name(node),
+            why: printable(why),
+            request: request.as_ref().map(ToString::to_string),
+        },
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
@@ -327,7 +366,16 @@ fn detail(what: &What, by: &str) -> String {
         What::Registered { revision, summary } => format!("revision {revision}: {summary}"),
         What::Retired => "the registration was deleted; addresses stay where they are".to_owned(),
         What::Granted {
-            from, to, ground, reason, silent_ms, claimed_by, holder_beat_at, request, ..
+            from,
+            to,
+            ground,
+            reason,
+            silent_ms,
+            claimed_by,
+            holder_beat_at,
+            fence,
+            request,
+            ..
         } => {
             let mut text = format!(
                 "{} -> {to} by {}: {reason}",
@@ -343,6 +391,13 @@ fn detail(what: &What, by: &str) -> String {
             // A release says itself why; behind anything else stands what was last heard.
             if let Some(at) = holder_beat_at.as_ref().filter(|_| *ground != Ground::Release) {
                 text.push_str(&format!("; last heartbeat sent {at}"));
+            }
+            match fence {
+                Some(Fenced::Stopped { took_ms }) => {
+                    text.push_str(&format!("; stopped before, in {}", seconds(*took_ms)));
+                }
+                Some(Fenced::Lifted {}) => text.push_str("; not stopped before, on an operator's word"),
+                None => {}
             }
             if let Some(request) = request {
                 text.push_str(&format!("; request {request}"));
@@ -379,9 +434,17 @@ fn detail(what: &What, by: &str) -> String {
             format!("the lease shall go to {to}{silent}, until {}: {reason}", to_second(until))
         }
         What::Lapsed { reason, .. } => format!("ended without effect: {reason}"),
+        What::Fenced { node, state, took_ms, request } => {
+            let request = request.as_ref().map(|id| format!("; request {id}")).unwrap_or_default();
+            format!("{node} is {state}, {} after EC2 was asked to stop it{request}", seconds(*took_ms))
+        }
+        What::Unfenced { node, why, request } => {
+            let request = request.as_ref().map(|id| format!("; request {id}")).unwrap_or_default();
+            format!("{node} was not stopped: {why}{request}")
+        }
         What::Stuck { resource, why } => format!("{resource}: {why}"),
         What::Asked { wish, to, why, until, answer, .. } => {
-            let of = if matches!(*wish, "drain" | "exclude") { "of" } else { "to" };
+            let of = if matches!(*wish, "drain" | "exclude" | "fence") { "of" } else { "to" };
             let to = to.as_deref().map(|to| format!(" {of} {to}")).unwrap_or_default();
             let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
             let answer = answer.as_deref().map(|answer| format!("; answer: {answer}")).unwrap_or_default();

@@ -3,6 +3,7 @@
 pub mod exclude;
 pub mod failback;
 pub mod failover;
+pub mod fence;
 pub mod history;
 pub mod pause;
 pub mod resume;

@@ -168,6 +168,7 @@ pub(crate) fn register(store: &MemoryStore, cluster: &str) {
         mode: template.mode,
         takeover: template.takeover,
         cool_down_ms: template.cool_down_ms,
+        fencing: template.fencing,
         timing: template.timing,
         members: template.members,
         resources: template.resources,
@@ -524,6 +525,10 @@ impl Store for Faulty {
     }
 
     async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
+    async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
 
