@@ -352,6 +352,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         mode: Mode::Strict,
         takeover: Default::default(),
         cool_down_ms: 0,
+        fencing: Default::default(),
         timing: Timing::DEFAULT,
         members,
         resources: Resources {

@@ -6,6 +6,7 @@
 //! them; F2, F5 and F11 are of no cloud's side.
 
 mod fault;
+mod fence;
 mod trigger;
 
 use baton_protocol::history::Happening;
@@ -64,6 +65,8 @@ scenarios! {
     "switchover" trigger::switchover "an operator asks for a switchover";
     "drain" trigger::drain "an operator drains the holder, and the next one releases as well";
     "failover" trigger::failover "the holder is silent, and its policy leaves it to an operator to say what follows";
+    "fence" fence::silent "the holder of a cluster that asks for a fence is silent; at first the arbiter may not stop it";
+    "fence-asked" fence::asked "an operator has a standby stopped, and somebody starts it again";
     "spot" trigger::spot "EC2 will interrupt the holder's Spot Instance";
     "rebalance" trigger::rebalance "EC2 recommends to rebalance the holder's Spot Instance";
     "health" trigger::health "AWS Health tells of a retirement of the holder's instance";

@@ -48,6 +48,8 @@ scenarios! {
     a_switchover "switchover";
     a_drained_holder "drain";
     a_takeover_that_is_left_to_an_operator "failover";
+    a_silent_holder_is_stopped_first "fence";
+    a_standby_is_stopped_on_an_operators_word "fence-asked";
     a_spot_interruption "spot";
     a_rebalance_recommendation "rebalance";
     a_scheduled_change "health";

@@ -3,7 +3,7 @@
 use baton_cloud::Cloud;
 use baton_cloud::memory::{Fault as CloudFault, Trouble};
 use baton_protocol::arbiter::Action;
-use baton_protocol::ec2::{Call, CloudFailure, InstanceState, Look, Sight};
+use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
 use baton_protocol::outcome::Failure;
 
 use crate::clock::{Real, SECOND};
@@ -116,6 +116,9 @@ impl Sim<'_> {
         let before = self.places();
         let answer = ready(self.cloud.call(call));
         self.watch_landing(call, answer.is_ok(), origin, &before);
+        if let (Call::Stop { instance }, Ok(Effect::Stopping { began: true })) = (call, &answer) {
+            self.begins_to_stop(instance);
+        }
         if let Some(at) = answer_at {
             self.tell_function(function, at, FunctionAnswer::Effect(call.clone(), answer));
         }

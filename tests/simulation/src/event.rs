@@ -59,6 +59,10 @@ pub(crate) enum Event {
     Resumes { machine: usize },
     /// An instance that is terminated is to be replaced by another.
     Replace { machine: usize },
+    /// An instance that is being stopped has stopped.
+    Stopped { machine: usize },
+    /// Somebody starts an instance that was stopped.
+    StartedAgain { machine: usize },
     /// Whether all is well is looked at.
     Verdict,
 }

@@ -213,6 +213,7 @@ impl Sim<'_> {
                     self.watch_held_back(releaser, ended.started, "refused though nobody else can serve");
                 }
             }
+            Outcome::Stayed(Stay::Unfenced(_)) => self.see(Sometimes::FenceUnseen),
             Outcome::Stayed(Stay::Held(_)) => {
                 self.see(Sometimes::HeldSilence);
                 if let Some(holder) = self.lease.holder.clone() {
@@ -383,6 +384,11 @@ impl Sim<'_> {
                 if ready(self.store.answer(&cluster, &request, &answer)).is_ok() {
                     self.see(Sometimes::RequestAnswered);
                 }
+                FunctionAnswer::Told
+            }
+            Action::EndFence(request) => {
+                let _ = ready(self.store.end_fence(&cluster, &request));
+                self.lease_may_have_changed();
                 FunctionAnswer::Told
             }
             Action::ReadLease | Action::Look(_) | Action::Call(_) | Action::WakeSuccessor => {

@@ -53,6 +53,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     ("I19", "A node that is excluded is granted nothing but its own lease back."),
     ("I20", "A route that leads to a gateway is taken from there only where that is allowed."),
+    (
+        "I21",
+        "Where a cluster asks for a fence, nothing is granted on silence before the holder's instance was stopped or terminated, since it was last heard of, but on an operator's word.",
+    ),
 ];
 
 /// A promise about what comes in the end.

@@ -26,6 +26,7 @@ pub mod plan;
 mod queue;
 pub mod sometimes;
 pub mod steady;
+mod stop;
 mod table;
 mod trace;
 mod trap;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use baton_cloud::MemoryCloud;
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ec2::RouteTarget;
+use baton_protocol::fence::Fencing;
 use baton_protocol::history::{Event as Row, Happening};
 use baton_protocol::ids::{ClusterName, Epoch, NodeName, RegistrationUid, RequestId};
 use baton_protocol::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
@@ -53,12 +54,14 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         mode: plan.mode,
         takeover: plan.takeover,
         cool_down_ms: plan.cool_down_ms,
+        fencing: plan.fencing,
         timing: plan.timing,
         members: Vec::new(),
         resources: Resources::default(),
         intent: None,
         paused: None,
         excluded: None,
+        fence: None,
         moved: Epoch(0),
         verify_at: None,
         rotated: BTreeMap::new(),
@@ -247,9 +250,10 @@ impl Sim<'_> {
             self.watch.disturb(machine, self.now);
         }
         match kind {
+            // Nobody starts what is still being stopped.
+            Kind::PowerLoss if self.is_stopping(machine) => {}
             Kind::PowerLoss if !self.machines[machine].gone => {
-                let id = self.machines[machine].node.instance.clone();
-                self.cloud.set_state(&id, "running");
+                self.runs_again(machine);
                 self.queue.push(self.now, Event::Boot { machine });
             }
             Kind::Terminate => self.replace(machine),
@@ -371,7 +375,7 @@ impl Sim<'_> {
 
     // --- operators ---
 
-    fn ask(&mut self, wish: Wish, lasts: u64) {
+    pub(crate) fn ask(&mut self, wish: Wish, lasts: u64) {
         self.requests += 1;
         let wall = self.global().wall;
         let id = RequestId::new(format!("request-{}", self.requests)).expect("a plain name");
@@ -427,6 +431,9 @@ impl Sim<'_> {
         if self.chance(8) {
             self.exclude_somebody(holder);
         }
+        if self.plan.fencing == Fencing::Stop && self.chance(8) {
+            self.have_somebody_stopped();
+        }
         // Nor is it only a silent holder that the wrong word may be said of.
         if minds && (silent || self.chance(5)) && self.lease.live_intent(self.global().wall).is_none() {
             self.see(Sometimes::FailoverAsked);
@@ -467,6 +474,7 @@ impl Sim<'_> {
             mode: self.lease.mode,
             takeover: self.plan.takeover,
             cool_down_ms: self.plan.cool_down_ms,
+            fencing: self.plan.fencing,
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),

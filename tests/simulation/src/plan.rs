@@ -4,6 +4,7 @@
 mod adversary;
 mod story;
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::Takeover;
 use baton_protocol::timing::{Durations, Timing};
@@ -63,6 +64,8 @@ pub struct Plan {
     pub takeover: Takeover,
     /// For how long after a takeover on silence there is no other by itself, in milliseconds.
     pub cool_down_ms: u64,
+    /// What is done about a silent holder before it is taken over from.
+    pub fencing: Fencing,
     /// Its timing.
     pub timing: Timing,
     /// The timing's name in reports.
@@ -100,7 +103,7 @@ pub struct Plan {
 impl Plan {
     /// Whether anything may be left to an operator; how long that takes is not the protocol's.
     pub fn has_policy(&self) -> bool {
-        !self.takeover.is_automatic() || self.cool_down_ms > 0
+        !self.takeover.is_automatic() || self.cool_down_ms > 0 || self.fencing == Fencing::Stop
     }
 }
 
@@ -233,6 +236,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     let timing = if profile == "fast" { Timing::FAST } else { Timing::DEFAULT };
     (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
     (plan.takeover, plan.cool_down_ms) = (Takeover::Automatic, 0);
+    plan.fencing = Fencing::None;
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
     plan
@@ -269,6 +273,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         mode: if rng.u32(..100) < 70 { Mode::Strict } else { Mode::Available },
         takeover,
         cool_down_ms,
+        fencing: fencing(seed),
         timing,
         profile,
         other_timing,
@@ -304,6 +309,12 @@ fn policy(seed: u64) -> (Takeover, u64) {
         3 => (confirm, 5_000),
         _ => (Takeover::Automatic, 0),
     }
+}
+
+/// One cluster in eight has a silent holder stopped. Drawn apart, so that the others are as they were.
+fn fencing(seed: u64) -> Fencing {
+    let stop = fastrand::Rng::with_seed(seed ^ 0x0066_656e_6365_2121).u32(..8) == 0;
+    if stop { Fencing::Stop } else { Fencing::None }
 }
 
 /// Most wall clocks are a little off, and a few by minutes.

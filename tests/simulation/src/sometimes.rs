@@ -87,6 +87,10 @@ sometimes! {
     RetiredServesOn "a service that goes on after the cluster was retired";
     RegisteredAgain "a retired cluster registered again";
     MemberReplaced "a terminated member replaced by another instance";
+    StoppedBefore "a silent holder stopped before it was taken over from";
+    FenceLifted "a takeover without a fence, on an operator's word";
+    FenceUnseen "a stop that an invocation has not seen done in time";
+    FenceAsked "a node that an operator wants to be stopped";
     NewMemberHolds "a replaced member that holds the lease";
 }
 

@@ -27,7 +27,7 @@ const RECORDED_WITHIN: Real = 200 * SECOND;
 impl Sim<'_> {
     pub(crate) fn verdict(&mut self) {
         let unpaused_at = self.pause_ends_at_holder(&self.lease).max(self.watch.unpaused_at);
-        let quiet = self.now.saturating_sub(self.plan.quiet_from.max(unpaused_at));
+        let quiet = self.now.saturating_sub(self.plan.quiet_from.max(unpaused_at).max(self.watch.fenced_at));
         let served = self.is_served();
         // After a holder that nothing guarded and that is gone, silence is no ground: a sweep asks EC2 about it.
         let holder = self.lease.holder.as_ref().and_then(|holder| self.by_arn.get(holder)).copied();

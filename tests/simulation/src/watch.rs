@@ -66,6 +66,10 @@ pub struct Watch {
     pub(crate) mutations: Vec<Real>,
     /// What operators have said of silent holders: about which epoch, from when on and until when.
     pub(crate) words: Vec<(Epoch, WallTime, WallTime)>,
+    /// When an instance that was stopped was last started again, by its machine.
+    pub(crate) down_until: BTreeMap<usize, Real>,
+    /// When a call to stop an instance last took effect, or the end of it.
+    pub(crate) fenced_at: Real,
     /// When the lease was last granted on silence.
     pub(crate) taken_over_at: Option<WallTime>,
     /// Every exclusion that was asked for.
@@ -119,6 +123,11 @@ impl Watch {
     /// For how long nothing of a machine has reached the table.
     pub(crate) fn quiet_for(&self, machine: usize, now: Real) -> Real {
         now - self.ghosts[machine].seq_at
+    }
+
+    /// When something of a machine last reached the table.
+    pub(crate) fn silent_since(&self, machine: usize) -> Real {
+        self.ghosts[machine].seq_at
     }
 
     pub(crate) fn mutated(&mut self, now: Real) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use baton_cloud::MemoryCloud;
-use baton_cloud::memory::{EndedAlready, SamePlace};
+use baton_cloud::memory::{EndedAlready, SamePlace, Stops};
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
 use baton_protocol::lease::Lease;
@@ -129,6 +129,7 @@ impl<'a> Sim<'a> {
         } else {
             EndedAlready::Done
         });
+        cloud.set_stops(Stops::WhenTold);
         let vpc = cloud.vpc(&["10.0.0.0/16"]);
         let addresses: Vec<Address> = (0..plan.addresses).map(|_| cloud.address()).collect();
         let routes = crate::outside::routes(&cloud, &vpc, plan);
@@ -226,6 +227,8 @@ impl<'a> Sim<'a> {
             Event::Pause { machine } => self.pause_hidden(machine, self.now + self.longest_pause()),
             Event::Resumes { machine } => self.resumes(machine),
             Event::Replace { machine } => self.replace(machine),
+            Event::Stopped { machine } => self.has_stopped(machine),
+            Event::StartedAgain { machine } => self.starts_again(machine),
             Event::Verdict => self.verdict(),
         }
     }

@@ -80,7 +80,7 @@ pub(super) async fn drain(rig: &mut Rig) -> Result<Seen, Trouble> {
 }
 
 /// Writes an operator's request and wakes the arbiter for it.
-async fn ask(rig: &mut Rig, wish: Wish) -> Result<RequestId, Trouble> {
+pub(super) async fn ask(rig: &mut Rig, wish: Wish) -> Result<RequestId, Trouble> {
     let id = RequestId::new(format!("request-{}", now().0))?;
     let request = Request {
         cluster: cluster(),

@@ -81,7 +81,7 @@ impl Sim<'_> {
             Call::ReplaceRoute { interface, .. }
             | Call::CreateRoute { interface, .. }
             | Call::DisableSourceDestCheck { interface } => Some(interface),
-            Call::Disassociate { .. } => None,
+            Call::Disassociate { .. } | Call::Stop { .. } => None,
         };
         if let (Some(target), Some(member)) = (target, &member)
             && *target != member.interface

@@ -154,6 +154,7 @@ impl Sim<'_> {
             let what = format!("silence is granted {} ms after the last", grant.at.0.saturating_sub(last.0));
             self.broken("I18", what);
         }
+        self.fence_is_true(grant, before, holder, evidence(grant).and_then(|evidence| evidence.fence));
         self.watch.taken_over_at = Some(grant.at);
         let durations = self.plan.timing.durations();
         let ghost = &self.watch.ghosts[holder];
