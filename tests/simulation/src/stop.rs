@@ -55,11 +55,15 @@ impl Sim<'_> {
     }
 
     pub(crate) fn starts_again(&mut self, machine: usize) {
-        // A power loss of the plan has an end of its own.
-        if self.state_of(machine) == "stopped" && !self.machines[machine].has_trouble() {
-            self.runs_again(machine);
-            self.queue.push(self.now, Event::Boot { machine });
+        if self.state_of(machine) != "stopped" {
+            return;
         }
+        // Whatever else has struck it has an end of its own first, which may start it as well.
+        if self.machines[machine].has_trouble() {
+            return self.queue.push(self.now + SECOND, Event::StartedAgain { machine });
+        }
+        self.runs_again(machine);
+        self.queue.push(self.now, Event::Boot { machine });
     }
 
     /// It runs, and whatever was stopped is over.
