@@ -54,6 +54,7 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
         takeover: lease.takeover,
         cool_down_ms: lease.cool_down_ms,
         fencing: lease.fencing,
+        failback: lease.failback,
         timing: lease.timing,
         members: same,
         resources: lease.resources.clone(),
@@ -67,4 +68,29 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
     assert!(refused.err.contains("prefers no node"), "{}", refused.err);
     assert!(refused.err.contains("db-a") && refused.err.contains("db-b"), "{}", refused.err);
     assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn a_failback_that_the_arbiter_has_asked_for_is_shown_with_its_reason() {
+    let world = World::new();
+    let store = &world.store.inner;
+    release(store, 'a', Epoch(1));
+    grant(store, 'b', Ground::Release, None, before(5_000));
+    let why = "failback to db-a, which is preferred to db-b and has been healthy for 600 s";
+    let request = baton_protocol::request::Request {
+        cluster: world.lease().cluster,
+        id: baton_protocol::failback::request_id(Epoch(2), before(1_000)),
+        wish: Wish::Failback { to: arn('a'), why: why.to_owned() },
+        by: "arbiter".to_owned(),
+        at: before(1_000),
+        until: baton_protocol::time::WallTime(NOW.0 + 59_000),
+        epoch: Epoch(2),
+        answer: None,
+    };
+    ready(store.ask(&request)).expect("asked");
+    let history = world.run("history --format json");
+    assert_eq!(history.exit, Exit::Done, "{}", history.err);
+    assert!(history.out.contains("\"failback\"") && history.out.contains(why), "{}", history.out);
+    let status = world.run("status");
+    assert!(status.out.contains(why), "{}", status.out);
 }

@@ -57,6 +57,7 @@ pub(crate) fn lease() -> Lease {
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
+        failback: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member('a', "euw1-az1", 10), member('b', "euw1-az2", 20), member('c', "euw1-az3", 30)],
         resources: Resources {
@@ -98,6 +99,7 @@ pub(crate) fn heartbeat(letter: char) -> Heartbeat {
         released: Epoch(0),
         claim: None,
         serving_epoch: serves.then_some(Epoch(7)),
+        healthy_since: None,
         serving_since: serves.then(|| before(86_400_000)),
         findings: None,
         validity_ms: 4_000,

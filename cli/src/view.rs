@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::InstanceArn;
@@ -66,6 +67,8 @@ pub struct View {
     pub cool_down_ms: u64,
     /// What is done about a silent holder before it is taken over from.
     pub fencing: Fencing,
+    /// Whether the lease goes back to a preferred node by itself.
+    pub failback: Failback,
     /// The time budget.
     pub timing: TimingView,
     /// The nodes, the holder first, then by priority.
@@ -324,6 +327,7 @@ impl View {
             takeover: lease.takeover,
             cool_down_ms: lease.cool_down_ms,
             fencing: lease.fencing,
+            failback: lease.failback,
             timing: TimingView { profile: profile(&lease.timing), durations: lease.timing.durations() },
             nodes,
             addresses: addresses.collect(),

@@ -1,4 +1,5 @@
-//! `baton failback`: a switchover to the node that the operator prefers, once it is well again. Baton never does so by itself.
+//! `baton failback`: a switchover to the node that the operator prefers, once it is well again. The arbiter asks for it by itself
+//! where the cluster is registered so.
 
 use baton_protocol::ids::ClusterName;
 use baton_protocol::lease::{Lease, Member};

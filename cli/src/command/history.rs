@@ -180,7 +180,7 @@ pub enum What {
     Asked {
         /// The request's id.
         request: String,
-        /// What is asked for: `switchover`, `failover`, `drain`, `exclude`, `include`, `fence`, `pause` or `resume`.
+        /// What is asked for: `switchover`, `failover`, `failback`, `drain`, `exclude`, `include`, `fence`, `pause` or `resume`.
         wish: &'static str,
         /// The node that shall hold next; of an exclusion the node that shall not, of a fence the one that is to be stopped.
         to: Option<String>,
@@ -273,6 +273,7 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
     let (wish, to, why) = match &request.wish {
         Wish::Switchover { to, why } => ("switchover", to.as_ref().map(name), said(why)),
         Wish::Failover { to, why } => ("failover", to.as_ref().map(name), said(why)),
+        Wish::Failback { to, why } => ("failback", Some(name(to)), said(why)),
         Wish::Exclude { node, why, hand_over, .. } => {
             (if *hand_over { "drain" } else { "exclude" }, Some(name(node)), said(why))
         }

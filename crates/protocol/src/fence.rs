@@ -212,6 +212,7 @@ mod tests {
             until,
             request: None,
             failover,
+            asked: None,
         };
         let with = |intent| Lease { intent: Some(intent), ..fencing() };
         assert_eq!(asked(&with(word(true, WallTime(NOW.0 + 1))), None), Ok(Some(Fenced::Lifted {})));

@@ -5,6 +5,7 @@
 //! still, so a claim that arrives late or twice does no harm.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,10 @@ pub struct Heartbeat {
     /// What the node thinks of itself.
     #[serde(default)]
     pub health: Health,
+    /// Since when its health has been `ok` in this run without a break, by its own wall clock as of this heartbeat; none
+    /// while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<WallTime>,
     /// The largest epoch at which this node swears never to serve again.
     #[serde(default)]
     pub released: Epoch,
@@ -110,6 +115,13 @@ impl Heartbeat {
     pub fn is_unguarded(&self) -> bool {
         self.validity_ms == UNGUARDED_MS
     }
+
+    /// For how long the node had been healthy without a break when it sent this; none: it was not, or does not say. Both
+    /// moments are of the node's own clock, so it does not matter whether that clock is right.
+    pub fn healthy_for(&self) -> Option<Duration> {
+        let since = self.healthy_since.filter(|_| self.health == Health::Ok)?;
+        Some(self.beat_at.since(since))
+    }
 }
 
 /// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
@@ -122,6 +134,8 @@ pub struct Beat {
     pub seq: Seq,
     /// What the node thinks of itself.
     pub health: Health,
+    /// Since when that has been `ok` without a break.
+    pub healthy_since: Option<WallTime>,
     /// The node's claim, while it stands.
     pub claim: Option<Claim>,
     /// The epoch at which the node serves.
@@ -149,5 +163,19 @@ mod tests {
         assert!(published(UNGUARDED_MS).is_unguarded());
         assert!(!published(UNGUARDED_MS - 1).is_unguarded());
         assert!(!published(4_000).is_unguarded());
+    }
+
+    #[test]
+    fn how_long_a_node_has_been_healthy_is_told_by_its_own_clock_and_not_while_it_is_not() {
+        let beat_at = WallTime(1_000_000);
+        let mut told = Heartbeat { beat_at, healthy_since: Some(WallTime(940_000)), ..heartbeat(&arn(1), 1) };
+        assert_eq!(told.healthy_for(), Some(Duration::from_secs(60)));
+        told.health = Health::Bad;
+        assert_eq!(told.healthy_for(), None);
+        (told.health, told.healthy_since) = (Health::Ok, None);
+        assert_eq!(told.healthy_for(), None, "it does not say");
+        let text = serde_json::to_string(&told).expect("can be written");
+        assert!(!text.contains("healthy"), "{text}");
+        assert_eq!(serde_json::from_str::<Heartbeat>(&text).expect("can be read"), told);
     }
 }

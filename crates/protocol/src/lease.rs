@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failback::Failback;
 use crate::fence::{Fencing, Word};
 use crate::heartbeat::{Claim, Heartbeat};
 use crate::ids::{
@@ -141,6 +142,9 @@ pub struct Lease {
     /// What is done about a silent holder before it is taken over from.
     #[serde(default, skip_serializing_if = "Fencing::is_none")]
     pub fencing: Fencing,
+    /// Whether the lease goes back to a preferred node by itself.
+    #[serde(default, skip_serializing_if = "Failback::is_manual")]
+    pub failback: Failback,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.

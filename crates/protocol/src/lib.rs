@@ -19,6 +19,7 @@ pub mod candidate;
 pub mod decide;
 pub mod drift;
 pub mod ec2;
+pub mod failback;
 pub mod fence;
 pub mod findings;
 pub mod grant;

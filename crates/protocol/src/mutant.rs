@@ -145,6 +145,8 @@ mod registry {
         LookForgotten "s34" "a look is recorded though another has mended something since it began";
         GatewayTaken "s40" "a route is taken from a gateway though nobody has allowed it";
         NoRound "s31" "the sweep has no turns";
+        HoldIgnored "s44" "an automatic failback goes to a node that has only just got well";
+        WindowIgnored "s45" "an automatic failback is asked for outside its window";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         RecoverStopped "s58" "local recovery is tried where the node may not serve";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";

@@ -106,6 +106,8 @@ pub struct Node {
     health: Health,
     /// For people: no decision looks at it. None until there is something to say, or to take back.
     findings: Option<Findings>,
+    /// Since when the node has been healthy in this run without a break.
+    healthy_from: Option<BootTime>,
     /// Whether the last promote failed: the node cannot serve, whatever its checks say.
     promote_failed: bool,
     promote_not_before: BootTime,
@@ -167,6 +169,7 @@ impl Node {
             release_confirmed: false,
             health: Health::Unknown,
             findings: None,
+            healthy_from: None,
             promote_failed: false,
             promote_not_before: now.boot,
             leaving: false,
@@ -221,6 +224,7 @@ impl Node {
     pub fn handle_health(&mut self, now: Now, health: Health) {
         if health != self.health && !self.has_ended() {
             self.health = health;
+            self.healthy_from = None;
             // Others should know at once: a bad holder hands over sooner, a good standby counts sooner.
             self.next_beat = now.boot;
             self.release_if_wanted(now, false);
@@ -314,6 +318,17 @@ impl Node {
             _ if self.leaving && self.health != Health::Bad => Health::Draining,
             _ => self.health,
         }
+    }
+
+    /// Since when that has been `ok`, told by the wall clock of now: one that is set meanwhile shifts the moment and not the
+    /// length.
+    fn healthy_since(&mut self, now: Now) -> Option<WallTime> {
+        if self.effective_health() != Health::Ok {
+            self.healthy_from = None;
+            return None;
+        }
+        let from = *self.healthy_from.get_or_insert(now.boot);
+        Some(WallTime(now.wall.0.saturating_sub(cycle::milliseconds(now.boot.since(from)))))
     }
 
     fn nudge_if_due(&mut self, now: Now) {

@@ -76,7 +76,7 @@ pub fn held(lease: &Lease, claimed: WallTime, now: WallTime) -> Option<Held> {
 
 /// When the cluster may be taken over from again: the cool-down after the last takeover on silence, twice as long for each one
 /// of the day before it.
-fn cools_until(lease: &Lease) -> Option<WallTime> {
+pub(crate) fn cools_until(lease: &Lease) -> Option<WallTime> {
     let cool_down = Duration::from_millis(lease.cool_down_ms);
     let last = lease.recent_grants.iter().max().filter(|_| !cool_down.is_zero())?;
     let before = lease.recent_grants.iter().filter(|at| last.since(**at) < COOL_DOWN_CAP).count() - 1;

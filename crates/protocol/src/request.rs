@@ -25,6 +25,13 @@ pub enum Wish {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// That the lease go back to a preferred node: what the arbiter asks for by itself, where that is chosen.
+    Failback {
+        /// The node.
+        to: InstanceArn,
+        /// Why, in words that people read.
+        why: String,
+    },
     /// That a node shall not hold the lease until the request's end.
     Exclude {
         /// The node.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::candidate::stable_hash;
+use crate::failback;
 use crate::heartbeat::Heartbeat;
 use crate::ids::InstanceArn;
 use crate::lease::{Lease, LeaseState};
@@ -66,6 +67,8 @@ pub enum Reason {
     Turn,
     /// It is the cluster's turn, whatever else, and it is to be asked again whether everything could be moved.
     Probe,
+    /// The lease is due to go back to a preferred node.
+    Failback,
     /// The holder has not been heard of for a while, and nobody claims.
     HolderQuiet,
 }
@@ -76,6 +79,7 @@ impl Reason {
         match self {
             Self::Turn => Why::Verify,
             Self::Probe => Why::Probe,
+            Self::Failback => Why::Failback,
             _ => Why::Sweep,
         }
     }
@@ -92,6 +96,7 @@ impl fmt::Display for Reason {
             Self::VerifyDue => "verify-due",
             Self::Turn => "turn",
             Self::Probe => "probe",
+            Self::Failback => "failback",
             Self::HolderQuiet => "holder-quiet",
         })
     }
@@ -128,6 +133,10 @@ pub fn needs_wake(
     }
     if lease.verify_at.is_some_and(|due| due <= now) {
         return Some(if asks { Reason::Probe } else { Reason::VerifyDue });
+    }
+    // It is asked about the resources as well, so the turn may wait. The arbiter decides anew, and asks for it once.
+    if !asks && failback::due(lease, heartbeats, now).is_some() {
+        return Some(Reason::Failback);
     }
     if turn {
         return Some(if asks { Reason::Probe } else { Reason::Turn });

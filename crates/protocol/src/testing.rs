@@ -92,6 +92,7 @@ pub(crate) fn lease() -> Lease {
         takeover: crate::policy::Takeover::Automatic,
         cool_down_ms: 0,
         fencing: crate::fence::Fencing::None,
+        failback: Default::default(),
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: Resources {
@@ -129,6 +130,7 @@ pub(crate) fn heartbeat(instance: &InstanceArn, seq: u64) -> Heartbeat {
         released: Epoch(0),
         claim: None,
         serving_epoch: None,
+        healthy_since: None,
         serving_since: None,
         findings: None,
         validity_ms: 4_000,

@@ -34,6 +34,8 @@ pub enum Why {
     Verify,
     /// The same, and whether everything could be moved is to be asked as well.
     Probe,
+    /// The same, and the lease is due to go back to a preferred node.
+    Failback,
     /// An invocation ran out of time with work left.
     Continue,
     /// The registrar created or changed the cluster.

@@ -51,6 +51,11 @@ pub const DRAINED_BY: &str = "#intent.#request = :exclusion";
 /// The word that a node be stopped is still the one that was obeyed or refused: another may have taken its place.
 pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
 
+/// Nobody has asked for a hand-over, or for a takeover, since none was seen. What the arbiter wishes by itself takes the place
+/// of no operator's word.
+pub const NOTHING_ASKED: &str =
+    "(attribute_not_exists(#intent) OR #intent.#epoch <> :epoch OR #intent.#until <= :at)";
+
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
 /// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";
@@ -98,6 +103,7 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
     "seq",
     "boot_id",
     "health",
+    "healthy_since",
     "released",
     "claim",
     "serving_epoch",

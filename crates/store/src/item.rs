@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
@@ -45,6 +46,7 @@ pub(crate) struct Accepted<'a> {
     pub(crate) cool_down_ms: u64,
     #[serde(skip_serializing_if = "Fencing::is_none")]
     pub(crate) fencing: Fencing,
+    pub(crate) failback: Failback,
     pub(crate) timing: Timing,
     pub(crate) members: &'a [Member],
     pub(crate) resources: &'a Resources,

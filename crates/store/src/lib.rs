@@ -29,6 +29,7 @@ mod wish;
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
@@ -86,6 +87,8 @@ pub struct Registration {
     pub cool_down_ms: u64,
     /// What is done about a silent holder before it is taken over from.
     pub fencing: Fencing,
+    /// Whether the lease goes back to a preferred node by itself.
+    pub failback: Failback,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.

@@ -49,6 +49,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         takeover: registration.takeover,
         cool_down_ms: registration.cool_down_ms,
         fencing: registration.fencing,
+        failback: registration.failback,
         timing: registration.timing,
         members: registration.members.clone(),
         resources: registration.resources.clone(),
@@ -103,6 +104,7 @@ fn configure(lease: &mut Lease, registration: &Registration) {
     lease.takeover = registration.takeover;
     lease.cool_down_ms = registration.cool_down_ms;
     lease.fencing = registration.fencing;
+    lease.failback = registration.failback;
     lease.timing = registration.timing;
     lease.members = registration.members.clone();
     lease.resources = registration.resources.clone();

@@ -18,6 +18,8 @@ pub(crate) enum Carried {
     Intent(Intent),
     /// This word that a node be stopped.
     Fence(fence::Word),
+    /// This intent, if no other one lives and there is no pause.
+    Failback(Intent),
     /// This pause.
     Paused(Pause),
     /// No pause any more.
@@ -59,6 +61,10 @@ pub(crate) fn carried(request: &Request) -> Carried {
             why: why.clone(),
             request: request.id.clone(),
         }),
+        Wish::Failback { to, why } => {
+            let wish = intent(request, "failback", Some(to.clone()), why);
+            Carried::Failback(Intent { reason: why.clone(), ..wish })
+        }
         Wish::Pause { why } => {
             Carried::Paused(Pause { until: request.until, by: request.by.clone(), why: why.clone() })
         }

@@ -19,6 +19,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 use crate::drive::{Parts, Successor};
+use crate::failback;
 use crate::hooks;
 use crate::notice::{self, Notice};
 use crate::probe::probe;
@@ -69,7 +70,7 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let deadline = deadline(parts, event.context.deadline);
     let hints = hints(parts, trigger::read(event.payload), deadline).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
-        let (cluster, probes) = (hint.cluster.clone(), hint.why == Some(Why::Probe));
+        let (cluster, why) = (hint.cluster.clone(), hint.why);
         let report = parts.drive(hint, by.clone(), deadline).await;
         tell(&cluster, &report);
         if let Some(line) = stuck(&parts.name, parts.now().wall, &cluster, &report) {
@@ -78,9 +79,13 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         if let Some(line) = unfenced(&parts.name, parts.now().wall, &cluster, &report) {
             metric::emit(&line);
         }
-        if probes {
+        if why == Some(Why::Probe) {
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
+        }
+        if why == Some(Why::Failback) && report.granted.is_none() {
+            let asked = failback::ask(parts, &cluster).await;
+            tracing::info!(%cluster, ?asked, "failback");
         }
         settle(parts, &cluster, deadline).await;
         (cluster, report)

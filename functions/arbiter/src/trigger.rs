@@ -153,7 +153,7 @@ fn read_wake(source: &str, wake: Wake) -> Trigger {
     let may_have = match wake.why {
         Why::Claim | Why::Release | Why::Vacant => source == wake::SOURCE_AGENT,
         Why::Request => source == wake::SOURCE_OPERATOR,
-        Why::Sweep | Why::Verify | Why::Probe | Why::Continue | Why::Registered => {
+        Why::Sweep | Why::Verify | Why::Probe | Why::Failback | Why::Continue | Why::Registered => {
             source == wake::SOURCE_CONTROL_PLANE
         }
     };
@@ -294,7 +294,7 @@ mod tests {
         for (of, reasons) in [
             (wake::SOURCE_AGENT, &["claim", "release", "vacant"][..]),
             (wake::SOURCE_OPERATOR, &["request"]),
-            (wake::SOURCE_CONTROL_PLANE, &["sweep", "verify", "probe", "continue", "registered"]),
+            (wake::SOURCE_CONTROL_PLANE, &["sweep", "verify", "probe", "failback", "continue", "registered"]),
         ] {
             for (why, source) in reasons.iter().flat_map(|why| sources.map(|source| (why, source))) {
                 let detail = json!({"cluster": "orders", "why": why, "schema_version": 1});

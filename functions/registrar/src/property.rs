@@ -3,8 +3,11 @@
 //! CloudFormation turns numbers and booleans into text, so both are read. Every mistake is reported, each with the path
 //! at which it was found; a property that nobody knows is a mistake as well, since it is most likely a misspelt one.
 
+mod failback;
+
 use std::collections::BTreeSet;
 
+use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
@@ -46,6 +49,8 @@ pub struct Desired {
     pub cool_down_ms: u64,
     /// What is done about a silent holder before it is taken over from.
     pub fencing: Fencing,
+    /// Whether the lease goes back to a preferred node by itself.
+    pub failback: Failback,
     /// The time budget.
     pub timing: Timing,
     /// The nodes.
@@ -84,6 +89,9 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "ConfirmAfterSeconds",
         "CoolDownSeconds",
         "Fencing",
+        "Failback",
+        "FailbackHoldSeconds",
+        "FailbackWindow",
         "Timing",
         "Nodes",
         "Addresses",
@@ -95,6 +103,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let takeover = takeover(&root.field("Takeover"), &root.field("ConfirmAfterSeconds"), wrong);
     let cool_down = cool_down(&root.field("CoolDownSeconds"), wrong);
     let fencing = fencing(&root.field("Fencing"), wrong);
+    let failback = failback::read(&root, wrong);
     let timing = timing(&root.field("Timing"), wrong);
     let nodes: Vec<_> =
         root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
@@ -111,6 +120,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         takeover: takeover?,
         cool_down_ms: cool_down?,
         fencing: fencing?,
+        failback: failback?,
         timing: timing?,
         nodes,
         addresses,

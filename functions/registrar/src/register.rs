@@ -227,6 +227,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             takeover: desired.takeover,
             cool_down_ms: desired.cool_down_ms,
             fencing: desired.fencing,
+            failback: desired.failback,
             timing: desired.timing,
             members,
             resources,
@@ -290,6 +291,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         && lease.takeover == desired.takeover
         && lease.cool_down_ms == desired.cool_down_ms
         && lease.fencing == desired.fencing
+        && lease.failback == desired.failback
         && lease.timing == desired.timing
         && members == nodes
         && addresses.eq(desired.addresses.iter())

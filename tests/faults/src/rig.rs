@@ -353,6 +353,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
+        failback: Default::default(),
         timing: Timing::DEFAULT,
         members,
         resources: Resources {

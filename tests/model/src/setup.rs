@@ -117,6 +117,7 @@ pub fn registration(nodes: usize, mode: Mode, epoch: Epoch, revision: u64) -> Re
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
+        failback: Default::default(),
         timing: timing(),
         members: (0..nodes).map(member).collect(),
         resources: Resources::default(),

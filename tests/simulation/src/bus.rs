@@ -40,7 +40,7 @@ impl Sim<'_> {
         let reason = needs_wake(&self.lease, &heartbeats, Some(&known), span);
         if let Some(reason) = reason {
             self.trace.say(self.now, "sweep", || format!("wakes the arbiter: {reason}"));
-            self.see(if matches!(reason, Reason::Turn | Reason::Probe) {
+            self.see(if matches!(reason, Reason::Turn | Reason::Probe | Reason::Failback) {
                 Sometimes::TurnWake
             } else {
                 Sometimes::SweepWake

@@ -11,6 +11,7 @@ use baton_protocol::ids::{AllocationId, Epoch, InstanceArn};
 use baton_protocol::lease::Lease;
 use baton_protocol::node::{Command, HookOutcome};
 use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::request::Request;
 
 use crate::clock::Real;
 
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     FunctionTimer { function: usize },
     /// A call reaches EC2.
     Land { function: usize, call: Box<Call>, answer_at: Option<Real>, origin: Origin },
+    /// A function's request for a failback reaches the table.
+    AskForFailback(Box<Request>),
     /// The sweep comes.
     Sweep,
     /// An operator looks at the cluster.

@@ -202,6 +202,7 @@ impl Sim<'_> {
     fn function_ends(&mut self, function: usize, report: &Report) {
         let Some(ended) = self.functions[function].take() else { return };
         self.say_function(function, || format!("ends: {:?}", report.outcome));
+        let goes_back = ended.hint.why == Some(Why::Failback) && ended.granted.is_none();
         match &report.outcome {
             Outcome::HandedOn => self.see(Sometimes::HandedOn),
             Outcome::InPlace => self.see(Sometimes::LookedInVain),
@@ -231,6 +232,9 @@ impl Sim<'_> {
             }
             Outcome::Failed(_) | Outcome::CommitUnknown => self.retry(ended.hint, ended.retry),
             _ => {}
+        }
+        if goes_back {
+            self.consider_failback();
         }
         if ended.granted.is_some() || matches!(report.outcome, Outcome::Moved) {
             self.watch_function_end(function);

@@ -57,6 +57,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "I21",
         "Where a cluster asks for a fence, nothing is granted on silence before the holder's instance was stopped or terminated, since it was last heard of, but on an operator's word.",
     ),
+    (
+        "I22",
+        "A failback that nobody has asked for is wished for only where that is chosen, within its window, to a node that is preferred to the holder and has been healthy for the time it has to be, and takes the place of no other wish.",
+    ),
 ];
 
 /// A promise about what comes in the end.
@@ -74,7 +78,10 @@ pub const LIVENESS: &[(&str, &str)] = &[
         "Within 200 s after the last fault has ended, and after a grant that follows it, the move is recorded for the current epoch.",
     ),
     ("L4", "Every grant has a cause: a fault that struck its holder, or somebody's wish."),
-    ("L5", "A holder that nothing has struck keeps the lease, whatever befalls others."),
+    (
+        "L5",
+        "A holder that nothing has struck keeps the lease, whatever befalls others, but for a failback that is due.",
+    ),
     ("L6", "An invocation that has granted what an operator asked for answers the request."),
     (
         "L7",

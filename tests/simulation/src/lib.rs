@@ -13,6 +13,7 @@ pub mod document;
 mod driver;
 mod ec2;
 mod event;
+mod failback;
 pub mod fault;
 mod function;
 pub mod invariant;

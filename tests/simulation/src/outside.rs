@@ -55,6 +55,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         takeover: plan.takeover,
         cool_down_ms: plan.cool_down_ms,
         fencing: plan.fencing,
+        failback: plan.failback,
         timing: plan.timing,
         members: Vec::new(),
         resources: Resources::default(),
@@ -399,7 +400,7 @@ impl Sim<'_> {
         }
     }
 
-    fn ask_for_switchover(&mut self) {
+    pub(crate) fn ask_for_switchover(&mut self) {
         if self.lease.state == LeaseState::Retired {
             return;
         }
@@ -475,6 +476,7 @@ impl Sim<'_> {
             takeover: self.plan.takeover,
             cool_down_ms: self.plan.cool_down_ms,
             fencing: self.plan.fencing,
+            failback: self.plan.failback,
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),

@@ -4,6 +4,7 @@
 mod adversary;
 mod story;
 
+use baton_protocol::failback::{Failback, Window};
 use baton_protocol::fence::Fencing;
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::Takeover;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub cool_down_ms: u64,
     /// What is done about a silent holder before it is taken over from.
     pub fencing: Fencing,
+    /// Whether the lease goes back to a preferred node by itself.
+    pub failback: Failback,
     /// Its timing.
     pub timing: Timing,
     /// The timing's name in reports.
@@ -235,7 +238,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     let mut plan = cluster(&mut rng, seed);
     let timing = if profile == "fast" { Timing::FAST } else { Timing::DEFAULT };
     (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
-    (plan.takeover, plan.cool_down_ms) = (Takeover::Automatic, 0);
+    (plan.takeover, plan.cool_down_ms, plan.failback) = (Takeover::Automatic, 0, Failback::Manual);
     plan.fencing = Fencing::None;
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
@@ -274,6 +277,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         takeover,
         cool_down_ms,
         fencing: fencing(seed),
+        failback: failback(seed),
         timing,
         profile,
         other_timing,
@@ -315,6 +319,21 @@ fn policy(seed: u64) -> (Takeover, u64) {
 fn fencing(seed: u64) -> Fencing {
     let stop = fastrand::Rng::with_seed(seed ^ 0x0066_656e_6365_2121).u32(..8) == 0;
     if stop { Fencing::Stop } else { Fencing::None }
+}
+
+/// A run begins at eight on a Friday by the functions' clocks, so the window is open from its second minute to the end of its third.
+pub(crate) const WINDOW: &str = "Fri 08:01-08:03";
+/// The same in the time of the run.
+pub(crate) const WINDOW_OPEN: std::ops::Range<Real> = 60 * SECOND..180 * SECOND;
+
+/// One cluster in four goes back to a preferred node by itself, half of these within a window. Drawn apart as well.
+fn failback(seed: u64) -> Failback {
+    let automatic = |window| Failback::Automatic { hold_ms: 15_000, window };
+    match fastrand::Rng::with_seed(seed ^ 0x6661_696c_6261_636b).u32(..8) {
+        0 => automatic(None),
+        1 => automatic(Window::parse(WINDOW)),
+        _ => Failback::Manual,
+    }
 }
 
 /// Most wall clocks are a little off, and a few by minutes.

@@ -51,6 +51,9 @@ sometimes! {
     Excluded "an exclusion of a standby";
     Drained "a drain of the holder";
     ExcludedPassedOver "a grant past a node that is excluded";
+    FailbackAsked "a failback that was asked for because it was due";
+    FailbackRefused "a failback refused because of another wish or a pause";
+    FailedBack "a lease that has gone back to a preferred node by itself";
     FailoverAsked "an operator's word about a silent holder";
     GrantDuringPause "a released lease granted during a pause";
     IntentObeyed "an intent obeyed";

@@ -7,6 +7,7 @@ mod node;
 
 use std::collections::BTreeMap;
 
+use baton_protocol::heartbeat::Health;
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId, RouteTableId};
 use baton_protocol::lease::{Exclusion, Mode};
 use baton_protocol::time::WallTime;
@@ -50,6 +51,10 @@ struct Ghost {
     /// When its oath last reached the table.
     released: Epoch,
     released_at: Real,
+    /// When it last sent a heartbeat that did not say that it is well; and what that was when each of its last ones was sent that
+    /// did, by number.
+    unwell_at: Real,
+    well: BTreeMap<u64, (Real, Real)>,
     /// Since when its heartbeats have come without a gap, and said that it is well.
     beats_since: Real,
     ok_since: Option<Real>,
@@ -72,6 +77,8 @@ pub struct Watch {
     pub(crate) fenced_at: Real,
     /// When the lease was last granted on silence.
     pub(crate) taken_over_at: Option<WallTime>,
+    /// Every failback that was wished for by itself.
+    pub(crate) failbacks: Vec<RequestId>,
     /// Every exclusion that was asked for.
     pub(crate) excluded: Vec<Exclusion>,
     ghosts: Vec<Ghost>,
@@ -106,7 +113,29 @@ pub struct Watch {
 /// A holder may lose its lease so long after whatever struck it has ended.
 const AFTERMATH: Real = 30 * SECOND;
 
+/// A heartbeat reaches the table within twenty seconds or so, or never.
+const REMEMBERED: usize = 64;
+
+impl Ghost {
+    /// A heartbeat is sent.
+    fn note_health(&mut self, now: Real, seq: u64, health: Health) {
+        if health != Health::Ok {
+            self.unwell_at = now;
+            return;
+        }
+        self.well.insert(seq, (self.unwell_at, now));
+        if self.well.len() > REMEMBERED {
+            self.well.pop_first();
+        }
+    }
+}
+
 impl Watch {
+    /// For how long a machine had been well when it sent the heartbeat of this number.
+    pub(crate) fn well_for(&self, machine: usize, seq: u64) -> Real {
+        self.ghosts[machine].well.get(&seq).map_or(0, |(unwell_at, sent)| sent - unwell_at)
+    }
+
     pub(crate) fn new(machines: usize) -> Self {
         Self { ghosts: vec![Ghost::default(); machines], ..Self::default() }
     }

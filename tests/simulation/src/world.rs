@@ -220,6 +220,7 @@ impl<'a> Sim<'a> {
             Event::Land { function, call, answer_at, origin } => {
                 self.land(function, &call, answer_at, origin)
             }
+            Event::AskForFailback(request) => self.ask_for_failback(&request),
             Event::Sweep => self.sweep(),
             Event::Person => self.person_looks(),
             Event::FaultBegins(index) => self.fault_begins(index),

@@ -167,6 +167,7 @@ fn full_heartbeat() -> Heartbeat {
         released: Epoch(1),
         claim: Some(claim),
         serving_epoch: Some(Epoch(1)),
+        healthy_since: Some(WallTime(1)),
         serving_since: Some(WallTime(1)),
         findings: Some(findings),
         validity_ms: 1,

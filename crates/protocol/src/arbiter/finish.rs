@@ -192,7 +192,10 @@ impl Invocation {
     /// Whoever was told of something writes down what it met, and each attempt that follows finds the same: one row for
     /// each hour that it lasts, whichever of them writes it.
     pub(super) fn tell_stuck(&mut self, now: Now, at: WallTime, what: Happening) {
-        let again = matches!(self.hint.why, Some(Why::Sweep | Why::Verify | Why::Probe | Why::Continue));
+        let again = matches!(
+            self.hint.why,
+            Some(Why::Sweep | Why::Verify | Why::Probe | Why::Failback | Why::Continue)
+        );
         if !again || self.granted.is_some() {
             return self.tell_at(at, what);
         }

@@ -51,10 +51,12 @@ impl Node {
         let unguarded = self.is_to_say_unguarded();
         self.cycle = Cycle::Beating { sent: now.boot, validity, unguarded };
         let serving = self.serving();
+        let healthy_since = self.healthy_since(now);
         let beat = Beat {
             incarnation: self.incarnation.clone(),
             seq: self.seq,
             health: self.effective_health(),
+            healthy_since,
             claim: self.claim.clone(),
             serving_epoch: serving,
             serving_since: self.serving_since(),

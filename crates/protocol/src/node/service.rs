@@ -137,6 +137,7 @@ impl Node {
 
     fn promotion_failed(&mut self, now: Now) {
         self.promote_failed = true;
+        self.healthy_from = None;
         self.promote_not_before = now.boot + PROMOTE_BACKOFF;
     }
 

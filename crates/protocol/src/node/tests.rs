@@ -4,6 +4,7 @@ mod chaos;
 mod driver;
 mod duty;
 mod hand_over;
+mod health;
 mod rig;
 mod standby;
 mod start;

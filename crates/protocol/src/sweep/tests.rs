@@ -113,6 +113,34 @@ fn unfinished_business_comes_before_a_turn_and_a_turn_before_a_quiet_holder() {
 }
 
 #[test]
+fn a_failback_that_is_due_is_a_reason_and_keeps_no_other_away() {
+    let due = |change: fn(&mut Lease)| {
+        let mut back = Lease { holder: Some(arn(2)), last_grant: Some(WallTime(1)), ..lease() };
+        back.failback = crate::failback::Failback::Automatic { hold_ms: 60_000, window: None };
+        back.members[0].priority = 10;
+        change(&mut back);
+        let healthy_since = Some(WallTime(1));
+        let preferred = Heartbeat { healthy_since, ..heartbeat(1) };
+        let holder =
+            Heartbeat { serving_epoch: Some(Epoch(3)), ..Heartbeat { healthy_since, ..heartbeat(2) } };
+        let turn = Span { since: NOW, until: WallTime(NOW.0 + 120_000) };
+        let at = |mut beat: Heartbeat| {
+            beat.beat_at = turn.until;
+            (beat.instance.clone(), beat)
+        };
+        needs_wake(&back, &BTreeMap::from([at(preferred), at(holder)]), Some(&known()), turn)
+    };
+    assert_eq!(due(|_| ()), Some(Reason::Failback), "the arbiter looks at the resources as well");
+    assert_eq!(due(|lease| lease.members[0].priority = 100), Some(Reason::Turn));
+    assert_eq!(due(|lease| lease.moved = Epoch(2)), Some(Reason::Unmoved));
+    assert_eq!(due(|lease| lease.revision = 9), Some(Reason::Probe), "of another configuration");
+    assert_eq!(
+        (Reason::Failback.why(), Reason::Failback.to_string()),
+        (Why::Failback, "failback".to_owned())
+    );
+}
+
+#[test]
 fn a_look_that_is_due_later_is_left_for_later() {
     let later = WallTime(NOW.0 + 1);
     assert_eq!(after(|lease, _, _| lease.verify_at = Some(later)), None);

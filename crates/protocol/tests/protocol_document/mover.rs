@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_protocol::ec2::{RouteTarget, Seat};
+use baton_protocol::failback::Failback;
 use baton_protocol::heartbeat::{Claim, Heartbeat};
 use baton_protocol::ids::{Epoch, InstanceArn, Seq};
 use baton_protocol::lease::{Lease, LeaseState};
@@ -62,7 +63,7 @@ type Heartbeats = BTreeMap<InstanceArn, Heartbeat>;
 type Edit = fn(&mut Lease, &mut Heartbeats);
 
 /// Each kind of unfinished business, in the order in which they are looked for.
-const SEEN: [(&str, Edit); 10] = [
+const SEEN: [(&str, Edit); 11] = [
     ("everything in order", |_, _| {}),
     ("the cluster is retired, whatever else", |lease, _| {
         lease.state = LeaseState::Retired;
@@ -78,6 +79,13 @@ const SEEN: [(&str, Edit); 10] = [
     }),
     ("resources of the current epoch not all seen in place", |lease, _| lease.moved = Epoch(6)),
     ("a second look is due", |lease, _| lease.verify_at = Some(WALL)),
+    ("a failback is due", |lease, heartbeats| {
+        lease.failback = Failback::Automatic { hold_ms: 60_000, window: None };
+        lease.last_grant = Some(WallTime(WALL.0 - 60_000));
+        lease.members[1].priority = 10;
+        edit(heartbeats, 'a', |a| (a.serving_epoch, a.healthy_since) = (Some(EPOCH), Some(WALL)));
+        edit(heartbeats, 'b', |b| b.healthy_since = Some(WallTime(WALL.0 - 60_000)));
+    }),
     ("no heartbeat of the holder for a minute", |_, heartbeats| {
         edit(heartbeats, 'a', |a| a.beat_at = WallTime(WALL.0 - 60_000));
     }),

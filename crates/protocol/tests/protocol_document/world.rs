@@ -84,6 +84,7 @@ pub(crate) fn lease() -> Lease {
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: baton_protocol::fence::Fencing::None,
+        failback: Default::default(),
         timing: Timing::DEFAULT,
         members: ['a', 'b', 'c'].map(member).to_vec(),
         resources: Resources {
@@ -117,6 +118,7 @@ pub(crate) fn heartbeat(node: char, seq: u64) -> Heartbeat {
         released: Epoch(0),
         claim: None,
         serving_epoch: None,
+        healthy_since: None,
         serving_since: None,
         findings: None,
         validity_ms: 4_000,

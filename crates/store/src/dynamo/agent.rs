@@ -26,7 +26,7 @@ impl DynamoStore {
         let change = "SET #incarnation = :incarnation, #boot_id = :boot_id, #agent_version = :agent_version, \
              #validity_ms = :validity_ms, #beat_at = :at, #health = :unknown, #schema = :schema, \
              #released = if_not_exists(#released, :zero) ADD #seq :one \
-             REMOVE #claim, #serving_epoch, #serving_since";
+             REMOVE #claim, #healthy_since, #serving_epoch, #serving_since";
         let action = Action::update(Key::heartbeat(cluster, instance), change)
             .value(":incarnation", text(start.incarnation.as_str()))
             .value(":boot_id", text(&*start.boot_id))
@@ -60,6 +60,7 @@ impl DynamoStore {
         let mut remove = Vec::new();
         for (name, value) in [
             ("claim", optional(beat.claim.as_ref())?),
+            ("healthy_since", optional(beat.healthy_since.as_ref())?),
             ("serving_epoch", optional(beat.serving_epoch.as_ref())?),
             ("serving_since", optional(beat.serving_since.as_ref())?),
         ] {

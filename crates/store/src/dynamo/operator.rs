@@ -8,7 +8,7 @@ use baton_protocol::request::Request;
 use super::DynamoStore;
 use super::action::Action;
 use crate::error::Cancelled;
-use crate::item::{attribute, read_request, text, write_request};
+use crate::item::{attribute, number, read_request, text, write_request};
 use crate::key::Key;
 use crate::wish::{Carried, carried, is_same};
 use crate::{Store, condition};
@@ -51,6 +51,12 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
             Action::update(key, "SET #intent = :intent").value(":intent", attribute(&intent)?)
         }
         Carried::Fence(word) => Action::update(key, "SET #fence = :fence").value(":fence", attribute(&word)?),
+        Carried::Failback(intent) => Action::update(key, "SET #intent = :intent")
+            .only_if(condition::NOTHING_ASKED)
+            .only_if(condition::NOT_PAUSED)
+            .value(":intent", attribute(&intent)?)
+            .value(":epoch", number(request.epoch.0))
+            .value(":at", number(request.at.0)),
         Carried::Paused(pause) => {
             Action::update(key, "SET #paused = :paused").value(":paused", attribute(&pause)?)
         }

@@ -60,8 +60,9 @@ impl DynamoStore {
         // What is not chosen is not written.
         let fencing = if next.fencing.is_none() { " REMOVE #fencing" } else { ", #fencing = :fencing" };
         let change = format!(
-            "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #timing = :timing, \
-             #members = :members, #resources = :resources, #revision = :revision, #moved = :moved{fencing}"
+            "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #failback = :failback, \
+             #timing = :timing, #members = :members, #resources = :resources, #revision = :revision, \
+             #moved = :moved{fencing}"
         );
         let mut lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
@@ -74,6 +75,7 @@ impl DynamoStore {
             .value(":mode", attribute(&next.mode)?)
             .value(":takeover", attribute(&next.takeover)?)
             .value(":cool_down", number(next.cool_down_ms))
+            .value(":failback", attribute(&next.failback)?)
             .value(":timing", attribute(&next.timing)?)
             .value(":members", attribute(&next.members)?)
             .value(":resources", attribute(&next.resources)?)
@@ -134,6 +136,7 @@ impl DynamoStore {
             takeover: registration.takeover,
             cool_down_ms: registration.cool_down_ms,
             fencing: registration.fencing,
+            failback: registration.failback,
             timing: registration.timing,
             members: &registration.members,
             resources: &registration.resources,

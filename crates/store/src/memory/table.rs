@@ -67,6 +67,7 @@ impl Table {
             released: found.map_or(Epoch(0), |heartbeat| heartbeat.released),
             claim: None,
             serving_epoch: None,
+            healthy_since: None,
             serving_since: None,
             findings: found.and_then(|heartbeat| heartbeat.findings.clone()),
             validity_ms: start.validity_ms,
@@ -92,6 +93,7 @@ impl Table {
             Some(heartbeat) if mine(heartbeat) && older(heartbeat) => {
                 heartbeat.seq = beat.seq;
                 heartbeat.health = beat.health;
+                heartbeat.healthy_since = beat.healthy_since;
                 heartbeat.claim.clone_from(&beat.claim);
                 heartbeat.serving_epoch = beat.serving_epoch;
                 heartbeat.serving_since = beat.serving_since;
@@ -228,6 +230,15 @@ impl Table {
         match carried(request) {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Fence(word) => lease.fence = Some(word),
+            Carried::Failback(intent) => {
+                let asked = lease.intent.as_ref();
+                let asked =
+                    asked.is_some_and(|asked| asked.epoch == request.epoch && asked.until > request.at);
+                if asked || lease.is_paused(request.at) {
+                    return Err(WriteFailure::Refused(Some(lease.clone())));
+                }
+                lease.intent = Some(intent);
+            }
             Carried::Paused(pause) => lease.paused = Some(pause),
             Carried::Resumed => lease.paused = None,
             Carried::Excluded { exclusion, intent, replaces, withdraws } => {

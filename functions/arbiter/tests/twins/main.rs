@@ -1,6 +1,7 @@
 //! The arbiter as it ships, against the twins of the table and of EC2: from an event to a world that is right.
 
 mod drift;
+mod failback;
 mod hooks;
 mod notices;
 mod probe;

@@ -131,6 +131,7 @@ impl World {
             takeover: Default::default(),
             cool_down_ms: 0,
             fencing: Default::default(),
+            failback: Default::default(),
             timing: Timing::DEFAULT,
             members: self.nodes.iter().enumerate().map(member).collect(),
             resources: Resources {
@@ -154,6 +155,7 @@ impl World {
                 health: Health::Ok,
                 claim: if Some(n) == nodes.last() { claims.take() } else { None },
                 serving_epoch: None,
+                healthy_since: None,
                 serving_since: None,
                 findings: None,
                 validity_ms: 4_000,

@@ -1,3 +1,4 @@
+use baton_protocol::failback::Window;
 use serde_json::json;
 
 use super::*;
@@ -228,5 +229,68 @@ fn a_fence_is_none_unless_it_is_chosen() {
     assert_eq!(read(json!("stop")), Ok(Fencing::Stop));
     for (value, found) in [(json!("terminate"), "`terminate`"), (json!(true), "true")] {
         assert_eq!(read(value), Err(vec![format!("Fencing: expected `none` or `stop`, found {found}")]));
+    }
+}
+
+#[test]
+fn a_failback_is_manual_unless_it_is_chosen_with_a_hold_and_a_window_that_fit() {
+    let read = |failback: Value, hold: Value, window: Value| {
+        let mut properties = good();
+        properties["Failback"] = failback;
+        properties["FailbackHoldSeconds"] = hold;
+        properties["FailbackWindow"] = window;
+        parse(&properties).map(|desired| desired.failback)
+    };
+    let none = Value::Null;
+    let automatic = || json!("automatic");
+    assert_eq!(read(none.clone(), none.clone(), none.clone()), Ok(Failback::Manual));
+    assert_eq!(read(json!("manual"), none.clone(), none.clone()), Ok(Failback::Manual));
+    let chosen = |hold_ms, window: Option<&str>| {
+        Ok(Failback::Automatic { hold_ms, window: window.and_then(Window::parse) })
+    };
+    assert_eq!(read(automatic(), none.clone(), none.clone()), chosen(600_000, None));
+    assert_eq!(read(automatic(), json!("60"), none.clone()), chosen(60_000, None));
+    let window = "Sat,Sun 22:00-02:00";
+    assert_eq!(read(automatic(), json!(86_400), json!(window)), chosen(86_400_000, Some(window)));
+    for (failback, hold, window, told) in [
+        (
+            json!("always"),
+            none.clone(),
+            none.clone(),
+            "Failback: expected `manual` or `automatic`, found `always`",
+        ),
+        (
+            none.clone(),
+            json!("600"),
+            none.clone(),
+            "FailbackHoldSeconds: expected nothing, as failback is manual, found `600`",
+        ),
+        (
+            json!("manual"),
+            none.clone(),
+            json!("02:00-04:00"),
+            "FailbackWindow: expected nothing, as failback is manual, found `02:00-04:00`",
+        ),
+        (
+            automatic(),
+            json!("59"),
+            none.clone(),
+            "FailbackHoldSeconds: expected 60 to 86400 seconds, found `59`",
+        ),
+        (
+            automatic(),
+            json!("soon"),
+            none.clone(),
+            "FailbackHoldSeconds: expected a whole number, found `soon`",
+        ),
+        (
+            automatic(),
+            none.clone(),
+            json!("at night"),
+            "FailbackWindow: expected a time of the day in UTC as `02:00-04:00`, with days before it or not as \
+             `Sat,Sun 22:00-02:00`, found `at night`",
+        ),
+    ] {
+        assert_eq!(read(failback, hold, window), Err(vec![told.to_owned()]));
     }
 }

@@ -48,6 +48,7 @@ impl Bench {
             health: Health::Ok,
             claim: None,
             serving_epoch: None,
+            healthy_since: None,
             serving_since: None,
             findings: None,
             validity_ms: 4_000,

@@ -1,5 +1,6 @@
 //! Update: changes in place, replacements, rollbacks, and the holder that must not be lost.
 
+use baton_protocol::failback::{Failback, Window};
 use baton_protocol::fence::Fencing;
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{LeaseState, Mode};
@@ -175,9 +176,21 @@ async fn a_change_of_nothing_but_the_policy_is_made_and_is_no_rollback() {
     assert_eq!((lease.fencing, lease.revision), (Fencing::Stop, 4));
     succeeded(&bench.update("update-3", &id, properties.clone()).await);
     assert_eq!(bench.standing().await, lease, "the same again changes nothing");
+    properties["Failback"] = json!("automatic");
+    properties["FailbackWindow"] = json!("Sat 02:00-04:00");
+    succeeded(&bench.update("update-4", &id, properties.clone()).await);
+    let lease = bench.standing().await;
+    let window = Window::parse("Sat 02:00-04:00");
+    assert_eq!(lease.failback, Failback::Automatic { hold_ms: 600_000, window });
+    assert_eq!(lease.revision, 5);
     // Asked for while a requirement is not met, it is refused and not taken for what stands.
     bench.cloud.terminate(&bench.nodes[1].instance);
-    for (property, value) in [("CoolDownSeconds", "61"), ("Takeover", "automatic"), ("Fencing", "none")] {
+    for (property, value) in [
+        ("CoolDownSeconds", "61"),
+        ("Takeover", "automatic"),
+        ("Fencing", "none"),
+        ("FailbackHoldSeconds", "61"),
+    ] {
         let mut other = properties.clone();
         other[property] = json!(value);
         failed(&bench.update(&format!("update-{property}"), &id, other).await);

@@ -64,6 +64,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
+        failback: Default::default(),
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: Resources {
@@ -90,6 +91,7 @@ pub(crate) fn beat_with(seq: u64, findings: Option<Findings>) -> Beat {
         health: Health::Ok,
         claim: None,
         serving_epoch: None,
+        healthy_since: None,
         serving_since: None,
         findings,
         validity_ms: 4_000,

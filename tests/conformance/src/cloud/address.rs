@@ -16,7 +16,7 @@ async fn associate<W: World>(
     let call = Call::Associate { allocation: address.allocation.clone(), placement };
     match world.cloud().call(&call).await? {
         Effect::Associated(association) => Ok(association),
-        Effect::Done => panic!("expected the id of the association, found none"),
+        other => panic!("expected the id of the association, found {other:?}"),
     }
 }
 

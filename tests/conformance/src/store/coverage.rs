@@ -30,6 +30,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("EXCLUDED_BY", condition::EXCLUDED_BY),
     ("DRAINED_BY", condition::DRAINED_BY),
     ("FENCE_ASKED_BY", condition::FENCE_ASKED_BY),
+    ("NOTHING_ASKED", condition::NOTHING_ASKED),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),
     ("HOLDER_RELEASED", condition::HOLDER_RELEASED),
     ("CANDIDATE", condition::CANDIDATE),

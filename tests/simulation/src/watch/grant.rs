@@ -81,6 +81,11 @@ impl Sim<'_> {
             format!("epoch {} is granted to {to} on {ground:?}", before.epoch.next())
         });
         if let Some(request) = evidence(grant).and_then(|evidence| evidence.request.clone()) {
+            if self.watch.failbacks.contains(&request)
+                && before.intent.as_ref().is_some_and(|intent| intent.to.as_ref() == Some(&grant.to))
+            {
+                self.see(Sometimes::FailedBack);
+            }
             self.watch.owed.insert(function, request);
         } else if before.intent.is_some() {
             self.see(Sometimes::IntentIgnored);

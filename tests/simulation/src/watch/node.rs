@@ -100,8 +100,10 @@ impl Sim<'_> {
             Command::Beat(beat) => {
                 let (seq, validity_ms, health) = (beat.seq, beat.validity_ms, beat.health);
                 self.say(machine, || format!("beats {seq}, {health:?}, for {validity_ms} ms"));
+                let now = self.now;
                 let ghost = &mut self.watch.ghosts[machine];
                 ghost.confirmed = false;
+                ghost.note_health(now, seq.0, health);
                 let claims = beat.claim.as_ref().map(|claim| claim.epoch);
                 let withdrawn = ghost.claims.filter(|_| claims.is_none());
                 ghost.claims = claims;
@@ -120,6 +122,7 @@ impl Sim<'_> {
                     self.say(machine, || format!("claims the silence of number {seq}"));
                 }
             }
+            Command::Announce { .. } => self.watch.ghosts[machine].unwell_at = self.now,
             Command::Release { epoch } => {
                 let again =
                     self.watch.ghosts[machine].sworn == *epoch && self.machines[machine].serving.is_none();

@@ -218,6 +218,7 @@ fn an_operators_word_that_the_holder_is_dead_needs_no_fence_and_stands_in_the_ev
         until,
         request: None,
         failover: true,
+        asked: None,
     });
     assert_eq!(rig.run().granted, Some(Epoch(2)));
     assert_eq!((stops(&rig), evidence(&rig)), (0, Some(Fenced::Lifted {})));

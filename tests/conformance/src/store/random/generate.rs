@@ -181,6 +181,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         2 => exclude(),
         2 => three().prop_map(|whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() }),
         1 => Just(Wish::Failover { to: None, why: String::new() }),
+        2 => three().prop_map(|to| Wish::Failback { to: node(to), why: "it is well again".to_owned() }),
     ]
 }
 
