@@ -229,6 +229,7 @@ mod tests {
             health: Health::Ok,
             claim: None,
             serving_epoch: None,
+            healthy_since: None,
             serving_since: None,
             findings,
             validity_ms: 4_000,
