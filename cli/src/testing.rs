@@ -69,7 +69,7 @@ pub(crate) fn lease() -> Lease {
                 table: name("rtb-0123456789abcdef0"),
                 destination: Destination::new("10.9.0.1/32").expect("a destination"),
             }],
-            from_gateways: std::collections::BTreeSet::new(),
+            ..Resources::default()
         },
         intent: None,
         paused: None,

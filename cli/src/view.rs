@@ -14,7 +14,7 @@ use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::policy::{self, Takeover};
 use baton_protocol::probe::{Obstacle, Probe};
 use baton_protocol::readiness::{is_ready, looks_silent};
-use baton_protocol::resource::{Address, Route};
+use baton_protocol::resource::{Address, Route, SubnetTables};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::{Durations, Timing};
 use serde::Serialize;
@@ -77,6 +77,9 @@ pub struct View {
     pub addresses: Vec<AddressView>,
     /// The routes.
     pub routes: Vec<Route>,
+    /// The subnets whose route table is swapped, with the table for each node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<SubnetTables>,
     /// The pause, while it lasts.
     pub paused: Option<PauseView>,
     /// The exclusion of a node, while it lasts.
@@ -332,6 +335,7 @@ impl View {
             nodes,
             addresses: addresses.collect(),
             routes: lease.resources.routes.clone(),
+            subnets: lease.resources.subnets.clone(),
             paused,
             excluded: ExclusionView::of(lease, now),
             intent,

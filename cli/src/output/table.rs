@@ -123,6 +123,10 @@ fn footers(view: &View) -> Vec<(&'static str, String)> {
         let routes: Vec<String> = view.routes.iter().map(ToString::to_string).collect();
         footers.push(("Routes", routes.join(", ")));
     }
+    if !view.subnets.is_empty() {
+        let subnets: Vec<&str> = view.subnets.iter().map(|swapped| swapped.subnet.as_str()).collect();
+        footers.push(("Subnets", subnets.join(", ")));
+    }
     if let Some(pause) = &view.paused {
         let left = length(Duration::from_millis(pause.remaining_ms));
         footers.push((

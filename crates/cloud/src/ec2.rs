@@ -13,6 +13,7 @@ mod interface;
 mod network;
 mod route;
 mod stop;
+mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -22,11 +23,11 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
-use baton_protocol::ids::InstanceId;
+use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
 
 use crate::error::unreadable;
-use crate::{Cloud, InstanceSeen};
+use crate::{Cloud, InstanceSeen, SubnetSeen, TableSeen};
 
 /// EC2 takes at most this many values for one filter.
 const VALUES_PER_FILTER: usize = 200;
@@ -54,6 +55,7 @@ impl Cloud for Ec2Cloud {
             Look::Addresses(ids) => address::addresses(&self.client, ids).await.map(Sight::Addresses),
             Look::Seats(interfaces) => address::seats(&self.client, interfaces).await.map(Sight::Seats),
             Look::Tables(ids) => route::tables(&self.client, ids).await.map(Sight::Tables),
+            Look::Subnets(ids) => subnet::associations(&self.client, ids).await.map(Sight::Subnets),
             Look::Interfaces(ids) => interface::interfaces(&self.client, ids).await.map(Sight::Interfaces),
             Look::Instance(id) => instance::state(&self.client, id).await.map(Sight::Instance),
         }
@@ -84,6 +86,14 @@ impl Cloud for Ec2Cloud {
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {
         network::vpc_networks(&self.client, vpc).await
     }
+
+    async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, SubnetSeen>, CloudFailure> {
+        subnet::subnets(&self.client, ids).await
+    }
+
+    async fn tables(&self, ids: &[RouteTableId]) -> Result<BTreeMap<RouteTableId, TableSeen>, CloudFailure> {
+        subnet::tables(&self.client, ids).await
+    }
 }
 
 /// The code of EC2's answer to a call that is only asked about, and would be allowed.
@@ -113,6 +123,9 @@ impl Ec2Cloud {
             }
             Call::ReplaceRoute { route, interface } => route::replace(client, route, interface, mode).await,
             Call::CreateRoute { route, interface } => route::create(client, route, interface, mode).await,
+            Call::ReplaceTableAssociation { association, table, .. } => {
+                subnet::replace(client, association, table, mode).await
+            }
             Call::DisableSourceDestCheck { interface } => {
                 interface::disable_source_dest_check(client, interface, mode).await
             }

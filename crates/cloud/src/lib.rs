@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
 
-use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, Sight};
-use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId};
+use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, RouteSeen, Sight};
+use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
 
 #[cfg(feature = "aws")]
@@ -54,6 +54,26 @@ pub struct InterfaceOnInstance {
     pub source_dest_check: bool,
 }
 
+/// A subnet as EC2 describes it; what a registration is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetSeen {
+    /// Its VPC.
+    pub vpc: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A route table as EC2 describes it; what a registration is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSeen {
+    /// Its VPC.
+    pub vpc: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// What it says.
+    pub routes: Vec<RouteSeen>,
+}
+
 /// Everything Baton asks of EC2.
 pub trait Cloud: Send + Sync {
     /// Asks EC2 a question.
@@ -73,4 +93,16 @@ pub trait Cloud: Send + Sync {
 
     /// The networks of a VPC.
     fn vpc_networks(&self, vpc: &str) -> impl Future<Output = Result<Vec<Destination>, CloudFailure>> + Send;
+
+    /// Describes subnets; those EC2 does not know are absent.
+    fn subnets(
+        &self,
+        ids: &[SubnetId],
+    ) -> impl Future<Output = Result<BTreeMap<SubnetId, SubnetSeen>, CloudFailure>> + Send;
+
+    /// Describes route tables, with their tags; those EC2 does not know are absent.
+    fn tables(
+        &self,
+        ids: &[RouteTableId],
+    ) -> impl Future<Output = Result<BTreeMap<RouteTableId, TableSeen>, CloudFailure>> + Send;
 }

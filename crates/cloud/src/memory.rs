@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
-use baton_protocol::ids::InstanceId;
+use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
 
 use crate::permission::{bare, call_action, look_action};
-use crate::{Cloud, InstanceSeen};
+use crate::{Cloud, InstanceSeen, SubnetSeen, TableSeen};
 use fault::FaultTable;
 use world::World;
 
@@ -233,6 +233,26 @@ impl Cloud for MemoryCloud {
             state.answer(&self.caller, "DescribeVpcs", &[vpc.to_owned()], |world| world.networks(vpc));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::VpcNetworks(vpc.to_owned()), Answer::Description(told), false);
+        answer
+    }
+
+    async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, SubnetSeen>, CloudFailure> {
+        let mut state = self.state();
+        let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let answer =
+            state.answer(&self.caller, "DescribeSubnets", &subjects, |world| Ok(world.subnets_seen(ids)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::Description(subjects), Answer::Description(told), false);
+        answer
+    }
+
+    async fn tables(&self, ids: &[RouteTableId]) -> Result<BTreeMap<RouteTableId, TableSeen>, CloudFailure> {
+        let mut state = self.state();
+        let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let answer =
+            state.answer(&self.caller, "DescribeRouteTables", &subjects, |world| Ok(world.tables_seen(ids)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::Description(subjects), Answer::Description(told), false);
         answer
     }
 }

@@ -19,14 +19,16 @@ pub const CALL_ACTIONS: &[&str] = &[
     "ec2:DisassociateAddress",
     "ec2:ModifyNetworkInterfaceAttribute",
     "ec2:ReplaceRoute",
+    "ec2:ReplaceRouteTableAssociation",
 ];
 
 /// What fencing needs, where the control plane allows it; it can be limited to tagged instances.
 pub const FENCE_ACTIONS: &[&str] = &["ec2:StopInstances"];
 
-/// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`] and
+/// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`], [`crate::Cloud::subnets`] and
 /// [`crate::Cloud::vpc_networks`].
-pub const REGISTRATION_ACTIONS: &[&str] = &["ec2:DescribeInstances", "ec2:DescribeVpcs"];
+pub const REGISTRATION_ACTIONS: &[&str] =
+    &["ec2:DescribeInstances", "ec2:DescribeSubnets", "ec2:DescribeVpcs"];
 
 /// Every action this crate can ask for, in order, each once.
 pub const ACTIONS: &[&str] = &[
@@ -36,10 +38,12 @@ pub const ACTIONS: &[&str] = &[
     "ec2:DescribeInstances",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeRouteTables",
+    "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ec2:DisassociateAddress",
     "ec2:ModifyNetworkInterfaceAttribute",
     "ec2:ReplaceRoute",
+    "ec2:ReplaceRouteTableAssociation",
     "ec2:StopInstances",
 ];
 
@@ -47,7 +51,7 @@ pub const ACTIONS: &[&str] = &[
 pub fn look_action(look: &Look) -> &'static str {
     match look {
         Look::Addresses(_) | Look::Seats(_) => "ec2:DescribeAddresses",
-        Look::Tables(_) => "ec2:DescribeRouteTables",
+        Look::Tables(_) | Look::Subnets(_) => "ec2:DescribeRouteTables",
         Look::Interfaces(_) => "ec2:DescribeNetworkInterfaces",
         Look::Instance(_) => "ec2:DescribeInstances",
     }
@@ -60,6 +64,7 @@ pub fn call_action(call: &Call) -> &'static str {
         Call::Associate { .. } => "ec2:AssociateAddress",
         Call::ReplaceRoute { .. } => "ec2:ReplaceRoute",
         Call::CreateRoute { .. } => "ec2:CreateRoute",
+        Call::ReplaceTableAssociation { .. } => "ec2:ReplaceRouteTableAssociation",
         Call::DisableSourceDestCheck { .. } => "ec2:ModifyNetworkInterfaceAttribute",
         Call::Stop { .. } => "ec2:StopInstances",
     }
@@ -74,7 +79,9 @@ pub(crate) fn bare(action: &'static str) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
-    use baton_protocol::ids::{AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId};
+    use baton_protocol::ids::{
+        AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+    };
     use baton_protocol::resource::{Destination, Placement, Route};
 
     use super::*;
@@ -84,6 +91,7 @@ mod tests {
             Look::Addresses(vec![]),
             Look::Seats(vec![]),
             Look::Tables(vec![]),
+            Look::Subnets(vec![]),
             Look::Interfaces(vec![]),
             Look::Instance(InstanceId::new("i-01234567").expect("valid")),
         ]
@@ -94,6 +102,11 @@ mod tests {
         let association = AssociationId::new("eipassoc-01234567").expect("valid");
         let interface = InterfaceId::new("eni-01234567").expect("valid");
         let table = RouteTableId::new("rtb-01234567").expect("valid");
+        let swap = Call::ReplaceTableAssociation {
+            subnet: SubnetId::new("subnet-01234567").expect("valid"),
+            association: TableAssociationId::new("rtbassoc-01234567").expect("valid"),
+            table: table.clone(),
+        };
         let route = Route { table, destination: Destination::new("10.9.0.1/32").expect("valid") };
         let placement = Placement { interface: interface.clone(), private_ip: [10, 0, 0, 1].into() };
         vec![
@@ -101,6 +114,7 @@ mod tests {
             Call::Associate { allocation, placement },
             Call::ReplaceRoute { route: route.clone(), interface: interface.clone() },
             Call::CreateRoute { route, interface: interface.clone() },
+            swap,
             Call::DisableSourceDestCheck { interface },
             Call::Stop { instance: InstanceId::new("i-01234567").expect("valid") },
         ]

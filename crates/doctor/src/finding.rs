@@ -76,7 +76,11 @@ pub enum Requirement {
     RouteAtNode,
     /// A route in service that leads through no interface, a gateway above all, is replaced only where that was asked for.
     GatewayDeclared,
-    /// No address, seat or route is another cluster's.
+    /// Every subnet whose table is swapped is in the nodes' VPC, tagged, and with one of its tables already.
+    SubnetReady,
+    /// Every table that is prepared for a node is in the nodes' VPC, tagged, leads to that node, and is turned by nobody.
+    TablePrepared,
+    /// No address, seat, route or subnet is another cluster's.
     Unshared,
     /// Everything that was to be looked at could be read.
     Readable,
@@ -107,6 +111,8 @@ impl Requirement {
             Self::RoutePresent => "route-present",
             Self::RouteAtNode => "route-at-node",
             Self::GatewayDeclared => "gateway-declared",
+            Self::SubnetReady => "subnet-ready",
+            Self::TablePrepared => "table-prepared",
             Self::Unshared => "unshared",
             Self::Readable => "readable",
         }

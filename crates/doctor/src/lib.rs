@@ -9,14 +9,18 @@ mod finding;
 mod node;
 mod request;
 mod resource;
+mod subnet;
 mod world;
 
 use std::fmt::Display;
 
 pub use finding::{Finding, Requirement, Severity, refuses};
 pub use node::TAG;
-pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_TABLES};
-pub use world::{InstanceFacts, Neighbour, PrimaryInterface, Seen, Wanted, WantedNode, World};
+pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_SUBNETS, MOST_TABLES};
+pub use world::{
+    InstanceFacts, Neighbour, PrimaryInterface, Seen, SubnetFacts, Subnets, TableFacts, Wanted, WantedNode,
+    World,
+};
 
 /// Examines a request against the world; the findings in the order in which a person would mend them.
 pub fn examine(world: &World) -> Vec<Finding> {
@@ -24,6 +28,7 @@ pub fn examine(world: &World) -> Vec<Finding> {
     request::examine(&world.wanted, &mut findings);
     node::examine(world, &mut findings);
     resource::examine(world, &mut findings);
+    subnet::examine(world, &mut findings);
     unread(world, &mut findings);
     findings
 }
@@ -37,6 +42,7 @@ fn unread(world: &World, findings: &mut Vec<Finding>) {
         ("the Elastic IPs", unread_because(&world.addresses)),
         ("the Elastic IPs on the nodes' interfaces", unread_because(&world.seats)),
         ("the route tables", unread_because(&world.tables)),
+        ("the subnets and the route tables for them", unread_because(&world.subnets)),
         ("the other clusters", unread_because(&world.neighbours)),
     ];
     // What rests on something unreadable is not asked for; that something is reported in its place.

@@ -11,6 +11,8 @@ pub const MOST_NODES: usize = 20;
 pub const MOST_ADDRESSES: usize = 50;
 /// The most route tables of a cluster.
 pub const MOST_TABLES: usize = 50;
+/// The most subnets of a cluster whose route table is swapped.
+pub const MOST_SUBNETS: usize = 50;
 /// The most routes of a cluster, over all its tables.
 pub const MOST_ROUTES: usize = 200;
 
@@ -27,12 +29,12 @@ pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
             "add a node in another Availability Zone",
         ));
     }
-    if wanted.addresses.is_empty() && wanted.routes.is_empty() {
+    if wanted.addresses.is_empty() && wanted.routes.is_empty() && wanted.subnets.is_empty() {
         findings.push(violation(
             Requirement::SomethingToMove,
-            format!("{} has neither an Elastic IP nor a route", wanted.cluster),
+            format!("{} has neither an Elastic IP nor a route, nor a subnet's route tables", wanted.cluster),
             "there is nothing to keep in service",
-            "add an allocation id to Addresses or a destination to Routes",
+            "add an allocation id to Addresses, a destination to Routes or a subnet to SubnetTables",
         ));
     }
     bounds(wanted, findings);
@@ -53,6 +55,9 @@ pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
     for allocation in repeated(wanted.addresses.iter()) {
         findings.push(twice("the Elastic IP", allocation, Requirement::ResourcesDiffer));
     }
+    for subnet in repeated(wanted.subnets.iter().map(|swapped| &swapped.subnet)) {
+        findings.push(twice("the subnet", subnet, Requirement::ResourcesDiffer));
+    }
     for route in repeated(wanted.routes.iter()) {
         findings.push(twice("the route", route, Requirement::ResourcesDiffer));
     }
@@ -65,6 +70,7 @@ fn bounds(wanted: &Wanted, findings: &mut Vec<Finding>) {
         (wanted.addresses.len(), MOST_ADDRESSES, "Elastic IPs"),
         (tables.len(), MOST_TABLES, "route tables"),
         (wanted.routes.len(), MOST_ROUTES, "routes"),
+        (wanted.subnets.len(), MOST_SUBNETS, "subnets"),
     ] {
         if found > most {
             findings.push(violation(

@@ -178,6 +178,8 @@ fn neighbours(world: &World, findings: &mut Vec<Finding>) {
         );
         let routes = world.wanted.routes.iter().filter(|route| other.routes.contains(route));
         shared.extend(routes.map(ToString::to_string));
+        let subnets = world.wanted.subnets.iter().map(|swapped| &swapped.subnet);
+        shared.extend(subnets.filter(|id| other.subnets.contains(id)).map(ToString::to_string));
         for what in shared {
             findings.push(violation(
                 Requirement::Unshared,

@@ -1,3 +1,5 @@
+mod subnet;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -77,6 +79,7 @@ fn world() -> World {
             addresses: vec![allocation(1), allocation(2)],
             routes: vec![route(1)],
             from_gateways: BTreeSet::new(),
+            subnets: Vec::new(),
         },
         members: BTreeSet::new(),
         instances: Seen::Known((1..=2).map(|n| (instance(n), facts(n))).collect()),
@@ -90,6 +93,7 @@ fn world() -> World {
             table(1),
             vec![local(), seen("192.0.2.10/32", RouteTarget::Interface(interface(1)))],
         )])),
+        subnets: Seen::Known(Subnets::default()),
         neighbours: Seen::Known(Vec::new()),
     }
 }
@@ -259,6 +263,7 @@ fn neighbour(world: &mut World, owns: impl FnOnce(&mut Neighbour)) {
         addresses: BTreeSet::from([allocation(7)]),
         seats: BTreeSet::from([seat(7, 0)]),
         routes: BTreeSet::from([route(7)]),
+        subnets: BTreeSet::new(),
     };
     owns(&mut other);
     edit(&mut world.neighbours).push(other);

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat};
-use baton_protocol::ids::{AllocationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId};
-use baton_protocol::resource::{Destination, Placement, Route};
+use baton_protocol::ids::{
+    AllocationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId, SubnetId,
+};
+use baton_protocol::resource::{Destination, Placement, Route, SubnetTables};
 
 /// The answer to a question, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,39 @@ pub struct Wanted {
     pub routes: Vec<Route>,
     /// Those of the routes that may be taken from a gateway, as far as they lead to one.
     pub from_gateways: BTreeSet<Route>,
+    /// The subnets whose route table is swapped.
+    pub subnets: Vec<SubnetTables>,
+}
+
+/// A subnet whose route table is swapped, as far as requirements go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetFacts {
+    /// Its VPC.
+    pub vpc: String,
+    /// Whether it carries the tag [`crate::TAG`].
+    pub tagged: bool,
+    /// The table it is associated with; none: it has none of its own.
+    pub table: Option<RouteTableId>,
+}
+
+/// A route table that is prepared for a node, as far as requirements go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Its VPC.
+    pub vpc: String,
+    /// Whether it carries the tag [`crate::TAG`].
+    pub tagged: bool,
+    /// What it says.
+    pub routes: Vec<RouteSeen>,
+}
+
+/// The wanted subnets and the tables that are prepared for them; those EC2 does not know are absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subnets {
+    /// The subnets.
+    pub subnets: BTreeMap<SubnetId, SubnetFacts>,
+    /// The tables.
+    pub tables: BTreeMap<RouteTableId, TableFacts>,
 }
 
 /// An instance, as far as requirements go.
@@ -95,6 +130,8 @@ pub struct Neighbour {
     pub seats: BTreeSet<Placement>,
     /// Its routes.
     pub routes: BTreeSet<Route>,
+    /// Its subnets.
+    pub subnets: BTreeSet<SubnetId>,
 }
 
 /// What was asked for, and everything that was seen about it.
@@ -114,6 +151,8 @@ pub struct World {
     pub seats: Seen<Vec<Seat>>,
     /// The wanted route tables; those EC2 does not know are absent.
     pub tables: Seen<BTreeMap<RouteTableId, Vec<RouteSeen>>>,
+    /// The wanted subnets, and the tables that are prepared for them.
+    pub subnets: Seen<Subnets>,
     /// The other clusters that are not retired.
     pub neighbours: Seen<Vec<Neighbour>>,
 }

@@ -12,7 +12,7 @@ use crate::mark::Mark;
 use crate::time::WallTime;
 
 /// Whether one of these ids or addresses is of the cluster: an address, by its allocation, its association or itself; a
-/// route table; an interface or an instance of a member.
+/// route table; a subnet whose table is swapped, by its association too; an interface or an instance of a member.
 pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
     let names = |id: &str| named.contains(id);
     let address = lease.resources.addresses.iter();
@@ -24,10 +24,16 @@ pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
             Mark::Free => None,
         }));
     let mut tables = lease.resources.routes.iter().map(|route| &route.table);
+    let mut swapped = lease.resources.subnets.iter();
+    let mut swaps = lease.observed.tables.values();
     let mut members = lease.members.iter();
     addresses.any(|id| names(&id))
         || associations.any(|id| names(id.as_str()))
         || tables.any(|id| names(id.as_str()))
+        || swapped.any(|subnet| {
+            names(subnet.subnet.as_str()) || subnet.tables.values().any(|table| names(table.as_str()))
+        })
+        || swaps.any(|association| names(association.id.as_str()))
         || members.any(|member| {
             names(member.interface.as_str())
                 || names(member.instance.instance_id().as_str())
@@ -48,13 +54,15 @@ pub fn is_left(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{allocation, association, lease};
+    use crate::testing::{allocation, association, lease, subnet, subnet_tables, table_association};
 
     #[test]
     fn a_cluster_is_known_by_everything_that_is_its_own_and_by_nothing_else() {
         let mut lease = lease();
         lease.observed.associations.insert(allocation(1), association(7));
         lease.rotated.insert(allocation(1), Mark::Made(association(8)));
+        lease.resources.subnets.push(subnet_tables(1));
+        lease.observed.tables.insert(subnet(1), table_association(9, 3));
         let member = lease.members[1].clone();
         let own = [
             lease.resources.addresses[0].allocation.to_string(),
@@ -62,6 +70,9 @@ mod tests {
             association(7).to_string(),
             association(8).to_string(),
             lease.resources.routes[0].table.to_string(),
+            subnet(1).to_string(),
+            crate::testing::table(3).to_string(),
+            table_association(9, 3).id.to_string(),
             member.interface.to_string(),
             member.placements.values().next().expect("a place").interface.to_string(),
             member.instance.instance_id().to_string(),

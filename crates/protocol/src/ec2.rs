@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::ids::{AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId};
-use crate::resource::{Destination, Placement, Route};
+use crate::ids::{
+    AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+};
+use crate::resource::{Destination, Placement, Route, TableAssociation};
 
 /// A question to EC2. Answers may be stale: EC2 is eventually consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Look {
     Seats(Vec<InterfaceId>),
     /// What these route tables say.
     Tables(Vec<RouteTableId>),
+    /// With which route tables these subnets are associated.
+    Subnets(Vec<SubnetId>),
     /// The state of these interfaces.
     Interfaces(Vec<InterfaceId>),
     /// The state of this instance.
@@ -33,6 +37,8 @@ pub enum Sight {
     Seats(Vec<Seat>),
     /// To [`Look::Tables`]; a table that EC2 does not know is absent.
     Tables(BTreeMap<RouteTableId, Vec<RouteSeen>>),
+    /// To [`Look::Subnets`]; a subnet without an association of its own, or that EC2 does not know, is absent.
+    Subnets(BTreeMap<SubnetId, TableAssociation>),
     /// To [`Look::Interfaces`]; an interface that EC2 does not know is absent.
     Interfaces(BTreeMap<InterfaceId, InterfaceSeen>),
     /// To [`Look::Instance`].
@@ -128,6 +134,15 @@ pub enum Call {
         /// The interface.
         interface: InterfaceId,
     },
+    /// Replaces one association of a subnet, and no other, by one with this table: compare and swap in one call.
+    ReplaceTableAssociation {
+        /// The subnet, for people.
+        subnet: SubnetId,
+        /// The association as observed.
+        association: TableAssociationId,
+        /// The table.
+        table: RouteTableId,
+    },
     /// Lets an interface forward what is not addressed to it.
     DisableSourceDestCheck {
         /// The interface.
@@ -148,6 +163,7 @@ impl Call {
             Self::Associate { .. } => "AssociateAddress",
             Self::ReplaceRoute { .. } => "ReplaceRoute",
             Self::CreateRoute { .. } => "CreateRoute",
+            Self::ReplaceTableAssociation { .. } => "ReplaceRouteTableAssociation",
             Self::DisableSourceDestCheck { .. } => "ModifyNetworkInterfaceAttribute",
             Self::Stop { .. } => "StopInstances",
         }
@@ -160,6 +176,7 @@ impl Call {
                 allocation.to_string()
             }
             Self::ReplaceRoute { route, .. } | Self::CreateRoute { route, .. } => route.to_string(),
+            Self::ReplaceTableAssociation { subnet, .. } => subnet.to_string(),
             Self::DisableSourceDestCheck { interface } => interface.to_string(),
             Self::Stop { instance } => instance.to_string(),
         }
@@ -178,6 +195,8 @@ pub enum Effect {
         /// Whether it is this call that has begun it: EC2 says that it ran until then.
         began: bool,
     },
+    /// The subnet has this association with the table.
+    TableAssociated(TableAssociationId),
 }
 
 /// Why a look or a call was not answered as asked.

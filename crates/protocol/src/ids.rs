@@ -145,6 +145,19 @@ identity!(
     |t| ec2_id(t, "rtb-")
 );
 identity!(
+    /// The id of a VPC subnet.
+    SubnetId,
+    "a subnet id: `subnet-` and 8 or 17 hexadecimal digits",
+    |t| ec2_id(t, "subnet-")
+);
+identity!(
+    /// The id of one association of a subnet with a route table. EC2 gives a new one each time the table is replaced, which
+    /// is what makes `ReplaceRouteTableAssociation` a compare-and-swap.
+    TableAssociationId,
+    "a route table association id: `rtbassoc-` and 8 or 17 hexadecimal digits",
+    |t| ec2_id(t, "rtbassoc-")
+);
+identity!(
     /// Chosen anew at each start of an agent, so that writes of an earlier run can be told from its own.
     Incarnation,
     "an incarnation: 1 to 64 letters, digits and `-`",

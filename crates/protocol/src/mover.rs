@@ -249,7 +249,10 @@ impl Mover {
 
     /// The associations that were seen.
     pub fn observed(&self) -> Observed {
-        Observed { associations: self.items.iter().filter_map(Item::association).collect() }
+        Observed {
+            associations: self.items.iter().filter_map(Item::association).collect(),
+            tables: self.items.iter().filter_map(Item::table_association).collect(),
+        }
     }
 
     /// What is known of the associations once what could be mended is: those that were seen in place, and of the others what was
@@ -257,7 +260,10 @@ impl Mover {
     pub(crate) fn mended(&self, before: &Observed) -> Observed {
         let mut observed = before.clone();
         let confirmed = self.items.iter().filter(|item| item.is_confirmed());
-        observed.associations.extend(confirmed.filter_map(Item::association));
+        for item in confirmed {
+            observed.associations.extend(item.association());
+            observed.tables.extend(item.table_association());
+        }
         observed
     }
 
@@ -342,7 +348,7 @@ impl Mover {
 fn look_action(look: &Look) -> &'static str {
     match look {
         Look::Addresses(_) | Look::Seats(_) => "DescribeAddresses",
-        Look::Tables(_) => "DescribeRouteTables",
+        Look::Tables(_) | Look::Subnets(_) => "DescribeRouteTables",
         Look::Interfaces(_) => "DescribeNetworkInterfaces",
         Look::Instance(_) => "DescribeInstances",
     }

@@ -149,6 +149,9 @@ mod registry {
         WindowIgnored "s45" "an automatic failback is asked for outside its window";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         RecoverStopped "s58" "local recovery is tried where the node may not serve";
+        SwapCountsAtOnce "s55" "a subnet's table that is in place counts whoever has put it there";
+        SwapUnseen "s56" "a subnet's association that a look has shown is replaced without another sight of the lease";
+        ForeignTableTaken "s57" "a subnet is taken from a table that is none of the prepared";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }
 

@@ -5,11 +5,11 @@
 //! which fails if it is not current any more, and a new one is made only while the address is free. So a call that lands
 //! late can undo nothing: the association it names has ended, or the address is not free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ec2::{Call, RouteSeen, RouteTarget, Seat};
-use crate::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId};
-use crate::resource::{Placement, Route};
+use crate::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId, SubnetId};
+use crate::resource::{Placement, Route, TableAssociation};
 
 /// What is known of an Elastic IP: free, or associated.
 pub type AddressKnown = Option<(AssociationId, Option<Placement>)>;
@@ -89,6 +89,36 @@ pub fn route(route: &Route, interface: &InterfaceId, known: &RouteKnown, from_ga
     }
 }
 
+/// What a subnet needs to be associated with `target`. Only a table that is one of the `prepared` is replaced: another one was
+/// put there by somebody, and everything of the subnet goes by it.
+pub fn subnet(
+    subnet: &SubnetId,
+    target: &RouteTableId,
+    prepared: &BTreeSet<RouteTableId>,
+    known: Option<&TableAssociation>,
+) -> Need {
+    match known {
+        Some(there) if there.table == *target => Need::Nothing,
+        Some(there) if prepared.contains(&there.table) || mutant!(ForeignTableTaken) => {
+            Need::Call(Call::ReplaceTableAssociation {
+                subnet: subnet.clone(),
+                association: there.id.clone(),
+                table: target.clone(),
+            })
+        }
+        Some(there) => Need::Person(format!(
+            "it is associated with {}, which is none of the cluster's tables for it, and is left there: associate it with one of \
+             them (`ReplaceRouteTableAssociation`), or take the subnet out of the cluster",
+            there.table
+        )),
+        None => Need::Person(
+            "it has no route table of its own: associate it with one of the cluster's tables for it \
+             (`AssociateRouteTable`), or take the subnet out of the cluster"
+                .to_owned(),
+        ),
+    }
+}
+
 /// What EC2's answer says of a route. A black hole at the right interface counts as in place: it says that the instance
 /// takes no traffic now, which no route call can mend.
 pub fn route_in(tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>, wanted: &Route) -> RouteKnown {
@@ -105,7 +135,9 @@ pub fn route_in(tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>, wanted: &Route)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{allocation, association, interface, placement, route as declared};
+    use crate::testing::{
+        allocation, association, interface, placement, route as declared, subnet, table, table_association,
+    };
 
     fn need(known: &AddressKnown, seats: &[Seat], renew: bool) -> Need {
         address(&allocation(1), &placement(2), known, seats, renew)
@@ -141,6 +173,23 @@ mod tests {
         assert!(matches!(need(&None, &[seat(1)], false), Need::Call(_)), "its own seat is no obstacle");
         let elsewhere = Seat { allocation: allocation(9), placement: placement(3) };
         assert!(matches!(need(&None, &[elsewhere], false), Need::Call(_)));
+    }
+
+    #[test]
+    fn a_subnet_is_swapped_from_a_prepared_table_by_the_association_that_was_observed_and_from_no_other() {
+        let prepared = BTreeSet::from([table(1), table(2)]);
+        let need =
+            |known: Option<TableAssociation>| super::subnet(&subnet(1), &table(2), &prepared, known.as_ref());
+        assert_eq!(need(Some(table_association(7, 2))), Need::Nothing);
+        let call = Call::ReplaceTableAssociation {
+            subnet: subnet(1),
+            association: table_association(7, 1).id,
+            table: table(2),
+        };
+        assert_eq!(need(Some(table_association(7, 1))), Need::Call(call));
+        let foreign = need(Some(table_association(7, 3)));
+        assert!(matches!(foreign, Need::Person(why) if why.contains("rtb-00000003")));
+        assert!(matches!(need(None), Need::Person(why) if why.contains("AssociateRouteTable")));
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ec2::{Call, CloudFailure, InterfaceSeen, Look, RouteSeen, Seat, Sight};
+use crate::ec2::{Call, CloudFailure, InterfaceSeen, Look, RouteSeen, RouteTarget, Seat, Sight};
 use crate::fence::{self, Fencing};
-use crate::ids::{AllocationId, InterfaceId, RegistrationUid, RouteTableId};
+use crate::ids::{AllocationId, InterfaceId, RegistrationUid, RouteTableId, SubnetId};
 use crate::lease::{Lease, Member};
 use crate::plan::{self, Need};
+use crate::resource::TableAssociation;
 use crate::time::WallTime;
 
 /// No more calls than this are tried in one probe: far more than a cluster has tables, addresses and nodes. Of a larger one each
@@ -93,8 +94,10 @@ pub fn looks(lease: &Lease) -> Vec<Look> {
     let mut addresses: Vec<AllocationId> =
         lease.resources.addresses.iter().map(|address| address.allocation.clone()).collect();
     addresses.dedup();
+    let swapped = &lease.resources.subnets;
+    let prepared = swapped.iter().flat_map(|subnet| subnet.tables.values());
     let mut tables: Vec<RouteTableId> =
-        lease.resources.routes.iter().map(|route| route.table.clone()).collect();
+        lease.resources.routes.iter().map(|route| &route.table).chain(prepared).cloned().collect();
     tables.sort();
     tables.dedup();
     let all: Vec<InterfaceId> = interfaces(lease).into_keys().collect();
@@ -105,6 +108,9 @@ pub fn looks(lease: &Lease) -> Vec<Look> {
     }
     if !tables.is_empty() {
         looks.push(Look::Tables(tables));
+    }
+    if !swapped.is_empty() {
+        looks.push(Look::Subnets(swapped.iter().map(|subnet| subnet.subnet.clone()).collect()));
     }
     looks
 }
@@ -143,7 +149,8 @@ pub fn trials(lease: &Lease) -> Vec<Trial> {
         let create = Call::CreateRoute { route: route.clone(), interface };
         trials.extend([replace, create].map(|call| Trial { node: None, call }));
     }
-    if !lease.resources.routes.is_empty() {
+    trials.extend(swaps(lease));
+    if lease.resources.needs_forwarding() {
         trials.extend(lease.members.iter().map(|member| Trial {
             node: Some(member.node.to_string()),
             call: Call::DisableSourceDestCheck { interface: member.interface.clone() },
@@ -161,6 +168,22 @@ fn stops(lease: &Lease) -> Vec<Trial> {
         call: Call::Stop { instance: member.instance.instance_id() },
     };
     fenced.map(stop).collect()
+}
+
+/// Each subnet towards the table of each node, by the association that is known of it.
+fn swaps(lease: &Lease) -> impl Iterator<Item = Trial> + '_ {
+    let subnets = lease.resources.subnets.iter();
+    let known = subnets.filter_map(|subnet| Some((subnet, lease.observed.tables.get(&subnet.subnet)?)));
+    known.flat_map(|(subnet, there)| {
+        subnet.tables.iter().map(|(node, table)| Trial {
+            node: Some(node.to_string()),
+            call: Call::ReplaceTableAssociation {
+                subnet: subnet.subnet.clone(),
+                association: there.id.clone(),
+                table: table.clone(),
+            },
+        })
+    })
 }
 
 /// Each address towards some node, and some address towards each node.
@@ -228,12 +251,13 @@ fn worth_keeping(mut obstacles: Vec<Obstacle>) -> Vec<Obstacle> {
 }
 
 /// What the reason of an obstacle begins with that a call has met.
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 7] = [
     "AssociateAddress",
     "CreateRoute",
     "DisassociateAddress",
     "ModifyNetworkInterfaceAttribute",
     "ReplaceRoute",
+    "ReplaceRouteTableAssociation",
     "StopInstances",
 ];
 
@@ -254,7 +278,12 @@ fn obstacles_in(lease: &Lease, sight: &Sight) -> Vec<Obstacle> {
             let why = "the address does not exist any more";
             missing.map(|address| obstacle(None, address.allocation.as_str(), why)).collect()
         }
-        Sight::Tables(tables) => obstacles_of_routes(lease, tables),
+        Sight::Tables(tables) => {
+            let mut obstacles = obstacles_of_routes(lease, tables);
+            obstacles.extend(obstacles_of_prepared(lease, tables));
+            obstacles
+        }
+        Sight::Subnets(seen) => obstacles_of_subnets(lease, seen),
         Sight::Interfaces(seen) => obstacles_of_interfaces(lease, seen),
         Sight::Seats(seats) => obstacles_of_seats(lease, seats),
         Sight::Instance(_) => Vec::new(),
@@ -286,6 +315,35 @@ fn obstacles_of_routes(lease: &Lease, tables: &BTreeMap<RouteTableId, Vec<RouteS
         let allowed = lease.resources.from_gateways.contains(route);
         match plan::route(route, &member.interface, &seen, allowed) {
             Need::Person(why) => Some(obstacle(None, &route.to_string(), &why)),
+            Need::Nothing | Need::Call(_) => None,
+        }
+    });
+    blocked.collect()
+}
+
+/// A table that leads past the node that it is prepared for would take the subnet's traffic away from the holder.
+fn obstacles_of_prepared(lease: &Lease, tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>) -> Vec<Obstacle> {
+    let prepared = lease.resources.subnets.iter().flat_map(|subnet| &subnet.tables);
+    let astray = prepared.filter_map(|(node, table)| {
+        let member = lease.member_named(node.as_str())?;
+        let there = RouteTarget::Interface(member.interface.clone());
+        let why = match tables.get(table) {
+            None => "the route table does not exist any more".to_owned(),
+            Some(routes) if routes.iter().any(|route| route.target == there) => return None,
+            Some(_) => format!("the route table has no route that leads to {}", member.interface),
+        };
+        Some(obstacle(Some(node.as_str()), table.as_str(), &why))
+    });
+    astray.collect()
+}
+
+fn obstacles_of_subnets(lease: &Lease, seen: &BTreeMap<SubnetId, TableAssociation>) -> Vec<Obstacle> {
+    let blocked = lease.resources.subnets.iter().filter_map(|subnet| {
+        // To which of its tables does not matter to what keeps it from any of them.
+        let target = subnet.tables.values().next()?;
+        let prepared = subnet.tables.values().cloned().collect();
+        match plan::subnet(&subnet.subnet, target, &prepared, seen.get(&subnet.subnet)) {
+            Need::Person(why) => Some(obstacle(None, subnet.subnet.as_str(), &why)),
             Need::Nothing | Need::Call(_) => None,
         }
     });

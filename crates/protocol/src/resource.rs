@@ -1,12 +1,15 @@
 //! What a cluster keeps at its holder: Elastic IPs and routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AllocationId, AssociationId, IdError, InterfaceId, RouteTableId, ec2_id};
+use crate::ids::{
+    AllocationId, AssociationId, IdError, InterfaceId, NodeName, RouteTableId, SubnetId, TableAssociationId,
+    ec2_id,
+};
 
 /// The destination of a route: an IPv4 or IPv6 network in CIDR form, with no bits set beyond its prefix, or a prefix list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,6 +163,24 @@ impl fmt::Display for Route {
     }
 }
 
+/// A subnet whose route table is swapped, and the table that is prepared for each node (ADR 0031).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SubnetTables {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The table whose routes lead to a node, by the node's name.
+    pub tables: BTreeMap<NodeName, RouteTableId>,
+}
+
+/// The association of a subnet with a route table. One id is of one table for ever.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableAssociation {
+    /// The association.
+    pub id: TableAssociationId,
+    /// The table.
+    pub table: RouteTableId,
+}
+
 /// Everything that must be at the holder. Declared once, moved as one intended state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
@@ -170,6 +191,16 @@ pub struct Resources {
     /// Those of the routes that are turned to the holder even where they lead to a gateway.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub from_gateways: BTreeSet<Route>,
+    /// The subnets whose route table is swapped for the one that is prepared for the holder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<SubnetTables>,
+}
+
+impl Resources {
+    /// Whether something is sent to a node's interface that is not addressed to it.
+    pub fn needs_forwarding(&self) -> bool {
+        !self.routes.is_empty() || !self.subnets.is_empty()
+    }
 }
 
 /// Where an Elastic IP sits on a node: an interface and one of its private addresses.
@@ -186,7 +217,10 @@ pub struct Placement {
 pub struct Observed {
     /// The association of each address.
     #[serde(default)]
-    pub associations: std::collections::BTreeMap<AllocationId, AssociationId>,
+    pub associations: BTreeMap<AllocationId, AssociationId>,
+    /// The association of each subnet whose table is swapped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<SubnetId, TableAssociation>,
 }
 
 #[cfg(test)]

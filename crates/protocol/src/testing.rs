@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use crate::heartbeat::{Health, Heartbeat};
 use crate::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RequestId, RouteTableId, Seq,
+    RegistrationUid, RequestId, RouteTableId, Seq, SubnetId, TableAssociationId,
 };
 use crate::lease::{Exclusion, Lease, LeaseState, Member, Mode, SCHEMA};
-use crate::resource::{Address, Destination, Observed, Placement, Resources, Route};
+use crate::resource::{
+    Address, Destination, Observed, Placement, Resources, Route, SubnetTables, TableAssociation,
+};
 use crate::time::WallTime;
 use crate::timing::Timing;
 
@@ -35,6 +37,22 @@ pub(crate) fn association(n: u8) -> AssociationId {
 
 pub(crate) fn table(n: u8) -> RouteTableId {
     RouteTableId::new(format!("rtb-0000000{n}")).expect("valid")
+}
+
+pub(crate) fn subnet(n: u8) -> SubnetId {
+    SubnetId::new(format!("subnet-0000000{n}")).expect("valid")
+}
+
+/// Association `n`, with table `t`.
+pub(crate) fn table_association(n: u8, t: u8) -> TableAssociation {
+    let id = TableAssociationId::new(format!("rtbassoc-000000{n:02x}")).expect("valid");
+    TableAssociation { id, table: table(t) }
+}
+
+/// Subnet `n`, for which table `k` is prepared for node `k` of [`lease`].
+pub(crate) fn subnet_tables(n: u8) -> SubnetTables {
+    let tables = (1..=3).map(|node| (member(node).node, table(node)));
+    SubnetTables { subnet: subnet(n), tables: tables.collect() }
 }
 
 pub(crate) fn placement(n: u8) -> Placement {
@@ -98,7 +116,7 @@ pub(crate) fn lease() -> Lease {
         resources: Resources {
             addresses: vec![Address { allocation: allocation(1), public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
             routes: vec![route(1), route(2)],
-            from_gateways: std::collections::BTreeSet::new(),
+            ..Resources::default()
         },
         intent: None,
         paused: None,
@@ -107,7 +125,10 @@ pub(crate) fn lease() -> Lease {
         moved: Epoch(1),
         verify_at: None,
         rotated: BTreeMap::new(),
-        observed: Observed { associations: BTreeMap::from([(allocation(1), association(1))]) },
+        observed: Observed {
+            associations: BTreeMap::from([(allocation(1), association(1))]),
+            ..Observed::default()
+        },
         last_grant: None,
         recent_grants: Vec::new(),
         revision: 1,

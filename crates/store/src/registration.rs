@@ -1,6 +1,6 @@
 //! What a registration makes of the lease that stands in its place. Pure; shared by the table and its twin.
 
-use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid};
+use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid, SubnetId};
 use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
 use baton_protocol::mutant;
 
@@ -29,6 +29,8 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
     let mut observed = found.map(|lease| lease.observed.clone()).unwrap_or_default();
     let same = |id: &AllocationId| registration.resources.addresses.iter().any(|a| a.allocation == *id);
     observed.associations.retain(|id, _| same(id));
+    let swapped = |id: &SubnetId| registration.resources.subnets.iter().any(|s| s.subnet == *id);
+    observed.tables.retain(|id, _| swapped(id));
     let (epoch, holder, moved, last_grant, revision) = match found {
         None => (Epoch(0), None, Epoch(0), None, 1),
         Some(lease) if lease.state == LeaseState::Retired => {

@@ -103,6 +103,7 @@ pub(crate) fn lease() -> Lease {
         rotated: BTreeMap::from([(allocation(1), Mark::Made(association(1)))]),
         observed: Observed {
             associations: BTreeMap::from([(allocation(1), association(1)), (allocation(2), association(2))]),
+            ..Observed::default()
         },
         last_grant: Some(WallTime(500)),
         recent_grants: Vec::new(),

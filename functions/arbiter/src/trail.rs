@@ -22,15 +22,18 @@ pub const CALLS: &[&str] = &[
     "DeleteRoute",
     "DeleteRouteTable",
     "DisassociateAddress",
+    "DisassociateRouteTable",
     "ModifyInstanceAttribute",
     "ModifyNetworkInterfaceAttribute",
     "ReleaseAddress",
     "ReplaceRoute",
+    "ReplaceRouteTableAssociation",
     "UnassignPrivateIpAddresses",
 ];
 
-/// What ids begin with that a lease can know: addresses, their associations, route tables, interfaces, instances.
-const PREFIXES: &[&str] = &["eipalloc-", "eipassoc-", "rtb-", "eni-", "i-"];
+/// What ids begin with that a lease can know: addresses, their associations, route tables and theirs, subnets, interfaces,
+/// instances.
+const PREFIXES: &[&str] = &["eipalloc-", "eipassoc-", "rtb-", "rtbassoc-", "subnet-", "eni-", "i-"];
 
 /// EC2's longest id has 26 characters.
 const LONGEST: usize = 32;
@@ -131,6 +134,16 @@ mod tests {
                 "ReplaceRoute",
                 json!({"routeTableId": "rtb-0123456789abcdef0", "destinationCidrBlock": "10.9.0.1/32", "gatewayId": "igw-1"}),
                 vec!["rtb-0123456789abcdef0"],
+            ),
+            (
+                "ReplaceRouteTableAssociation",
+                json!({"associationId": "rtbassoc-0123456789abcdef0", "routeTableId": "rtb-0123456789abcdef0"}),
+                vec!["rtb-0123456789abcdef0", "rtbassoc-0123456789abcdef0"],
+            ),
+            (
+                "DisassociateRouteTable",
+                json!({"associationId": "rtbassoc-0123456789abcdef0"}),
+                vec!["rtbassoc-0123456789abcdef0"],
             ),
             (
                 "DeleteTags",

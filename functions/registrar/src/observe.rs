@@ -3,6 +3,8 @@
 //! Each part is read by itself, and what could not be read is said so in its place, so that one denied action does not
 //! hide what the others would have shown.
 
+mod subnet;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
@@ -47,10 +49,11 @@ pub async fn observe<S: Store, C: Cloud>(
         }
         Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
     };
-    let (addresses, seats, tables, networks, neighbours) = tokio::join!(
+    let (addresses, seats, tables, subnets, networks, neighbours) = tokio::join!(
         addresses(cloud, patience, desired),
         seats(cloud, patience, &facts, desired),
         tables(cloud, patience, desired),
+        subnet::subnets(cloud, patience, desired),
         networks(cloud, patience, &facts),
         neighbours(store, patience, &desired.cluster),
     );
@@ -64,8 +67,10 @@ pub async fn observe<S: Store, C: Cloud>(
         addresses: desired.addresses.clone(),
         routes: desired.routes.clone(),
         from_gateways: desired.from_gateways.clone(),
+        subnets: desired.subnets.clone(),
     };
-    let world = World { wanted, members, instances: facts, networks, addresses, seats, tables, neighbours };
+    let world =
+        World { wanted, members, instances: facts, networks, addresses, seats, tables, subnets, neighbours };
     Observation { world, instances: found }
 }
 
@@ -99,6 +104,7 @@ impl Observation {
             addresses: addresses.collect::<Option<_>>()?,
             routes: desired.routes.clone(),
             from_gateways: desired.from_gateways.clone(),
+            subnets: desired.subnets.clone(),
         };
         Some((members.collect::<Option<_>>()?, resources))
     }
@@ -239,5 +245,6 @@ fn neighbour(lease: &Lease) -> Neighbour {
         addresses: lease.resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
         seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
         routes: lease.resources.routes.iter().cloned().collect(),
+        subnets: lease.resources.subnets.iter().map(|subnet| subnet.subnet.clone()).collect(),
     }
 }

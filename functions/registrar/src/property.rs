@@ -4,6 +4,7 @@
 //! at which it was found; a property that nobody knows is a mistake as well, since it is most likely a misspelt one.
 
 mod failback;
+mod subnet;
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use baton_protocol::fence::Fencing;
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
-use baton_protocol::resource::{Destination, Route};
+use baton_protocol::resource::{Destination, Route, SubnetTables};
 use baton_protocol::timing::{Durations, Timing};
 use serde_json::{Map, Value};
 
@@ -61,6 +62,8 @@ pub struct Desired {
     pub routes: Vec<Route>,
     /// Those of the routes that may be taken from a gateway.
     pub from_gateways: BTreeSet<Route>,
+    /// The subnets whose route table is swapped.
+    pub subnets: Vec<SubnetTables>,
 }
 
 /// The name of the cluster, whatever else is wrong.
@@ -96,6 +99,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "Nodes",
         "Addresses",
         "Routes",
+        "SubnetTables",
     ];
     root.object(&known, wrong)?;
     let cluster = root.field("Cluster").id(wrong);
@@ -114,6 +118,8 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let from_gateways =
         routes.iter().filter(|(_, replace)| *replace).map(|(route, _)| route.clone()).collect();
     let routes = routes.into_iter().map(|(route, _)| route).collect();
+    let subnets = root.field("SubnetTables").optional_list(wrong);
+    let subnets = subnets.iter().filter_map(|entry| subnet::read(entry, &nodes, wrong)).collect();
     Some(Desired {
         cluster: cluster?,
         mode: mode?,
@@ -126,6 +132,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         addresses,
         routes,
         from_gateways,
+        subnets,
     })
 }
 

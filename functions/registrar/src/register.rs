@@ -296,6 +296,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         && members == nodes
         && addresses.eq(desired.addresses.iter())
         && routes == desired.routes.iter().collect()
+        && lease.resources.subnets.iter().collect::<BTreeSet<_>>() == desired.subnets.iter().collect()
 }
 
 fn summary(desired: &Desired) -> String {
@@ -307,5 +308,10 @@ fn summary(desired: &Desired) -> String {
     };
     let fenced = if desired.fencing.is_none() { "" } else { "; silent holders are stopped" };
     let (addresses, routes) = (desired.addresses.len(), desired.routes.len());
-    format!("{mode}{fenced}; nodes {}; Elastic IPs: {addresses}; routes: {routes}", nodes.join(", "))
+    let subnets = match desired.subnets.len() {
+        0 => String::new(),
+        some => format!("; subnets: {some}"),
+    };
+    let nodes = nodes.join(", ");
+    format!("{mode}{fenced}; nodes {nodes}; Elastic IPs: {addresses}; routes: {routes}{subnets}")
 }

@@ -10,13 +10,16 @@ pub mod address;
 pub mod instance;
 pub mod random;
 pub mod route;
+pub mod subnet;
 
 use std::future::Future;
 use std::net::Ipv4Addr;
 
 use baton_cloud::Cloud;
 use baton_protocol::ec2::{AddressSeen, CloudFailure, Look, RouteSeen, Seat, Sight};
-use baton_protocol::ids::{AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId};
+use baton_protocol::ids::{
+    AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+};
 use baton_protocol::resource::{Address, Destination, Placement};
 
 /// How a world differs from EC2.
@@ -145,6 +148,22 @@ pub trait World: Sync {
     /// A route table.
     fn table(&self, vpc: &str) -> impl Future<Output = RouteTableId> + Send;
 
+    /// A subnet of a VPC, in no zone that [`Self::node`] uses there, without a route table of its own.
+    fn subnet(&self, vpc: &str) -> impl Future<Output = SubnetId> + Send;
+
+    /// Associates a subnet with a route table, where it has none of its own.
+    fn associate(
+        &self,
+        subnet: &SubnetId,
+        table: &RouteTableId,
+    ) -> impl Future<Output = TableAssociationId> + Send;
+
+    /// Ends an association of a subnet with a route table.
+    fn disassociate(&self, association: &TableAssociationId) -> impl Future<Output = ()> + Send;
+
+    /// Tags a subnet or a route table.
+    fn tag(&self, id: &str, key: &str, value: &str) -> impl Future<Output = ()> + Send;
+
     /// A route through a new gateway of the VPC; returns the gateway's id.
     fn route_to_gateway(
         &self,
@@ -238,6 +257,13 @@ macro_rules! cloud_conformance {
             route: what_is_only_asked_about_is_not_done,
             route: routes_of_what_does_not_exist_are_not_found,
             route: an_unknown_table_is_absent_and_hides_no_other,
+            subnet: a_subnet_is_swapped_by_the_association_that_was_seen,
+            subnet: an_association_that_was_replaced_replaces_no_other,
+            subnet: a_subnet_without_a_table_of_its_own_is_absent_and_hides_no_other,
+            subnet: swapping_for_the_same_table_leaves_the_association,
+            subnet: swapping_for_what_does_not_exist_is_not_found,
+            subnet: a_swap_can_be_asked_about_and_is_not_done,
+            subnet: subnets_and_tables_are_described_with_their_tags,
             instance: an_instance_is_described_with_its_interface,
             instance: an_unknown_instance_is_not_found_and_not_terminated,
             instance: a_terminated_instance_is_seen_terminated,

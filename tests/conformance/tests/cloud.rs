@@ -5,7 +5,7 @@ mod memory {
     use baton_cloud::memory::EndedAlready;
     use baton_conformance::cloud::{Difference, Node, World};
     use baton_protocol::ec2::RouteTarget;
-    use baton_protocol::ids::{InstanceId, RouteTableId};
+    use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId, TableAssociationId};
     use baton_protocol::resource::{Address, Destination};
 
     pub(super) struct InMemory(MemoryCloud, EndedAlready);
@@ -47,6 +47,26 @@ mod memory {
             gateway.to_owned()
         }
 
+        async fn subnet(&self, vpc: &str) -> SubnetId {
+            self.0.subnet(vpc)
+        }
+
+        async fn associate(&self, subnet: &SubnetId, table: &RouteTableId) -> TableAssociationId {
+            self.0.associate_table(subnet, table)
+        }
+
+        async fn disassociate(&self, association: &TableAssociationId) {
+            self.0.end_table_association(association);
+        }
+
+        async fn tag(&self, id: &str, key: &str, value: &str) {
+            match (SubnetId::new(id), RouteTableId::new(id)) {
+                (Ok(subnet), _) => self.0.tag_subnet(&subnet, key, value),
+                (_, Ok(table)) => self.0.tag_table(&table, key, value),
+                (Err(error), Err(_)) => panic!("{error}"),
+            }
+        }
+
         async fn list(&self) -> Destination {
             Destination::new("pl-0123456789abcdef0").expect("an id")
         }
@@ -84,12 +104,14 @@ mod moto {
     use std::time::Duration;
 
     use aws_sdk_ec2::Client;
-    use aws_sdk_ec2::types::DomainType;
+    use aws_sdk_ec2::types::{DomainType, Tag};
     use baton_client::Limits;
     use baton_cloud::Ec2Cloud;
     use baton_conformance::cloud::{Difference, MOTO, Node, World};
     use baton_conformance::engine::{REGION, config_at};
-    use baton_protocol::ids::{AllocationId, InstanceId, InterfaceId, RouteTableId};
+    use baton_protocol::ids::{
+        AllocationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+    };
     use baton_protocol::resource::{Address, Destination};
     use baton_sandbox::Moto;
     use tokio::sync::OnceCell;
@@ -212,6 +234,28 @@ mod moto {
             let request = self.ec2.create_route().route_table_id(table.as_str()).gateway_id(&id);
             request.destination_cidr_block(destination.to_string()).send().await.expect("a route");
             id
+        }
+
+        async fn subnet(&self, vpc: &str) -> SubnetId {
+            let request = self.ec2.create_subnet().vpc_id(vpc).cidr_block("10.0.200.0/24");
+            let made = request.send().await.expect("a subnet");
+            SubnetId::new(text(made.subnet().and_then(|subnet| subnet.subnet_id()))).expect("a subnet id")
+        }
+
+        async fn associate(&self, subnet: &SubnetId, table: &RouteTableId) -> TableAssociationId {
+            let request = self.ec2.associate_route_table().subnet_id(subnet.as_str());
+            let made = request.route_table_id(table.as_str()).send().await.expect("associated");
+            TableAssociationId::new(text(made.association_id())).expect("an association id")
+        }
+
+        async fn disassociate(&self, association: &TableAssociationId) {
+            let request = self.ec2.disassociate_route_table().association_id(association.as_str());
+            request.send().await.expect("disassociated");
+        }
+
+        async fn tag(&self, id: &str, key: &str, value: &str) {
+            let tag = Tag::builder().key(key).value(value).build();
+            self.ec2.create_tags().resources(id).tags(tag).send().await.expect("tagged");
         }
 
         async fn list(&self) -> Destination {

@@ -359,7 +359,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
         resources: Resources {
             addresses: world.addresses.iter().map(address).collect::<Result<_, _>>()?,
             routes: world.route_tables.iter().map(route).collect::<Result<_, _>>()?,
-            from_gateways: std::collections::BTreeSet::new(),
+            ..Resources::default()
         },
         made_from: None,
         at: now(),

@@ -24,6 +24,7 @@ const LATEST: Real = 30 * SECOND;
 pub(crate) fn told(call: &Call) -> String {
     let what = match call {
         Call::Disassociate { association, .. } => format!(" by {association}"),
+        Call::ReplaceTableAssociation { association, table, .. } => format!(" by {association} for {table}"),
         _ => String::new(),
     };
     format!("{} {}{what}", call.action(), call.resource())

@@ -61,6 +61,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "I22",
         "A failback that nobody has asked for is wished for only where that is chosen, within its window, to a node that is preferred to the holder and has been healthy for the time it has to be, and takes the place of no other wish.",
     ),
+    (
+        "I26",
+        "Once a move was recorded no call takes a subnet from the holder's route table while the lease is his, and none ever takes it from a table that is none of the prepared.",
+    ),
 ];
 
 /// A promise about what comes in the end.

@@ -22,6 +22,10 @@ use crate::plan::{Clocks, Plan};
 use crate::sometimes::Sometimes;
 use crate::world::{LOOKS_EVERY, Sim, ready};
 
+mod drift;
+
+pub(crate) use drift::subnets;
+
 /// The destination of every route in the simulation.
 pub(crate) const DESTINATION: &str = "192.0.2.10/32";
 
@@ -308,62 +312,6 @@ impl Sim<'_> {
                 self.queue.push(self.now, Event::Invoke { hint: old, retry: 1 });
             }
             _ => {}
-        }
-    }
-
-    /// Somebody else frees an address, puts it elsewhere or leads a route away. A trail may tell of it.
-    fn drift(&mut self) {
-        let (addresses, tables) = (self.resources.addresses.len(), self.resources.routes.len());
-        let which = self.rng.usize(..addresses + tables);
-        let before = self.places();
-        if which < addresses {
-            let address = self.resources.addresses[which].allocation.clone();
-            let elsewhere = self.rng.usize(..self.machines.len());
-            let there = self.machines[elsewhere].node.seat(which);
-            let taken =
-                self.foreign.iter().any(|(a, _)| self.cloud.seat_of(&a.allocation) == Some(there.clone()));
-            if self.rng.bool() || taken || self.machines[elsewhere].gone {
-                self.cloud.free(&address);
-            } else {
-                self.cloud.place(&address, &there);
-            }
-        } else {
-            let table = self.resources.routes[which - addresses].table.clone();
-            if self.rng.bool() {
-                self.cloud.put_route(&table, DESTINATION, gateway());
-                self.watch.led_away.insert(table, self.now);
-            } else {
-                self.cloud.delete_route(&table, DESTINATION);
-            }
-        }
-        if self.places() != before {
-            self.trace.say(self.now, "outside", || format!("moves resource {which}"));
-            self.drifted();
-        }
-    }
-
-    /// Whoever led a route to a gateway that the cluster may not take it from gives it back.
-    fn drift_ends(&mut self) {
-        let before = self.places();
-        for route in self.resources.routes.clone() {
-            let away = self.cloud.target_of(&route.table, DESTINATION) == Some(gateway());
-            if away && !self.plan.from_gateways {
-                self.cloud.delete_route(&route.table, DESTINATION);
-            }
-        }
-        if self.places() != before {
-            self.trace.say(self.now, "outside", || "gives routes back".to_owned());
-            self.drifted();
-        }
-    }
-
-    fn drifted(&mut self) {
-        self.see(Sometimes::Drifted);
-        self.watch.mutated(self.now);
-        self.watch.unsettle(self.now);
-        self.watch.drifted = true;
-        for _ in 0..self.rng.usize(0..=2) {
-            self.deliver(Hint::of_resource(self.cluster.clone()));
         }
     }
 

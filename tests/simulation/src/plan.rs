@@ -83,6 +83,8 @@ pub struct Plan {
     pub tables: usize,
     /// Whether their routes may be taken from a gateway.
     pub from_gateways: bool,
+    /// How many subnets whose route table is swapped.
+    pub subnets: usize,
     /// How long things take.
     pub delays: Delays,
     /// Whether nodes are kept out of step.
@@ -285,6 +287,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         addresses,
         tables,
         from_gateways: seed.is_multiple_of(2),
+        subnets: subnets(seed),
         delays: Delays {
             table: (MS, 20 * MS),
             ec2: (50 * MS, 350 * MS),
@@ -334,6 +337,11 @@ fn failback(seed: u64) -> Failback {
         1 => automatic(Window::parse(WINDOW)),
         _ => Failback::Manual,
     }
+}
+
+/// One cluster in four has a subnet whose route table is swapped. Drawn apart, so that the others are as they were.
+fn subnets(seed: u64) -> usize {
+    usize::from(fastrand::Rng::with_seed(seed ^ 0x7375_626e_6574_0001).u32(..4) == 0)
 }
 
 /// Most wall clocks are a little off, and a few by minutes.

@@ -79,6 +79,8 @@ sometimes! {
     LateCallDone "a call that landed late and changed something";
     RouteTakenBack "a route taken back by a late call";
     RoutePutRight "a route put right by a later look";
+    SubnetSwapped "a subnet's route table swapped";
+    SubnetLedAway "a subnet led into a table that is none of the prepared";
     StaleLook "a look answered from the past";
     Rotation "an address rotated after an unfinished move";
     MarkRefused "a mark refused because another invocation has set one";

@@ -78,7 +78,12 @@ fn ec2_actions(code: &str) -> BTreeSet<String> {
             actions.extend(made.map(|variant| arm(&permission, kind, &variant)));
         }
     }
-    for (method, action) in [("instances", "ec2:DescribeInstances"), ("vpc_networks", "ec2:DescribeVpcs")] {
+    for (method, action) in [
+        ("instances", "ec2:DescribeInstances"),
+        ("subnets", "ec2:DescribeSubnets"),
+        ("tables", "ec2:DescribeRouteTables"),
+        ("vpc_networks", "ec2:DescribeVpcs"),
+    ] {
         if methods.contains(method) {
             assert!(
                 permission.contains(&format!("\"{action}\"")),

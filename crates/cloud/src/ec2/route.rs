@@ -27,17 +27,23 @@ pub(super) async fn tables(
         try_join_all(filters("route-table-id", ids).into_iter().map(|filter| described(client, filter)));
     for row in rows.await?.into_iter().flatten() {
         if let Some(id) = asked_for(DESCRIBE, ids, row.route_table_id()) {
-            let mut routes = Vec::new();
-            for route in row.routes() {
-                routes.extend(route_seen(&id, route)?);
-            }
+            let routes = self::seen(&id, &row)?;
             seen.insert(id, routes);
         }
     }
     Ok(seen)
 }
 
-async fn described(client: &Client, filter: Filter) -> Result<Vec<RouteTable>, CloudFailure> {
+/// The routes of a table.
+pub(super) fn seen(id: &RouteTableId, row: &RouteTable) -> Result<Vec<RouteSeen>, CloudFailure> {
+    let mut routes = Vec::new();
+    for route in row.routes() {
+        routes.extend(route_seen(id, route)?);
+    }
+    Ok(routes)
+}
+
+pub(super) async fn described(client: &Client, filter: Filter) -> Result<Vec<RouteTable>, CloudFailure> {
     let pages = pages!(DESCRIBE, client.describe_route_tables().filters(filter), PAGE);
     Ok(pages.into_iter().flat_map(|page| page.route_tables.unwrap_or_default()).collect())
 }

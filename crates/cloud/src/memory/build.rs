@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use baton_protocol::ec2::RouteTarget;
-use baton_protocol::ids::{AllocationId, AssociationId, InstanceArn, InstanceId, InterfaceId, RouteTableId};
-use baton_protocol::resource::{Address, Destination, Placement};
+use baton_protocol::ids::{
+    AllocationId, AssociationId, InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId,
+    TableAssociationId,
+};
+use baton_protocol::resource::{Address, Destination, Placement, TableAssociation};
 
 use super::MemoryCloud;
-use super::world::{self, Attachment, EndedAlready, Instance, Interface, SamePlace, Stops, Table};
+use super::world::{self, Attachment, EndedAlready, Instance, Interface, SamePlace, Stops, Subnet, Table};
 
 /// The account, partition and region of every world in memory.
 const PLACE: (&str, &str, &str) = ("aws", "eu-west-1", "123456789012");
@@ -112,12 +115,67 @@ impl MemoryCloud {
             let networks = world.vpcs.get(vpc).unwrap_or_else(|| panic!("no VPC {vpc} in this world"));
             let routes =
                 networks.iter().map(|network| (*network, RouteTarget::Other("local".into()))).collect();
-            world.tables.insert(id.clone(), Table { vpc: vpc.to_owned(), routes });
+            world.tables.insert(id.clone(), Table { vpc: vpc.to_owned(), routes, tags: BTreeMap::new() });
+            id
+        })
+    }
+
+    /// A subnet without a route table of its own.
+    pub fn subnet(&self, vpc: &str) -> SubnetId {
+        self.state().mutate(|world| {
+            assert!(world.vpcs.contains_key(vpc), "no VPC {vpc} in this world");
+            let id = SubnetId::new(world.id("subnet-")).expect("an id made here fits its pattern");
+            let made = Subnet { vpc: vpc.to_owned(), association: None, tags: BTreeMap::new() };
+            world.subnets.insert(id.clone(), made);
             id
         })
     }
 
     // --- what others do ---
+
+    /// Associates a subnet with a table, whatever it was associated with.
+    pub fn associate_table(&self, subnet: &SubnetId, table: &RouteTableId) -> TableAssociationId {
+        self.state().mutate(|world| {
+            assert!(world.subnets.contains_key(subnet), "no subnet {subnet} in this world");
+            world.associate_table(subnet, table)
+        })
+    }
+
+    /// Leaves a subnet to the main table of its VPC.
+    pub fn disassociate_table(&self, subnet: &SubnetId) {
+        self.state().mutate(|world| {
+            let subnet = world.subnets.get_mut(subnet);
+            subnet.unwrap_or_else(|| panic!("no such subnet in this world")).association = None;
+        });
+    }
+
+    /// Ends an association of a subnet with a table.
+    pub fn end_table_association(&self, association: &TableAssociationId) {
+        self.state().mutate(|world| {
+            let current = |at: &TableAssociation| at.id == *association;
+            let ends =
+                world.subnets.values_mut().find(|subnet| subnet.association.as_ref().is_some_and(current));
+            ends.unwrap_or_else(|| panic!("no such association in this world")).association = None;
+        });
+    }
+
+    /// Tags a subnet.
+    pub fn tag_subnet(&self, subnet: &SubnetId, key: &str, value: &str) {
+        self.state().mutate(|world| {
+            let made = world.subnets.get_mut(subnet);
+            let made = made.unwrap_or_else(|| panic!("no such subnet in this world"));
+            made.tags.insert(key.to_owned(), value.to_owned());
+        });
+    }
+
+    /// Tags a route table.
+    pub fn tag_table(&self, table: &RouteTableId, key: &str, value: &str) {
+        self.state().mutate(|world| {
+            let made = world.tables.get_mut(table);
+            let made = made.unwrap_or_else(|| panic!("no table {table} in this world"));
+            made.tags.insert(key.to_owned(), value.to_owned());
+        });
+    }
 
     /// Sets a route, whatever it was.
     pub fn put_route(&self, table: &RouteTableId, to: &str, target: RouteTarget) {
@@ -268,6 +326,11 @@ impl MemoryCloud {
     /// Through what a table sends a destination.
     pub fn target_of(&self, table: &RouteTableId, to: &str) -> Option<RouteTarget> {
         self.state().world.tables.get(table)?.routes.get(&destination(to)).cloned()
+    }
+
+    /// With which table a subnet is associated.
+    pub fn table_of(&self, subnet: &SubnetId) -> Option<TableAssociation> {
+        self.state().world.subnets.get(subnet)?.association.clone()
     }
 
     /// Whether an interface forwards nothing that is not its own.

@@ -33,6 +33,8 @@ pub enum Asked {
     Instances(Vec<InstanceId>),
     /// The networks of a VPC.
     VpcNetworks(String),
+    /// A description of subnets or route tables.
+    Description(Vec<String>),
 }
 
 /// What was answered.
@@ -66,6 +68,7 @@ pub(super) fn subjects_of_look(look: &Look) -> Vec<String> {
         Look::Addresses(ids) => texts(ids),
         Look::Seats(ids) | Look::Interfaces(ids) => texts(ids),
         Look::Tables(ids) => texts(ids),
+        Look::Subnets(ids) => texts(ids),
         Look::Instance(id) => vec![id.to_string()],
     }
 }
@@ -80,6 +83,10 @@ pub(super) fn subjects_of_call(call: &Call) -> Vec<String> {
             subjects.push(route.table.to_string());
             subjects.push(route.destination.to_string());
             subjects.push(interface.to_string());
+        }
+        Call::ReplaceTableAssociation { association, table, .. } => {
+            subjects.push(association.to_string());
+            subjects.push(table.to_string());
         }
         Call::DisableSourceDestCheck { .. } | Call::Stop { .. } => {}
     }

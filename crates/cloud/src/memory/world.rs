@@ -7,11 +7,14 @@ use baton_protocol::ec2::{
     AddressSeen, Call, CloudFailure, Effect, InstanceState, InterfaceSeen, Look, RouteSeen, RouteTarget,
     Seat, Sight,
 };
-use baton_protocol::ids::{AllocationId, AssociationId, InstanceArn, InstanceId, InterfaceId, RouteTableId};
+use baton_protocol::ids::{
+    AllocationId, AssociationId, InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId,
+    TableAssociationId,
+};
 use baton_protocol::mutant;
-use baton_protocol::resource::{Destination, Placement, Route};
+use baton_protocol::resource::{Destination, Placement, Route, TableAssociation};
 
-use crate::{InstanceSeen, InterfaceOnInstance};
+use crate::{InstanceSeen, InterfaceOnInstance, SubnetSeen, TableSeen};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct World {
@@ -20,6 +23,7 @@ pub(super) struct World {
     pub(super) interfaces: BTreeMap<InterfaceId, Interface>,
     pub(super) addresses: BTreeMap<AllocationId, Address>,
     pub(super) tables: BTreeMap<RouteTableId, Table>,
+    pub(super) subnets: BTreeMap<SubnetId, Subnet>,
     /// The number in the id made last; ids are never used twice.
     pub(super) made: u64,
     /// How many private and public addresses were made; neither is given twice.
@@ -99,6 +103,14 @@ pub(super) struct Address {
 pub(super) struct Table {
     pub(super) vpc: String,
     pub(super) routes: BTreeMap<Destination, RouteTarget>,
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subnet {
+    pub(super) vpc: String,
+    pub(super) association: Option<TableAssociation>,
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 impl World {
@@ -119,6 +131,7 @@ impl World {
             Look::Tables(ids) => {
                 Sight::Tables(known(ids, |id| self.tables.get(id).map(|table| self.routes(table))))
             }
+            Look::Subnets(ids) => Sight::Subnets(known(ids, |id| self.subnets.get(id)?.association.clone())),
             Look::Interfaces(ids) => {
                 Sight::Interfaces(known(ids, |id| self.interfaces.get(id).map(interface_seen)))
             }
@@ -158,6 +171,20 @@ impl World {
 
     pub(super) fn instances_seen(&self, ids: &[InstanceId]) -> BTreeMap<InstanceId, InstanceSeen> {
         known(ids, |id| self.instances.get(id).map(|instance| self.instance_seen(id, instance)))
+    }
+
+    pub(super) fn subnets_seen(&self, ids: &[SubnetId]) -> BTreeMap<SubnetId, SubnetSeen> {
+        let seen = |subnet: &Subnet| SubnetSeen { vpc: subnet.vpc.clone(), tags: subnet.tags.clone() };
+        known(ids, |id| self.subnets.get(id).map(seen))
+    }
+
+    pub(super) fn tables_seen(&self, ids: &[RouteTableId]) -> BTreeMap<RouteTableId, TableSeen> {
+        let seen = |table: &Table| TableSeen {
+            vpc: table.vpc.clone(),
+            tags: table.tags.clone(),
+            routes: self.routes(table),
+        };
+        known(ids, |id| self.tables.get(id).map(seen))
     }
 
     fn instance_seen(&self, id: &InstanceId, instance: &Instance) -> InstanceSeen {
@@ -207,6 +234,7 @@ impl World {
             Call::Associate { allocation, placement } => self.associate(allocation, placement),
             Call::ReplaceRoute { route, interface } => self.set_route(route, interface, true),
             Call::CreateRoute { route, interface } => self.set_route(route, interface, false),
+            Call::ReplaceTableAssociation { association, table, .. } => self.swap(association, table),
             Call::DisableSourceDestCheck { interface } => {
                 self.interface_mut(interface)?.source_dest_check = false;
                 Ok(Effect::Done)
@@ -313,6 +341,42 @@ impl World {
                 Ok(Effect::Done)
             }
         }
+    }
+
+    /// EC2 is told the association only. One that is with this table already stays what it is, and is answered.
+    fn swap(
+        &mut self,
+        association: &TableAssociationId,
+        table: &RouteTableId,
+    ) -> Result<Effect, CloudFailure> {
+        let there = self
+            .tables
+            .get(table)
+            .ok_or_else(|| not_found("InvalidRouteTableID.NotFound", "route table", table.as_str()))?;
+        let current = |subnet: &Subnet| subnet.association.as_ref().is_some_and(|at| at.id == *association);
+        let Some((id, subnet)) = self.subnets.iter().find(|(_, subnet)| current(subnet)) else {
+            return Err(CloudFailure::AssociationGone);
+        };
+        if subnet.vpc != there.vpc {
+            return Err(CloudFailure::Refused(format!(
+                "InvalidParameterValue: route table {table} and subnet {id} belong to different networks"
+            )));
+        }
+        if subnet.association.as_ref().is_some_and(|at| at.table == *table) {
+            return Ok(Effect::TableAssociated(association.clone()));
+        }
+        let id = id.clone();
+        Ok(Effect::TableAssociated(self.associate_table(&id, table)))
+    }
+
+    /// Associates a subnet with a table, whatever it was associated with.
+    pub(super) fn associate_table(&mut self, subnet: &SubnetId, table: &RouteTableId) -> TableAssociationId {
+        let id = self.id("rtbassoc-");
+        let id = TableAssociationId::new(id).expect("an id made here fits its pattern");
+        if let Some(subnet) = self.subnets.get_mut(subnet) {
+            subnet.association = Some(TableAssociation { id: id.clone(), table: table.clone() });
+        }
+        id
     }
 
     fn interface(&self, id: &InterfaceId) -> Result<&Interface, CloudFailure> {

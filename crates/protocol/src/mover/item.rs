@@ -1,18 +1,20 @@
 //! One resource on its way to the holder.
 
 mod learn;
+mod subnet;
 
 pub(super) use learn::Completed;
+use subnet::Swap;
 
 use std::collections::BTreeSet;
 
 use super::{BootTime, SETTLES_WITHIN};
 use crate::ec2::{Call, Look, RouteTarget, Seat};
-use crate::ids::{AllocationId, AssociationId, Epoch, InstanceArn, InterfaceId, RouteTableId};
+use crate::ids::{AllocationId, AssociationId, Epoch, InstanceArn, InterfaceId, RouteTableId, SubnetId};
 use crate::lease::Lease;
 use crate::mark::Mark;
 use crate::plan::{self, AddressKnown, Need, RouteKnown};
-use crate::resource::{Placement, Route};
+use crate::resource::{Placement, Route, TableAssociation};
 
 /// What kind of resource it is, where it belongs, and what is known of it.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub(super) enum Kind {
         from_gateway: bool,
         eager: bool,
     },
+    /// A subnet whose route table is swapped.
+    Subnet(Swap),
     /// The interface that routes lead to: whether EC2 still drops what is not addressed to it.
     Forwarding { interface: InterfaceId, known: Option<bool> },
     /// A resource of which nothing says where it belongs; blocked from the start.
@@ -84,6 +88,9 @@ impl Kind {
     /// Whether an association is in place that does not count, and must not be ended either: whoever has made it may be about
     /// to record it. In a first move after a completed one it counts if the last move has verified it.
     fn is_strange(&self) -> bool {
+        if let Self::Subnet(swap) = self {
+            return swap.is_strange();
+        }
         let Self::Address { renew, doubt, trusted, verified, .. } = self else { return false };
         let Some(id) = self.unsound() else { return false };
         if *trusted || self.renews() {
@@ -121,7 +128,7 @@ pub(super) struct Item {
     settled: bool,
     confirmed: bool,
     blocked: Option<String>,
-    /// Whether it is blocked because somebody has led it to a gateway, so that it is not the cluster's for the time being.
+    /// Whether it is blocked because somebody has led it to a gateway or into a table of theirs, so that it is not the cluster's for the time being.
     left: bool,
     attempts: u32,
     not_before: BootTime,
@@ -136,7 +143,7 @@ pub(super) struct Item {
     trust_from: Option<BootTime>,
 }
 
-/// The items of a lease: its addresses, its routes, and the interface that routes lead to.
+/// The items of a lease: its addresses, its routes, its subnets, and the interface that routes lead to.
 pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
     let Some(holder) = &lease.holder else { return Vec::new() };
     let Some(member) = lease.member(holder) else { return without_member(lease, holder) };
@@ -184,7 +191,18 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
             eager: eager && (from_gateway || mutant!(GatewayTaken)),
         }));
     }
-    if !lease.resources.routes.is_empty() {
+    items.extend(lease.resources.subnets.iter().map(|subnet| {
+        let swap = Swap::new(subnet, member, lease, eager);
+        swap.map_or_else(
+            || {
+                let why =
+                    format!("no route table is prepared for {}; update the cluster's subnets", member.node);
+                Item::nowhere(subnet.subnet.to_string(), why)
+            },
+            |swap| Item::new(Kind::Subnet(swap)),
+        )
+    }));
+    if lease.resources.needs_forwarding() {
         items.push(Item::new(Kind::Forwarding { interface: member.interface.clone(), known: None }));
     }
     items.iter_mut().for_each(|item| item.first = first && !matches!(item.kind, Kind::Forwarding { .. }));
@@ -205,13 +223,15 @@ fn without_member(lease: &Lease, holder: &InstanceArn) -> Vec<Item> {
     let why = format!("{id} holds the lease and is not a node of the cluster; update the cluster's nodes");
     let addresses = lease.resources.addresses.iter().map(|address| address.allocation.to_string());
     let routes = lease.resources.routes.iter().map(ToString::to_string);
-    addresses.chain(routes).map(|name| Item::nowhere(name, why.clone())).collect()
+    let subnets = lease.resources.subnets.iter().map(|subnet| subnet.subnet.to_string());
+    addresses.chain(routes).chain(subnets).map(|name| Item::nowhere(name, why.clone())).collect()
 }
 
 /// The looks that show every item, and the seats on every interface that takes an address.
 pub(super) fn looks(items: &[Item], interfaces: &[InterfaceId]) -> Vec<Look> {
     let mut addresses = Vec::new();
     let mut tables = BTreeSet::new();
+    let mut subnets = Vec::new();
     let mut forwarding = Vec::new();
     for item in items {
         match &item.kind {
@@ -219,6 +239,7 @@ pub(super) fn looks(items: &[Item], interfaces: &[InterfaceId]) -> Vec<Look> {
             Kind::Route { route, .. } => {
                 tables.insert(route.table.clone());
             }
+            Kind::Subnet(swap) => subnets.push(swap.subnet.clone()),
             Kind::Forwarding { interface, .. } => forwarding.push(interface.clone()),
             Kind::Nowhere { .. } => {}
         }
@@ -232,6 +253,9 @@ pub(super) fn looks(items: &[Item], interfaces: &[InterfaceId]) -> Vec<Look> {
     looks.push(Look::Seats(interfaces.to_vec()));
     if !tables.is_empty() {
         looks.push(Look::Tables(tables));
+    }
+    if !subnets.is_empty() {
+        looks.push(Look::Subnets(subnets));
     }
     if !forwarding.is_empty() {
         looks.push(Look::Interfaces(forwarding));
@@ -273,6 +297,7 @@ impl Item {
         match &self.kind {
             Kind::Address { allocation, .. } => allocation.to_string(),
             Kind::Route { route, .. } => route.to_string(),
+            Kind::Subnet(swap) => swap.subnet.to_string(),
             Kind::Forwarding { interface, .. } => interface.to_string(),
             Kind::Nowhere { name } => name.clone(),
         }
@@ -312,6 +337,12 @@ impl Item {
         }
     }
 
+    /// The association of a subnet that is in place.
+    pub(super) fn table_association(&self) -> Option<(SubnetId, TableAssociation)> {
+        let Kind::Subnet(swap) = &self.kind else { return None };
+        Some((swap.subnet.clone(), swap.in_place()?.clone()))
+    }
+
     /// What was seen of it, in words.
     pub(super) fn found(&self) -> Option<String> {
         match &self.kind {
@@ -328,6 +359,7 @@ impl Item {
                 RouteKnown::Missing => "missing".to_owned(),
                 RouteKnown::NoTable => "in no table".to_owned(),
             }),
+            Kind::Subnet(swap) => swap.found(),
             Kind::Forwarding { known, .. } => {
                 known.and_then(|checked| checked.then(|| "checks source and destination".to_owned()))
             }
@@ -350,6 +382,7 @@ impl Item {
                 self.waits_for_seat || self.waits_for_word || (known.is_none() && expected.is_none())
             }
             Kind::Route { known, eager, .. } => known.is_none() && !eager,
+            Kind::Subnet(swap) => self.waits_for_word || !swap.is_known(),
             Kind::Forwarding { known, .. } => known.is_none(),
             Kind::Nowhere { .. } => false,
         }
@@ -394,6 +427,9 @@ impl Item {
                 let shown = if known { BootTime(0) } else { self.learnt_at };
                 shown.max(self.marked_at)
             }
+            (Kind::Subnet(swap), Some(Call::ReplaceTableAssociation { association, .. })) => {
+                if swap.is_older(association) { BootTime(0) } else { self.learnt_at }
+            }
             _ => BootTime(0),
         }
     }
@@ -406,6 +442,7 @@ impl Item {
             }
             (Kind::Route { route, .. }, Call::ReplaceRoute { route: other, .. })
             | (Kind::Route { route, .. }, Call::CreateRoute { route: other, .. }) => route == other,
+            (Kind::Subnet(swap), Call::ReplaceTableAssociation { subnet, .. }) => swap.subnet == *subnet,
             (Kind::Forwarding { interface, .. }, Call::DisableSourceDestCheck { interface: other }) => {
                 interface == other
             }
@@ -428,7 +465,7 @@ impl Item {
                     Need::Call(Call::Disassociate { allocation: allocation.clone(), association })
                 })
             }
-            kind @ Kind::Address { .. } if kind.is_strange() => {
+            kind if kind.is_strange() => {
                 self.waits_for_word = true;
                 None
             }
@@ -453,6 +490,7 @@ impl Item {
             Kind::Route { route, interface, known: Some(known), from_gateway, .. } => {
                 Some(plan::route(route, interface, known, *from_gateway))
             }
+            Kind::Subnet(swap) => swap.need(),
             Kind::Forwarding { known: None, .. } => None,
             Kind::Forwarding { interface, known: Some(checked) } => Some(if *checked {
                 Need::Call(Call::DisableSourceDestCheck { interface: interface.clone() })
@@ -473,7 +511,11 @@ impl Item {
                 self.wait_at_least_until(now);
             }
             Some(Need::Person(why)) => {
-                self.left = matches!(&self.kind, Kind::Route { known: Some(RouteKnown::Gateway(_)), .. });
+                self.left = match &self.kind {
+                    Kind::Route { known: Some(RouteKnown::Gateway(_)), .. } => true,
+                    Kind::Subnet(swap) => swap.is_led_away(),
+                    _ => false,
+                };
                 self.blocked = Some(why);
             }
         }

@@ -6,6 +6,7 @@ mod late;
 mod looks;
 mod paper;
 mod schedules;
+mod swap;
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
 use super::*;
 use crate::ec2::{AddressSeen, RouteTarget};
 use crate::ids::InstanceId;
-use crate::testing::{allocation, arn, interface, lease, route, table};
+use crate::testing::{
+    allocation, arn, interface, lease, route, subnet, subnet_tables, table, table_association,
+};
 
 const AT: WallTime = WallTime(1_800_000_000_000);
 
@@ -234,4 +236,46 @@ fn no_more_is_kept_than_people_read_and_no_other_configuration_is_judged_by_it()
     let other = Lease { uid: RegistrationUid::new("uid-9").expect("valid"), ..lease() };
     assert_eq!(Probe::obstacles_of(Some(&broken), &other), []);
     assert_eq!(Probe::obstacles_of(None, &lease()), []);
+}
+
+#[test]
+fn a_subnet_that_could_not_be_swapped_and_a_table_that_leads_past_its_node_are_obstacles() {
+    let mut lease = lease();
+    lease.resources = crate::resource::Resources {
+        subnets: vec![subnet_tables(1)],
+        ..crate::resource::Resources::default()
+    };
+    lease.observed.tables.insert(subnet(1), table_association(1, 1));
+    let asked = looks(&lease);
+    assert!(asked.contains(&Look::Subnets(vec![subnet(1)])), "{asked:?}");
+    assert!(asked.contains(&Look::Tables((1..=3).map(table).collect())), "{asked:?}");
+    lease.observed.associations.clear();
+    let tried: Vec<&'static str> = trials(&lease).iter().map(|trial| trial.call.action()).collect();
+    assert_eq!(tried[..3], ["ReplaceRouteTableAssociation"; 3]);
+    assert_eq!(tried[3..], ["ModifyNetworkInterfaceAttribute"; 3]);
+
+    let row = |n: u8| RouteSeen {
+        destination: route(n).destination,
+        target: RouteTarget::Interface(interface(n)),
+        blackhole: false,
+    };
+    let tables = || (1..=3).map(|n| (table(n), vec![row(n)])).collect::<BTreeMap<_, _>>();
+    let judged = |tables, there: Option<TableAssociation>| -> Vec<String> {
+        let subnets = there.map(|there| (subnet(1), there)).into_iter().collect();
+        let sights = vec![Ok(Sight::Tables(tables)), Ok(Sight::Subnets(subnets))];
+        let probe = judge(&lease, sights, Vec::new(), AT).expect("known");
+        probe
+            .obstacles
+            .into_iter()
+            .map(|o| format!("{} {}", o.node.unwrap_or_default(), o.resource))
+            .collect()
+    };
+    assert_eq!(judged(tables(), Some(table_association(5, 3))), Vec::<String>::new());
+    assert_eq!(judged(tables(), Some(table_association(5, 4))), [" subnet-00000001"], "a foreign table");
+    assert_eq!(judged(tables(), None), [" subnet-00000001"], "none of its own");
+    let mut astray = tables();
+    astray.insert(table(2), vec![row(1)]);
+    astray.remove(&table(3));
+    let found = judged(astray, Some(table_association(5, 1)));
+    assert_eq!(found, ["node-b rtb-00000002", "node-c rtb-00000003"]);
 }

@@ -15,7 +15,8 @@ use baton_protocol::time::WallTime;
 
 use crate::render::{head, row};
 use crate::world::{
-    EPOCH, WALL, allocation, arn, association, heartbeat, interface, lease, placement, route, run,
+    EPOCH, WALL, allocation, arn, association, heartbeat, interface, lease, placement, prepared,
+    prepared_association, route, run, subnet,
 };
 
 fn word(need: Need) -> String {
@@ -55,7 +56,18 @@ pub(crate) fn table() -> String {
         let next = |allowed| word(plan::route(&route(), &interface('b'), &known, allowed));
         routes.push_str(&row([name.to_owned(), next(false), next(true)]));
     }
-    format!("{table}\n{routes}")
+    let mut subnets = head(["a subnet is seen associated", "next call"]);
+    let prepared = ['a', 'b'].map(prepared).into();
+    for (name, known) in [
+        ("with the holder's table", Some(prepared_association('b'))),
+        ("with another node's table", Some(prepared_association('a'))),
+        ("with a table that is none of the prepared", Some(prepared_association('c'))),
+        ("with none of its own", None),
+    ] {
+        let next = plan::subnet(&subnet(), &self::prepared('b'), &prepared, known.as_ref());
+        subnets.push_str(&row([name.to_owned(), word(next)]));
+    }
+    format!("{table}\n{routes}\n{subnets}")
 }
 
 type Heartbeats = BTreeMap<InstanceArn, Heartbeat>;

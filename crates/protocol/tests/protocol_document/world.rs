@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RouteTableId, Seq,
+    RegistrationUid, RouteTableId, Seq, SubnetId, TableAssociationId,
 };
 use baton_protocol::lease::{Intent, Lease, LeaseState, Member, Mode, Pause, SCHEMA};
-use baton_protocol::resource::{Address, Destination, Observed, Placement, Resources, Route};
+use baton_protocol::resource::{
+    Address, Destination, Observed, Placement, Resources, Route, TableAssociation,
+};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 
@@ -55,6 +57,20 @@ pub(crate) fn placement(node: char) -> Placement {
     Placement { interface: interface(node), private_ip: Ipv4Addr::new(10, 0, 0, node as u8) }
 }
 
+pub(crate) fn subnet() -> SubnetId {
+    SubnetId::new("subnet-00000001").expect("valid")
+}
+
+/// The route table that is prepared for a node.
+pub(crate) fn prepared(node: char) -> RouteTableId {
+    RouteTableId::new(format!("rtb-0000000{node}")).expect("valid")
+}
+
+pub(crate) fn prepared_association(node: char) -> TableAssociation {
+    let id = TableAssociationId::new("rtbassoc-00000001").expect("valid");
+    TableAssociation { id, table: prepared(node) }
+}
+
 pub(crate) fn route() -> Route {
     Route {
         table: RouteTableId::new("rtb-00000001").expect("valid"),
@@ -90,7 +106,7 @@ pub(crate) fn lease() -> Lease {
         resources: Resources {
             addresses: vec![Address { allocation: allocation(1), public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
             routes: vec![route()],
-            from_gateways: std::collections::BTreeSet::new(),
+            ..Resources::default()
         },
         intent: None,
         paused: None,

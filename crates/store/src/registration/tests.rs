@@ -60,7 +60,10 @@ fn a_retired_lease_is_taken_up_with_its_holder_one_epoch_later() {
             revision: 4,
             rotated: BTreeMap::new(),
             // Of the address that is the cluster's still.
-            observed: Observed { associations: BTreeMap::from([(allocation(2), association(2))]) },
+            observed: Observed {
+                associations: BTreeMap::from([(allocation(2), association(2))]),
+                ..Observed::default()
+            },
             ..lease()
         };
         assert_eq!(written(register(Some(&retired), &asked)), taken_up);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{DESTINATION, World, cluster};
 
 /// As in the CloudTrail record of such a call, wrapped as EventBridge wraps it.
-fn called(name: &str, parameters: Value) -> Value {
+pub(crate) fn called(name: &str, parameters: Value) -> Value {
     json!({
         "version": "0", "id": "36eb8523-97d0-4518-b33d-ee3579ff19f0",
         "detail-type": "AWS API Call via CloudTrail", "source": "aws.ec2", "account": "123456789012",
@@ -42,7 +42,7 @@ async fn settled(addresses: usize, tables: usize) -> World {
     world
 }
 
-async fn rows(world: &World, wanted: impl Fn(&Happening) -> bool) -> usize {
+pub(crate) async fn rows(world: &World, wanted: impl Fn(&Happening) -> bool) -> usize {
     let history = world.parts.store.history(&cluster(), 100).await.expect("read");
     history.iter().filter(|row| wanted(&row.what)).count()
 }

@@ -5,6 +5,7 @@ mod failback;
 mod hooks;
 mod notices;
 mod probe;
+mod swap;
 mod world;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::notification::Notification;
 use baton_protocol::request::{Request, Wish};
-use baton_protocol::resource::{Address, Destination, Resources, Route};
+use baton_protocol::resource::{Address, Destination, Resources, Route, SubnetTables};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_store::{MemoryStore, Registration, Start, Store};
@@ -58,8 +58,12 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<MemoryNode>,
     pub(crate) addresses: Vec<Address>,
     pub(crate) tables: Vec<RouteTableId>,
+    pub(crate) subnets: Vec<SubnetTables>,
     seq: u64,
 }
+
+/// The nodes' names.
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn cluster() -> ClusterName {
     ClusterName::new("orders").expect("valid")
@@ -75,6 +79,11 @@ pub(crate) fn event(what: Happening) -> Event {
 
 impl World {
     pub(crate) async fn new(addresses: usize, tables: usize) -> Self {
+        Self::with_subnets(addresses, tables, 0).await
+    }
+
+    /// With so many subnets as well, each with a table for each node, and that of the first.
+    pub(crate) async fn with_subnets(addresses: usize, tables: usize, subnets: usize) -> Self {
         let cloud = MemoryCloud::new();
         let vpc = cloud.vpc(&["10.0.0.0/16"]);
         let nodes: Vec<_> =
@@ -84,6 +93,13 @@ impl World {
         for table in &tables {
             cloud.put_route(table, DESTINATION, RouteTarget::Interface(nodes[0].interface.clone()));
         }
+        let swapped = |_| {
+            let prepared = NAMES.map(|name| (NodeName::new(name).expect("valid"), cloud.table(&vpc)));
+            let swapped = SubnetTables { subnet: cloud.subnet(&vpc), tables: prepared.into() };
+            cloud.associate_table(&swapped.subnet, swapped.tables.values().next().expect("there"));
+            swapped
+        };
+        let subnets = (0..subnets).map(swapped).collect();
         let store = MemoryStore::new();
         let parts = Parts {
             store,
@@ -92,7 +108,7 @@ impl World {
             origin: Instant::now(),
             name: "baton".to_owned(),
         };
-        let mut world = Self { parts, nodes, addresses, tables, seq: 1 };
+        let mut world = Self { parts, nodes, addresses, tables, subnets, seq: 1 };
         world.parts.store.register(&world.registration()).await.expect("registered");
         for n in 0..3 {
             let start = Start {
@@ -111,7 +127,7 @@ impl World {
 
     pub(crate) fn registration(&self) -> Registration {
         let member = |(n, node): (usize, &MemoryNode)| Member {
-            node: NodeName::new(["a", "b", "c"][n]).expect("valid"),
+            node: NodeName::new(NAMES[n]).expect("valid"),
             instance: node.arn.clone(),
             zone: format!("euw1-az{}", n + 1),
             interface: node.interface.clone(),
@@ -137,7 +153,8 @@ impl World {
             resources: Resources {
                 addresses: self.addresses.clone(),
                 routes: self.tables.iter().map(|table| Route { table: table.clone(), destination }).collect(),
-                from_gateways: std::collections::BTreeSet::new(),
+                subnets: self.subnets.clone(),
+                ..Resources::default()
             },
             made_from: None,
             at: WallTime(1),

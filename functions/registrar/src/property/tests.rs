@@ -294,3 +294,49 @@ fn a_failback_is_manual_unless_it_is_chosen_with_a_hold_and_a_window_that_fit() 
         assert_eq!(read(failback, hold, window), Err(vec![told.to_owned()]));
     }
 }
+
+#[test]
+fn a_subnet_has_one_table_for_each_node() {
+    let subnets = |value: Value| {
+        let mut properties = good();
+        properties["SubnetTables"] = value;
+        parse(&properties).map(|desired| desired.subnets)
+    };
+    assert_eq!(parse(&good()).map(|desired| desired.subnets), Ok(Vec::new()));
+    let tables = json!({ "a": "rtb-0000000a", "b": "rtb-0000000b" });
+    let read = subnets(json!([{ "SubnetId": "subnet-00000001", "Tables": tables }])).expect("good");
+    let named: Vec<_> = read[0].tables.iter().map(|(node, table)| (node.as_str(), table.as_str())).collect();
+    assert_eq!(read[0].subnet.as_str(), "subnet-00000001");
+    assert_eq!(named, [("a", "rtb-0000000a"), ("b", "rtb-0000000b")]);
+
+    let wrong = |tables: Value| {
+        subnets(json!([{ "SubnetId": "subnet-00000001", "Tables": tables }])).expect_err("wrong")
+    };
+    for (tables, expected) in [
+        (
+            json!({ "a": "rtb-0000000a" }),
+            "SubnetTables[0].Tables.b: expected a route table id, found nothing",
+        ),
+        (
+            json!({ "a": "rtb-0000000a", "b": "rtb-0000000a" }),
+            "SubnetTables[0].Tables.b: expected a route table of this node alone, found `rtb-0000000a`",
+        ),
+        (
+            json!({ "a": "rtb-0000000a", "b": "rtb-0000000b", "c": "rtb-0000000c" }),
+            "SubnetTables[0].Tables.c: expected the name of a node, found a property of this name",
+        ),
+        (
+            json!({ "a": "rtb-0000000a", "b": "igw-0000000b" }),
+            "SubnetTables[0].Tables.b: expected a route table id: `rtb-` and 8 or 17 hexadecimal digits, found `igw-0000000b`",
+        ),
+        (
+            json!(["rtb-0000000a"]),
+            "SubnetTables[0].Tables: expected a map from each node's name to a route table id, found a list",
+        ),
+    ] {
+        assert_eq!(wrong(tables), [expected]);
+    }
+    let id =
+        subnets(json!([{ "SubnetId": "vpc-1", "Tables": { "a": "rtb-0000000a", "b": "rtb-0000000b" } }]));
+    assert!(id.expect_err("wrong")[0].starts_with("SubnetTables[0].SubnetId: "));
+}

@@ -313,3 +313,30 @@ async fn a_late_repeat_of_a_request_does_not_bring_back_what_was_deleted() {
     assert!(reason.starts_with("RegistrationDeleted: "), "{reason}");
     assert_eq!(bench.standing().await.state, LeaseState::Retired);
 }
+
+#[tokio::test]
+async fn a_cluster_may_have_nothing_but_a_subnet_and_its_tables_are_examined() {
+    let bench = Bench::new().await;
+    let subnet = bench.cloud.subnet(&bench.vpc);
+    let tables: Vec<_> = (0..2).map(|_| bench.cloud.table(&bench.vpc)).collect();
+    bench.cloud.associate_table(&subnet, &tables[0]);
+    let mut properties = bench.properties();
+    for name in ["Addresses", "Routes"] {
+        properties.as_object_mut().expect("a map").remove(name);
+    }
+    properties["SubnetTables"] = json!([{ "SubnetId": subnet.to_string(), "Tables": { "a": tables[0].to_string(), "b": tables[1].to_string() } }]);
+    let refused = bench.create("create-1", STACK, properties.clone()).await;
+    let reason = refused["Reason"].as_str().expect("told");
+    assert!(reason.contains("subnet-ready") && reason.contains("table-prepared"), "{reason}");
+    bench.cloud.tag_subnet(&subnet, "baton:cluster", "orders");
+    for (table, node) in tables.iter().zip(&bench.nodes) {
+        bench.cloud.tag_table(table, "baton:cluster", "orders");
+        bench.cloud.put_route(table, "0.0.0.0/0", RouteTarget::Interface(node.interface.clone()));
+    }
+    let answer = bench.create("create-2", STACK, properties).await;
+    succeeded(&answer);
+    let lease = bench.standing().await;
+    let named: Vec<_> = lease.resources.subnets[0].tables.values().collect();
+    assert_eq!((lease.resources.subnets[0].subnet.clone(), named), (subnet, tables.iter().collect()));
+    assert!(bench.changes_of_ec2().is_empty(), "the registrar changes nothing at EC2");
+}

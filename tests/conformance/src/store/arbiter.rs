@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 
 use super::build::{
     AT, allocation, association, beat, cluster, event, grant, held_by_the_first, join, lease, moved, node,
-    registration, request, run, start, uid, unchanged,
+    registration, request, run, start, swapped, table_association, uid, unchanged,
 };
 use super::{Record, refused};
 
@@ -424,7 +424,10 @@ pub async fn a_grant_clears_what_its_epoch_ends(record: &impl Record) {
     let ask = request("1-move", Wish::Switchover { to: Some(node(2)), why: String::new() }, held.epoch);
     store.ask(&ask).await.expect("asked");
     store.record_rotation(&cluster(), Epoch(1), &allocation(1), &Mark::Free).await.expect("recorded");
-    let observed = Observed { associations: [(allocation(1), association(1))].into() };
+    let observed = Observed {
+        associations: [(allocation(1), association(1))].into(),
+        tables: [(swapped().subnet, table_association(1))].into(),
+    };
     let moved = Moved { observed: observed.clone(), verify_at: Some(AT), ..moved(&held) };
     store.record_moved(&cluster(), &moved).await.expect("recorded");
     let before = lease(store).await;

@@ -9,11 +9,13 @@ use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RequestId, RouteTableId, Seq,
+    RegistrationUid, RequestId, RouteTableId, Seq, SubnetId, TableAssociationId,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::request::{Request, Wish};
-use baton_protocol::resource::{Address, Destination, Observed, Placement, Resources, Route};
+use baton_protocol::resource::{
+    Address, Destination, Observed, Placement, Resources, Route, SubnetTables, TableAssociation,
+};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_store::{Moved, Registration, Start, Store};
@@ -81,7 +83,23 @@ pub fn resources() -> Resources {
         ],
         routes: vec![route.clone()],
         from_gateways: [route].into(),
+        subnets: vec![swapped()],
     }
+}
+
+/// A subnet with a table for each node.
+pub fn swapped() -> SubnetTables {
+    let name = |n: u8| NodeName::new(format!("node-{n}")).expect("valid");
+    let table = |n: u8| RouteTableId::new(format!("rtb-0000000000000001{n}")).expect("valid");
+    let subnet = SubnetId::new("subnet-00000000000000001").expect("valid");
+    SubnetTables { subnet, tables: (1..=3).map(|n| (name(n), table(n))).collect() }
+}
+
+/// Association `n` of that subnet, with the table of node `n`.
+pub fn table_association(n: u8) -> TableAssociation {
+    let id = TableAssociationId::new(format!("rtbassoc-0000000000000000{n}")).expect("valid");
+    let table = swapped().tables.into_values().nth(usize::from(n) - 1).expect("there");
+    TableAssociation { id, table }
 }
 
 /// A row of the history. `by` tells rows apart that are otherwise equal.

@@ -10,7 +10,7 @@ use crate::rig::{Rig, Trouble, bus_event};
 const CHANGES: [&str; 3] = ["DisassociateAddress", "AssociateAddress", "ReplaceRoute"];
 
 /// Node `next` claims, and the arbiter is woken until the move is recorded, as its chain of successors would be.
-async fn take_over(rig: &mut Rig, next: usize) -> Result<usize, Trouble> {
+pub(super) async fn take_over(rig: &mut Rig, next: usize) -> Result<usize, Trouble> {
     rig.claim(next).await?;
     let epoch = rig.lease().await?.epoch.next();
     let mut runs = 0;

@@ -243,7 +243,7 @@ pub(super) async fn stopped(rig: &mut Rig) -> Result<Seen, Trouble> {
     proves_nothing(rig, bus_event("aws.ec2", "EC2 Instance State-change Notification", &detail)).await
 }
 
-fn called(name: &str, parameters: Value) -> Value {
+pub(super) fn called(name: &str, parameters: Value) -> Value {
     let detail = json!({
         "eventVersion": "1.10", "eventSource": "ec2.amazonaws.com", "eventName": name, "awsRegion": "eu-west-1",
         "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/alice"},

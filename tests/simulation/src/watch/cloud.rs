@@ -2,9 +2,9 @@
 
 use baton_protocol::ec2::{Call, RouteTarget};
 use baton_protocol::ids::{AssociationId, InstanceArn};
-use baton_protocol::lease::LeaseState;
+use baton_protocol::lease::{LeaseState, Member};
 use baton_protocol::moved::Moved;
-use baton_protocol::resource::Placement;
+use baton_protocol::resource::{Placement, SubnetTables, TableAssociation};
 
 use crate::clock::{MS, Real, SECOND};
 use crate::ec2::{STALEST, told};
@@ -20,6 +20,7 @@ pub(crate) struct Places {
     addresses: Vec<Option<Placement>>,
     associations: Vec<Option<AssociationId>>,
     routes: Vec<Option<RouteTarget>>,
+    subnets: Vec<Option<TableAssociation>>,
 }
 
 /// An invocation records what it saw within its own time at most.
@@ -42,6 +43,7 @@ impl Sim<'_> {
                 .iter()
                 .map(|r| self.cloud.target_of(&r.table, DESTINATION))
                 .collect(),
+            subnets: self.resources.subnets.iter().map(|s| self.cloud.table_of(&s.subnet)).collect(),
         }
     }
 
@@ -57,12 +59,14 @@ impl Sim<'_> {
 
     /// How many of its resources, and how many there are.
     pub(crate) fn at_holder(&self, places: &Places) -> (usize, usize) {
-        let total = places.addresses.len() + places.routes.len();
+        let total = places.addresses.len() + places.routes.len() + places.subnets.len();
         let holder = self.lease.holder.as_ref().and_then(|holder| self.lease.member(holder));
         let Some(member) = holder else { return (0, total) };
         let there = RouteTarget::Interface(member.interface.clone());
         let routes = places.routes.iter().filter(|to| to.as_ref() == Some(&there));
-        (self.addresses_at_holder(places) + routes.count(), total)
+        let subnets = self.resources.subnets.iter().zip(&places.subnets);
+        let subnets = subnets.filter(|(swapped, there)| is_swapped_to(swapped, there.as_ref(), member));
+        (self.addresses_at_holder(places) + routes.count() + subnets.count(), total)
     }
 
     /// A call is about to be made. I7 and I13.
@@ -81,12 +85,18 @@ impl Sim<'_> {
             Call::ReplaceRoute { interface, .. }
             | Call::CreateRoute { interface, .. }
             | Call::DisableSourceDestCheck { interface } => Some(interface),
-            Call::Disassociate { .. } | Call::Stop { .. } => None,
+            Call::Disassociate { .. } | Call::ReplaceTableAssociation { .. } | Call::Stop { .. } => None,
         };
         if let (Some(target), Some(member)) = (target, &member)
             && *target != member.interface
         {
             self.broken("I7", format!("f{function} calls for another than the holder of epoch {epoch}"));
+        }
+        if let (Call::ReplaceTableAssociation { subnet, table, .. }, Some(member)) = (call, &member) {
+            let swapped = self.resources.subnets.iter().find(|swapped| swapped.subnet == *subnet);
+            if swapped.and_then(|swapped| swapped.tables.get(&member.node)) != Some(table) {
+                self.broken("I7", format!("f{function} swaps for another than the holder of epoch {epoch}"));
+            }
         }
         if let Call::ReplaceRoute { route, .. } = call {
             let there = self.cloud.target_of(&route.table, DESTINATION);
@@ -162,6 +172,9 @@ impl Sim<'_> {
                 return self.broken("I7", what);
             }
         }
+        if let Some(what) = self.swapped_wrongly(settled, older, &member, before, after) {
+            return self.broken("I26", what);
+        }
         let there = Some(RouteTarget::Interface(member.interface.clone()));
         let mut routes = before.routes.iter().zip(&after.routes);
         if routes.any(|(was, is)| *was == there && *is != there) {
@@ -171,6 +184,37 @@ impl Sim<'_> {
             self.watch.route_taken = false;
             self.see(Sometimes::RoutePutRight);
         }
+    }
+
+    /// I26. What a landing has done to the subnets that it may not do.
+    fn swapped_wrongly(
+        &mut self,
+        settled: bool,
+        older: bool,
+        member: &Member,
+        before: &Places,
+        after: &Places,
+    ) -> Option<String> {
+        let subnets = self.resources.subnets.iter().zip(before.subnets.iter().zip(&after.subnets));
+        let mut changed = false;
+        for (swapped, (was, is)) in subnets.filter(|(_, (was, is))| was != is) {
+            changed = true;
+            let subnet = &swapped.subnet;
+            let foreign = |there: &TableAssociation| !swapped.tables.values().any(|t| *t == there.table);
+            if was.as_ref().is_some_and(foreign) {
+                return Some(format!("{subnet} is taken from a table that is none of its own"));
+            }
+            let [was, is] = [was, is].map(|there| is_swapped_to(swapped, there.as_ref(), member));
+            // Older or not: what was verified stays.
+            if settled && was && !is {
+                let whose = if older { "an older" } else { "this" };
+                return Some(format!("a call of {whose} epoch takes {subnet} from the holder's table"));
+            }
+        }
+        if changed {
+            self.see(Sometimes::SubnetSwapped);
+        }
+        None
     }
 
     /// I11.
@@ -215,7 +259,11 @@ impl Sim<'_> {
         // What is the cluster's and was led to a gateway is left there; and what was mended is recorded whatever else is astray.
         let left =
             |to: &&Option<RouteTarget>| !self.plan.from_gateways && matches!(to, Some(RouteTarget::Other(_)));
-        let left = places.routes.iter().filter(left).count();
+        let led_away = |(swapped, there): &(&SubnetTables, &Option<TableAssociation>)| {
+            there.as_ref().is_some_and(|there| !swapped.tables.values().any(|table| *table == there.table))
+        };
+        let subnets = self.resources.subnets.iter().zip(&places.subnets).filter(led_away);
+        let left = places.routes.iter().filter(left).count() + subnets.count();
         let again = moved.before == moved.epoch;
         if again && !unsettled {
             self.known_are_in_place_or_as_before(moved);
@@ -234,6 +282,7 @@ impl Sim<'_> {
         else {
             return;
         };
+        self.known_tables_are_in_place_or_as_before(moved, &member);
         for (allocation, association) in &moved.observed.associations {
             // Another invocation of the epoch may have made it anew in its place.
             let in_place = self.cloud.seat_of(allocation).as_ref() == member.placements.get(allocation);
@@ -243,6 +292,19 @@ impl Sim<'_> {
                     "I12",
                     format!("a look records {association} of {allocation}, which is not in place"),
                 );
+            }
+        }
+    }
+
+    /// I12. The same of a subnet.
+    fn known_tables_are_in_place_or_as_before(&mut self, moved: &Moved, member: &Member) {
+        for (subnet, there) in &moved.observed.tables {
+            let swapped = self.resources.subnets.iter().find(|swapped| swapped.subnet == *subnet);
+            let in_place = swapped
+                .is_some_and(|swapped| is_swapped_to(swapped, self.cloud.table_of(subnet).as_ref(), member));
+            let as_before = self.lease.observed.tables.get(subnet) == Some(there);
+            if !in_place && !as_before {
+                self.broken("I12", format!("a look records {} of {subnet}, which is not in place", there.id));
             }
         }
     }
@@ -261,4 +323,9 @@ impl Sim<'_> {
             self.broken("L6", format!("f{function} has granted what {request} asks for and does not say so"));
         }
     }
+}
+
+/// Whether a subnet has the table that is prepared for this member.
+fn is_swapped_to(swapped: &SubnetTables, there: Option<&TableAssociation>, member: &Member) -> bool {
+    there.is_some() && there.map(|there| &there.table) == swapped.tables.get(&member.node)
 }

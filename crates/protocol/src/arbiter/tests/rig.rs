@@ -235,6 +235,7 @@ impl Rig {
                 };
                 Sight::Tables(tables.iter().map(|table| (table.clone(), vec![row.clone()])).collect())
             }
+            Look::Subnets(_) => panic!("the rig's cluster has no subnets"),
             Look::Interfaces(wanted) => {
                 let seen = InterfaceSeen { source_dest_check: false, instance: None };
                 Sight::Interfaces(wanted.iter().map(|id| (id.clone(), seen.clone())).collect())
@@ -276,6 +277,7 @@ impl Rig {
                 self.routed = interface.clone();
                 Ok(Effect::Done)
             }
+            Call::ReplaceTableAssociation { .. } => panic!("the rig's cluster has no subnets"),
             Call::DisableSourceDestCheck { .. } => Ok(Effect::Done),
             Call::Stop { .. } => {
                 if let Some(heartbeat) =

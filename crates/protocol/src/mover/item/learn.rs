@@ -47,6 +47,19 @@ impl Item {
                 *known = Some(seen);
                 in_place
             }
+            (Kind::Subnet(swap), Sight::Subnets(seen)) => {
+                let seen = seen.get(&swap.subnet);
+                if !swap.can_be(seen) {
+                    return;
+                }
+                if self.settled && !swap.agrees(seen) && is_stale(self.effect_at, now) {
+                    return;
+                }
+                if swap.see(seen) {
+                    self.learnt_at = now;
+                }
+                swap.in_place().is_some() && !swap.is_strange()
+            }
             (Kind::Forwarding { interface, known }, Sight::Interfaces(seen)) => {
                 let Some(seen) = seen.get(interface) else {
                     let why = format!("interface {interface} does not exist");
@@ -84,6 +97,7 @@ impl Item {
             (&self.kind, look),
             (Kind::Address { .. }, Look::Addresses(_))
                 | (Kind::Route { .. }, Look::Tables(_))
+                | (Kind::Subnet(_), Look::Subnets(_))
                 | (Kind::Forwarding { .. }, Look::Interfaces(_))
         );
         if mine {
@@ -141,6 +155,10 @@ impl Item {
                 *known = Some(RouteKnown::To(crate::ec2::RouteTarget::Interface(interface.clone())));
                 self.settled = true;
             }
+            (Kind::Subnet(swap), _, Effect::TableAssociated(made)) => {
+                self.settled = swap.replaced(call, made);
+            }
+            (Kind::Subnet(swap), ..) => swap.forget(),
             (Kind::Forwarding { known, .. }, ..) => {
                 *known = Some(false);
                 self.settled = true;
@@ -176,6 +194,13 @@ impl Item {
             (Kind::Route { known, .. }, CloudFailure::RouteExists | CloudFailure::Unknown(_)) => {
                 *known = None
             }
+            (Kind::Subnet(swap), failure @ (CloudFailure::AssociationGone | CloudFailure::Unknown(_))) => {
+                if failure == CloudFailure::AssociationGone {
+                    swap.ended(call);
+                }
+                swap.forget();
+                self.effect_at = Some(now);
+            }
             (Kind::Forwarding { known, .. }, CloudFailure::Unknown(_)) => *known = None,
             (_, failure) => self.blocked = Some(format!("{}: {failure}", call.action())),
         }
@@ -187,6 +212,11 @@ impl Item {
         recorded: &std::collections::BTreeMap<AllocationId, Mark>,
         completed: Completed,
     ) {
+        if let Kind::Subnet(swap) = &mut self.kind {
+            swap.note_completed(completed);
+            // Whoever has recorded it has seen it more than once.
+            self.first &= completed != Completed::This;
+        }
         let Kind::Address { allocation, renew, doubt, mark, sound, .. } = &mut self.kind else { return };
         if let Some(found) = recorded.get(allocation) {
             *mark = Some(found.clone());
@@ -248,8 +278,10 @@ impl Item {
     /// No call of an older time can land any more: what is in place stays there, whoever has made it, unless this epoch itself
     /// has yet to end it.
     pub(in crate::mover) fn trust_what_is_there(&mut self) {
-        if let Kind::Address { trusted, .. } = &mut self.kind {
-            *trusted = true;
+        match &mut self.kind {
+            Kind::Address { trusted, .. } => *trusted = true,
+            Kind::Subnet(swap) => swap.trust(),
+            _ => {}
         }
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::ec2::{AddressSeen, InterfaceSeen, RouteSeen, RouteTarget};
-use crate::ids::{AssociationId, Epoch, RouteTableId};
-use crate::resource::{Placement, Route};
-use crate::testing::{allocation, arn, association, interface, lease, placement, route, table};
+use crate::ids::{AssociationId, Epoch, RouteTableId, SubnetId};
+use crate::resource::{Placement, Route, TableAssociation};
+use crate::testing::{
+    allocation, arn, association, interface, lease, placement, route, table, table_association,
+};
 
 /// The world, the moment, and everything that was asked of it.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Paper {
     pub(super) addresses: BTreeMap<AllocationId, Option<(AssociationId, Placement)>>,
     pub(super) routes: BTreeMap<Route, RouteTarget>,
     pub(super) tables: BTreeSet<RouteTableId>,
+    pub(super) subnets: BTreeMap<SubnetId, TableAssociation>,
     pub(super) forwarding: BTreeSet<InterfaceId>,
     pub(super) calls: Vec<Call>,
     pub(super) looks: usize,
@@ -50,6 +53,7 @@ impl Paper {
             addresses: BTreeMap::from([(allocation(1), Some((association(1), placement(1))))]),
             routes: BTreeMap::from([(route(1), to.clone()), (route(2), to)]),
             tables: (1..=9).map(table).collect(),
+            subnets: BTreeMap::new(),
             forwarding: BTreeSet::new(),
             calls: Vec::new(),
             looks: 0,
@@ -164,6 +168,10 @@ impl Paper {
                 let known = wanted.iter().filter(|table| self.tables.contains(*table));
                 Sight::Tables(known.map(|table| (table.clone(), rows(table))).collect())
             }
+            Look::Subnets(wanted) => {
+                let known = self.subnets.iter().filter(|(subnet, _)| wanted.contains(subnet));
+                Sight::Subnets(known.map(|(subnet, there)| (subnet.clone(), there.clone())).collect())
+            }
             Look::Interfaces(wanted) => {
                 let seen = |id: &InterfaceId| InterfaceSeen {
                     source_dest_check: !self.forwarding.contains(id),
@@ -224,6 +232,22 @@ impl Paper {
                 Ok(Effect::Done)
             }
             Call::Stop { .. } => panic!("a move stops nothing"),
+            Call::ReplaceTableAssociation { table, .. } if !self.tables.contains(table) => {
+                Err(CloudFailure::NotFound("InvalidRouteTableID.NotFound".to_owned()))
+            }
+            Call::ReplaceTableAssociation { subnet, association, table } => {
+                self.made += 1;
+                match self.subnets.get_mut(subnet) {
+                    Some(there) if there.id == *association => {
+                        if there.table != *table {
+                            *there =
+                                TableAssociation { table: table.clone(), ..table_association(self.made, 1) };
+                        }
+                        Ok(Effect::TableAssociated(there.id.clone()))
+                    }
+                    _ => Err(CloudFailure::AssociationGone),
+                }
+            }
             Call::DisableSourceDestCheck { interface } => {
                 self.forwarding.insert(interface.clone());
                 Ok(Effect::Done)

@@ -515,6 +515,7 @@ fn kind(look: &Look) -> &'static str {
         Look::Seats(_) => "seats",
         Look::Tables(_) => "tables",
         Look::Interfaces(_) => "interfaces",
+        Look::Subnets(_) => "subnets",
         Look::Instance(_) => "instance",
     }
 }

@@ -253,7 +253,7 @@ fn the_move(lease: Option<&Lease>, wrong: Option<WrongMove>) -> Moved {
     let (epoch, revision, before) =
         lease.map_or((Epoch(0), 1, Epoch(0)), |lease| (lease.epoch, lease.revision, lease.moved));
     let due = lease.and_then(|lease| lease.verify_at);
-    let observed = Observed { associations: [(allocation(1), association(2))].into() };
+    let observed = Observed { associations: [(allocation(1), association(2))].into(), ..Observed::default() };
     let mut moved = Moved { epoch, revision, before, due, observed, verify_at: None };
     match wrong {
         None => {}

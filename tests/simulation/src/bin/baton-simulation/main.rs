@@ -196,13 +196,14 @@ fn replay(arguments: &Replay) -> bool {
     let plan = schedule(arguments.adversarial)(arguments.seed);
     let ended = world::run(&plan, true);
     print(&format!(
-        "seed {}: {} nodes, {:?}, {} timing, {} addresses, {} tables",
+        "seed {}: {} nodes, {:?}, {} timing, {} addresses, {} tables, {} subnets",
         plan.seed,
         plan.clocks.len(),
         plan.mode,
         plan.profile,
         plan.addresses,
-        plan.tables
+        plan.tables,
+        plan.subnets
     ));
     let mut keys = std::io::stdin().lock().lines();
     for line in &ended.trace {
