@@ -128,7 +128,8 @@ pub(super) struct Item {
     settled: bool,
     confirmed: bool,
     blocked: Option<String>,
-    /// Whether it is blocked because somebody has led it to a gateway or into a table of theirs, so that it is not the cluster's for the time being.
+    /// Whether it is blocked because somebody has led it to a gateway or into a table of theirs, so that it is not the cluster's
+    /// for the time being.
     left: bool,
     attempts: u32,
     not_before: BootTime,
@@ -191,14 +192,9 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
             eager: eager && (from_gateway || mutant!(GatewayTaken)),
         }));
     }
-    items.extend(lease.resources.subnets.iter().map(|subnet| {
-        let swap = Swap::new(subnet, member, lease, eager);
-        swap.map_or_else(
-            || {
-                let why =
-                    format!("no route table is prepared for {}; update the cluster's subnets", member.node);
-                Item::nowhere(subnet.subnet.to_string(), why)
-            },
+    items.extend(lease.resources.subnets.iter().map(|swapped| {
+        Swap::new(swapped, member, lease, eager).map_or_else(
+            || Item::nowhere(swapped.subnet.to_string(), subnet::unprepared(member)),
             |swap| Item::new(Kind::Subnet(swap)),
         )
     }));

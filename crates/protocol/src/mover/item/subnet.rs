@@ -41,6 +41,11 @@ pub(in crate::mover) struct Swap {
     gone: BTreeSet<TableAssociationId>,
 }
 
+/// Why a subnet cannot be swapped to a member.
+pub(super) fn unprepared(member: &Member) -> String {
+    format!("no route table is prepared for {}; update the cluster's subnets", member.node)
+}
+
 impl Swap {
     /// `None` if no table is prepared for this member.
     pub(super) fn new(subnet: &SubnetTables, member: &Member, lease: &Lease, eager: bool) -> Option<Self> {
