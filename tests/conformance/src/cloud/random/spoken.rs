@@ -35,6 +35,7 @@ pub(super) fn spoken(sight: &Sight, names: &Names) -> Vec<String> {
             seen.iter().flat_map(|(table, routes)| lines(routes.iter().map(|route| (table, route)))).collect()
         }
         Sight::Interfaces(seen) => lines(seen),
+        Sight::Subnets(seen) => lines(seen),
         Sight::Instance(state) => lines([state]),
     };
     let mut lines: Vec<_> = lines.iter().map(|line| names.translate(line)).collect();
