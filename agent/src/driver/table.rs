@@ -240,15 +240,15 @@ mod tests {
 
     #[test]
     fn findings_that_are_denied_cost_no_heartbeat() {
-        let failed = |failure| Err(WriteFailure::Failed(failure));
-        let denied = || failed(Failure::Denied("findings".to_owned()));
+        let denied = Err(WriteFailure::Failed(Failure::Denied("findings".to_owned())));
         let mut said = beat(Some(Findings::default()));
-        assert!(is_to_be_sent_bare(&mut said, &denied()));
+        assert!(is_to_be_sent_bare(&mut said, &denied));
         assert_eq!(said, beat(None), "nothing else is left out");
-        assert!(!is_to_be_sent_bare(&mut said, &denied()), "not for ever");
+        assert!(!is_to_be_sent_bare(&mut said, &denied), "not for ever");
         let mut said = beat(Some(Findings::default()));
-        let late = failed(Failure::Unknown("late".to_owned()));
-        for other in [Ok(()), late, failed(Failure::Throttled), Err(WriteFailure::Refused(None))] {
+        let late = WriteFailure::Failed(Failure::Unknown("late".to_owned()));
+        let throttled = WriteFailure::Failed(Failure::Throttled);
+        for other in [Ok(()), Err(late), Err(throttled), Err(WriteFailure::Refused(None))] {
             assert!(!is_to_be_sent_bare(&mut said, &other), "{other:?}");
         }
         assert!(said.findings.is_some());
