@@ -273,7 +273,8 @@ fn with_history() -> World {
             after(8_600),
         ),
         (Happening::Moved { took_ms: 3_000 }, after(9_300)),
-        (Happening::Held { cooling: false, until: Some(after(100_000)) }, after(39_000)),
+        (Happening::Held { cooling: false, braked: false, until: Some(after(100_000)) }, after(39_000)),
+        (Happening::Held { cooling: false, braked: true, until: Some(after(45_000)) }, after(39_500)),
         (
             Happening::Drift {
                 resource: "10.9.0.1/32 in rtb-1".to_owned(),

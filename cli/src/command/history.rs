@@ -126,6 +126,8 @@ pub enum What {
     Held {
         /// Whether that is so because it has been taken over from a short while ago.
         cooling: bool,
+        /// Whether that is so because many clusters suspect their holders at once.
+        braked: bool,
         /// When the arbiter goes ahead by itself; none: never.
         until: Option<String>,
     },
@@ -334,7 +336,9 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
             What::Drift { resource: printable(resource), found: printable(found) }
         }
         Happening::Repaired { took_ms } => What::Repaired { took_ms: *took_ms },
-        Happening::Held { cooling, until } => What::Held { cooling: *cooling, until: until.map(rfc3339) },
+        Happening::Held { cooling, braked, until } => {
+            What::Held { cooling: *cooling, braked: *braked, until: until.map(rfc3339) }
+        }
         Happening::Asked { to, reason, failover, until, request } => What::Wanted {
             to: to.as_ref().map(name),
             reason: printable(reason),
@@ -421,7 +425,12 @@ fn detail(what: &What, by: &str) -> String {
                 seconds(*took_ms)
             )
         }
-        What::Held { cooling, until } => {
+        What::Held { braked: true, .. } => {
+            "the holder is silent, and many clusters suspect theirs at once; the takeover waits \
+             for as long again, or for `baton failover`"
+                .to_owned()
+        }
+        What::Held { cooling, until, .. } => {
             let cooling = if *cooling { ", as it was taken over from a short while ago" } else { "" };
             let ahead = until.as_ref().map(|until| format!(", or goes ahead at {}", to_second(until)));
             format!(

@@ -534,6 +534,10 @@ impl Store for Faulty {
         panic!("{NOT_AN_OPERATOR_S}")
     }
 
+    async fn suspect(&self, _: &ClusterName, _: WallTime) -> Result<u32, Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use action::{Action, Hint, Outcome, Report};
 
+use crate::brake::Fleet;
 use crate::candidate::FRESH;
 use crate::decide::{Decision, Snapshot, Stay, decide};
 use crate::drift;
@@ -62,6 +63,7 @@ enum Phase {
     Heartbeats { lease: Box<Lease>, sent: BootTime },
     Instance { snapshot: Box<Snapshot>, sent: BootTime },
     Fence(Box<fence::Fence>),
+    Counting { snapshot: Box<Snapshot>, sent: BootTime },
     LookAgain { at: BootTime },
     Commit { grant: Box<Grant>, sent: BootTime },
     CommitAgain { grant: Box<Grant>, at: BootTime },
@@ -86,6 +88,9 @@ pub struct Invocation {
     /// The epoch whose holder was seen to have released it.
     oath_seen: Option<Epoch>,
     asked_ec2: bool,
+    /// How many clusters have to suspect for the brake; zero: there is none. And what is known of how many do.
+    brake: u32,
+    fleet: Fleet,
     /// What EC2 called terminated. That is final, so it stands through every further read.
     terminated: BTreeSet<InstanceArn>,
     fences: fence::Fences,
@@ -131,6 +136,8 @@ impl Invocation {
             earlier_answered: now.boot,
             oath_seen: None,
             asked_ec2: false,
+            brake: 0,
+            fleet: Fleet::Unbraked,
             terminated: BTreeSet::new(),
             fences: fence::Fences::default(),
             looks_again: 0,
@@ -154,6 +161,13 @@ impl Invocation {
         };
         invocation.read_lease(now);
         invocation
+    }
+
+    /// The same with a brake for so many clusters that suspect at once; zero: none.
+    pub fn with_brake(mut self, clusters: u32) -> Self {
+        self.brake = clusters;
+        self.fleet = if clusters == 0 { Fleet::Unbraked } else { Fleet::Unasked };
+        self
     }
 
     /// The cluster it looks at.
@@ -256,9 +270,21 @@ impl Invocation {
             terminated: self.terminated.clone(),
             stopped: self.fences.stopped().cloned(),
             looked_enough: self.has_looked_enough(now, sent),
+            fleet: self.fleet,
             at: now.wall,
             by: self.by.clone(),
         };
+        self.decide(now, snapshot, sent);
+    }
+
+    /// Takes in how many clusters suspect their holders, this one included. It is asked for once; what was read before still
+    /// counts, since whatever follows from it is compared again.
+    pub fn handle_counted(&mut self, now: Now, found: Result<u32, Failure>) {
+        self.answered();
+        let Phase::Counting { snapshot, sent } = &self.phase else { return self.settle(now) };
+        let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
+        self.fleet = Fleet::of(found.ok(), self.brake);
+        (snapshot.fleet, snapshot.at) = (self.fleet, now.wall);
         self.decide(now, snapshot, sent);
     }
 
@@ -373,6 +399,10 @@ impl Invocation {
                 self.forward_move(now);
             }
             Decision::Fence(silent) => self.fence(now, *silent, snapshot, sent),
+            Decision::Count => {
+                self.phase = Phase::Counting { snapshot: Box::new(snapshot), sent };
+                self.act(Action::CountSuspects);
+            }
             Decision::LookAgain if !looked_enough => {
                 self.looks_again += 1;
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::brake::{self, Fleet};
 use crate::candidate::{self, Candidate, Unfit};
 use crate::fence::{self, Fenced, Silent, Stopped};
 use crate::grant::{Grant, HolderCheck};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub stopped: Option<Stopped>,
     /// Whether this invocation has looked as often as it may, so that what it sees has to do.
     pub looked_enough: bool,
+    /// How many clusters suspect their holders, as far as is known.
+    pub fleet: Fleet,
     /// When it was read.
     pub at: WallTime,
     /// The invocation, for the history.
@@ -46,6 +49,8 @@ pub enum Decision {
     Fence(Box<Silent>),
     /// There is a ground, and a candidate that has still to show that it lives: read again shortly.
     LookAgain,
+    /// The holder is silent, and it is to be counted how many are.
+    Count,
     /// The lease stays where it is.
     Stay(Stay),
 }
@@ -74,6 +79,9 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
         return Decision::Stay(Stay::Retired);
     }
     let Some(found) = ground(snapshot) else { return Decision::Stay(Stay::NoGround) };
+    if found.ground == Ground::Silence && snapshot.fleet == Fleet::Unasked {
+        return Decision::Count;
+    }
     let yields = found.ground == Ground::Silence || mutant!(PauseHoldsRelease);
     if yields && lease.is_paused(snapshot.at) && !mutant!(PauseIgnored) {
         return Decision::Stay(Stay::Paused);
@@ -113,12 +121,31 @@ struct Found {
 
 /// What the cluster's policy says to this ground.
 fn held(snapshot: &Snapshot, found: &Found) -> Option<Held> {
+    if mutant!(BrakeHoldsReleased) && found.ground == Ground::Release && snapshot.fleet != Fleet::Unbraked {
+        return Some(Held { cooling: false, braked: true, claimed: snapshot.at, until: None });
+    }
     let asks = found.ground == Ground::Silence || mutant!(PolicyHoldsRelease);
     if !asks || mutant!(PolicyIgnored) {
         return None;
     }
     let claimed = found.claim.as_ref().map_or(snapshot.at, |(_, claim)| claim.at);
-    policy::held(&snapshot.lease, claimed, snapshot.at)
+    policy::held(&snapshot.lease, claimed, snapshot.at).or_else(|| braked(snapshot))
+}
+
+/// What the brake says to a silence.
+fn braked(snapshot: &Snapshot) -> Option<Held> {
+    let holder = snapshot.lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder))?;
+    brake::held(snapshot.fleet, &snapshot.lease, holder, long_claims(snapshot, holder), snapshot.at)
+}
+
+/// The claims that count.
+fn long_claims<'a>(
+    snapshot: &'a Snapshot,
+    holder: &'a Heartbeat,
+) -> impl Iterator<Item = (&'a Heartbeat, &'a Claim)> {
+    let lease = &snapshot.lease;
+    let claims = lease.current_claims(&snapshot.heartbeats);
+    claims.filter(|(standby, claim)| standby.health == Health::Ok && is_long_enough(claim, lease, holder))
 }
 
 fn ground(snapshot: &Snapshot) -> Option<Found> {
@@ -139,11 +166,8 @@ fn ground(snapshot: &Snapshot) -> Option<Found> {
         return Some(Found { ground: Ground::Gone, check: unchanged, claim: None });
     }
     let heartbeat = heartbeat?;
-    let claims = lease
-        .current_claims(&snapshot.heartbeats)
-        .filter(|(standby, claim)| standby.health == Health::Ok && is_long_enough(claim, lease, heartbeat));
     // Whoever claimed first: a policy may count from then on.
-    let (standby, claim) = claims.min_by_key(|(_, claim)| claim.at)?;
+    let (standby, claim) = long_claims(snapshot, heartbeat).min_by_key(|(_, claim)| claim.at)?;
     let claim = Some((standby.instance.clone(), claim.clone()));
     Some(Found { ground: Ground::Silence, check: unchanged, claim })
 }
@@ -234,7 +258,10 @@ fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Ca
     // A word about a silent holder is not why one releases.
     let released = found.ground == Ground::Release;
     let intent = lease.live_intent(snapshot.at).filter(|intent| !released || !intent.failover);
-    let reason = reason(lease, &found, intent);
+    let mut reason = reason(lease, &found, intent);
+    if found.ground == Ground::Silence && snapshot.fleet.brakes() {
+        reason.push_str(&after_the_brake(snapshot.fleet));
+    }
     let evidence = Evidence {
         holder_incarnation: holder.map(|found| found.incarnation.clone()),
         holder_seq: holder.map(|found| found.seq),
@@ -291,6 +318,15 @@ fn reason(lease: &Lease, found: &Found, intent: Option<&Intent>) -> String {
         (Ground::Silence, None, _) => format!("{holder} was silent"),
         (Ground::Gone, ..) => format!("EC2 says that {holder} is terminated"),
         (Ground::Vacancy, ..) => "the cluster has had no holder since its registration".to_owned(),
+    }
+}
+
+fn after_the_brake(fleet: Fleet) -> String {
+    match fleet {
+        Fleet::Alarmed(clusters) => {
+            format!("; about {clusters} clusters suspected their holders at the time")
+        }
+        _ => "; how many clusters suspected their holders at the time is not known".to_owned(),
     }
 }
 

@@ -40,7 +40,8 @@ pub struct Claim {
     pub incarnation: Incarnation,
     /// The holder's last number as last seen.
     pub seq: Seq,
-    /// How long the silence had lasted when the claim was first made, in milliseconds.
+    /// How long the silence had lasted when the claim was made, or twice as long once it has been seen to go on for so long,
+    /// in milliseconds.
     pub silent_ms: u64,
     /// When the claim was first made; for people.
     pub at: WallTime,

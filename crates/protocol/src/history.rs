@@ -106,6 +106,9 @@ pub enum Happening {
         /// Whether that is so because it has been taken over from a short while ago.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cooling: bool,
+        /// Whether that is so because many clusters suspect their holders at once. Then nobody need say anything.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        braked: bool,
         /// When the arbiter goes ahead by itself; none: never.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<WallTime>,

@@ -15,6 +15,7 @@ compile_error!(
 pub mod mutant;
 
 pub mod arbiter;
+pub mod brake;
 pub mod candidate;
 pub mod decide;
 pub mod drift;

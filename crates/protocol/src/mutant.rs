@@ -146,6 +146,8 @@ mod registry {
         GatewayTaken "s40" "a route is taken from a gateway though nobody has allowed it";
         NoRound "s31" "the sweep has no turns";
         HoldIgnored "s44" "an automatic failback goes to a node that has only just got well";
+        BrakeIgnored "s46" "silence is granted at once though many clusters suspect their holders";
+        BrakeHoldsReleased "s47" "the brake holds back a released lease";
         WindowIgnored "s45" "an automatic failback is asked for outside its window";
         MarkUnconfirmed "s28" "a mark counts though it could not be recorded";
         RecoverStopped "s58" "local recovery is tried where the node may not serve";

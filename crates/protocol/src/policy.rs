@@ -52,6 +52,8 @@ impl Takeover {
 pub struct Held {
     /// Whether it is so since the cluster has been taken over from a short while ago.
     pub cooling: bool,
+    /// Whether it is so since many clusters suspect their holders at once, and it goes ahead after one further S.
+    pub braked: bool,
     /// When the silence was claimed.
     pub claimed: WallTime,
     /// When the arbiter goes ahead by itself; none: never.
@@ -66,12 +68,12 @@ pub fn held(lease: &Lease, claimed: WallTime, now: WallTime) -> Option<Held> {
     let until = match lease.takeover {
         Takeover::Automatic => None,
         Takeover::Confirm { after_ms } => Some(claimed + Duration::from_millis(after_ms)),
-        Takeover::Notify => return Some(Held { cooling: false, claimed, until: None }),
+        Takeover::Notify => return Some(Held { cooling: false, braked: false, claimed, until: None }),
     };
     let cool = cools_until(lease).filter(|_| !mutant!(CoolDownIgnored));
     // Whichever is over last.
     let until = until.max(cool).filter(|until| now < *until)?;
-    Some(Held { cooling: cool == Some(until), claimed, until: Some(until) })
+    Some(Held { cooling: cool == Some(until), braked: false, claimed, until: Some(until) })
 }
 
 /// When the cluster may be taken over from again: the cool-down after the last takeover on silence, twice as long for each one
@@ -107,14 +109,14 @@ mod tests {
     fn a_confirmation_is_awaited_from_the_claim_on_and_not_for_ever() {
         let confirm = Takeover::Confirm { after_ms: 10_000 };
         let until = Some(WallTime(CLAIMED.0 + 10_000));
-        let held = Held { cooling: false, claimed: CLAIMED, until };
+        let held = Held { cooling: false, braked: false, claimed: CLAIMED, until };
         assert_eq!(held_after(confirm, 0, None), Some(held));
         assert_eq!(held_after(confirm, 9_999, None), Some(held));
         assert_eq!(held_after(confirm, 10_000, None), None);
         let years = 1_000_000_000_000;
         assert_eq!(
             held_after(Takeover::Notify, years, None),
-            Some(Held { cooling: false, claimed: CLAIMED, until: None })
+            Some(Held { cooling: false, braked: false, claimed: CLAIMED, until: None })
         );
         assert_eq!(held_after(Takeover::Automatic, 0, None), None);
     }

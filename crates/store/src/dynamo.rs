@@ -4,6 +4,7 @@ mod action;
 mod agent;
 mod arbiter;
 mod calls;
+mod fleet;
 mod operator;
 mod registrar;
 
@@ -169,6 +170,10 @@ impl Store for DynamoStore {
 
     async fn end_fence(&self, cluster: &ClusterName, request: &RequestId) -> Result<(), Failure> {
         self.put_end_of_fence(cluster, request).await
+    }
+
+    async fn suspect(&self, cluster: &ClusterName, at: WallTime) -> Result<u32, Failure> {
+        self.put_suspect(cluster, at).await
     }
 
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {

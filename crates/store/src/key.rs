@@ -10,6 +10,7 @@
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |
 //! | heartbeat | `C#<cluster>#I#<instance ARN>` | `HEARTBEAT` | that instance | never |
 //! | wake | `C#<cluster>#I#<instance ARN>` | `WAKE` | that instance | never |
+//! | clusters that suspect | `FLEET` | `SUSPECTS#<span, 10 digits>` | arbiter | `expires_at` |
 //! | directory | `CLUSTERS` | `C#<cluster>` | registrar | deleted on retirement |
 //!
 //! A heartbeat has a partition of its own, named by cluster and instance, because IAM can limit a node to a
@@ -39,6 +40,9 @@ pub const EVENT_PREFIX: &str = "EVENT#";
 pub const REQUEST_PREFIX: &str = "REQUEST#";
 /// The partition of the directory.
 pub const CLUSTERS: &str = "CLUSTERS";
+
+/// The partition of what is about all clusters together.
+pub const FLEET: &str = "FLEET";
 
 /// The primary key of one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,11 @@ impl Key {
         let digest = hex(&Sha256::digest(&json));
         let sk = format!("{EVENT_PREFIX}{:020}#{:013}-{}", event.epoch.0, event.at.0, &digest[..8]);
         Ok(Self::new(partition(&event.cluster), sk))
+    }
+
+    /// Of the clusters that suspect their holders in a span of time.
+    pub fn suspects(span: u64) -> Self {
+        Self::new(FLEET.to_owned(), format!("SUSPECTS#{span:010}"))
     }
 
     /// Of a row of the directory.

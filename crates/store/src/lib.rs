@@ -249,6 +249,14 @@ pub trait Store: Send + Sync {
         request: &RequestId,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Counts this cluster among those that suspect their holders at this moment, and tells how many do, in this span or the
+    /// one before.
+    fn suspect(
+        &self,
+        cluster: &ClusterName,
+        at: WallTime,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send;
+
     /// Keeps what a probe has found, in the place of what the last one did. Two at once may leave the older one there; the
     /// next one comes within the hour.
     fn record_probe(

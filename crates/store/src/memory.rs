@@ -5,6 +5,7 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use baton_protocol::brake;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::history::Event;
@@ -193,6 +194,15 @@ impl Store for MemoryStore {
     async fn end_fence(&self, cluster: &ClusterName, request: &RequestId) -> Result<(), Failure> {
         self.table().end_fence(cluster, request);
         Ok(())
+    }
+
+    async fn suspect(&self, cluster: &ClusterName, at: WallTime) -> Result<u32, Failure> {
+        let mut table = self.table();
+        let span = brake::span(at);
+        table.suspects.entry(span).or_default().insert(brake::slot(cluster));
+        let of = |span| table.suspects.get(&span).into_iter().flatten();
+        let all: BTreeSet<_> = of(span).chain(of(span.saturating_sub(1))).collect();
+        Ok(u32::try_from(all.len()).unwrap_or(u32::MAX))
     }
 
     async fn record_probe(&self, cluster: &ClusterName, probe: &Probe) -> Result<(), Failure> {

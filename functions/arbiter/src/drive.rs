@@ -50,6 +50,8 @@ pub struct Parts<S, C, W> {
     pub origin: Instant,
     /// The control plane, for metrics.
     pub name: String,
+    /// How many clusters have to suspect at once for the brake; zero: there is none.
+    pub brake: u32,
 }
 
 /// How often a row of the history is tried. It is a record for people: worth a second try, and never worth an outage.
@@ -59,6 +61,7 @@ const APPEND_TRIES: u32 = 2;
 enum Answer {
     Lease(Read<Option<Lease>>),
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
+    Counted(Result<u32, Failure>),
     Committed(Result<Committed, Failure>),
     Sight(Look, Result<Sight, CloudFailure>),
     Effect(Call, Result<Effect, CloudFailure>),
@@ -80,7 +83,7 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
     /// Runs one invocation to its end, which comes before `deadline` but for calls already under way then.
     pub async fn drive(&self, hint: Hint, by: String, deadline: BootTime) -> Report {
         let cluster = hint.cluster.clone();
-        let mut invocation = Invocation::new(hint, by, self.now(), deadline);
+        let mut invocation = Invocation::new(hint, by, self.now(), deadline).with_brake(self.brake);
         let mut open = FuturesUnordered::new();
         let mut telling = FuturesUnordered::new();
         let mut granting = None;
@@ -160,6 +163,11 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             Action::ReadHeartbeats(instances) => {
                 Answer::Heartbeats(self.store.heartbeats(cluster, &instances).await)
             }
+            Action::CountSuspects => {
+                let counted = self.store.suspect(cluster, self.now().wall).await;
+                tracing::info!(%cluster, ?counted, limit = self.brake, "clusters that suspect");
+                Answer::Counted(counted)
+            }
             Action::Commit(grant) => Answer::Committed(self.store.commit(&grant).await),
             Action::Look(look) => {
                 let sight = self.cloud.look(&look).await;
@@ -200,6 +208,7 @@ fn give(invocation: &mut Invocation, now: Now, answer: Answer) {
     match answer {
         Answer::Lease(found) => invocation.handle_lease(now, found),
         Answer::Heartbeats(found) => invocation.handle_heartbeats(now, found),
+        Answer::Counted(found) => invocation.handle_counted(now, found),
         Answer::Committed(answer) => invocation.handle_committed(now, answer),
         Answer::Sight(look, answer) => invocation.handle_sight(now, &look, answer),
         Answer::Effect(call, answer) => {

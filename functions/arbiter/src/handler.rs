@@ -73,12 +73,8 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         let (cluster, why) = (hint.cluster.clone(), hint.why);
         let report = parts.drive(hint, by.clone(), deadline).await;
         tell(&cluster, &report);
-        if let Some(line) = stuck(&parts.name, parts.now().wall, &cluster, &report) {
-            metric::emit(&line);
-        }
-        if let Some(line) = unfenced(&parts.name, parts.now().wall, &cluster, &report) {
-            metric::emit(&line);
-        }
+        let lines = [stuck, braked, unfenced].map(|of| of(&parts.name, parts.now().wall, &cluster, &report));
+        lines.iter().flatten().for_each(metric::emit);
         if why == Some(Why::Probe) {
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
@@ -242,6 +238,12 @@ fn unfenced(name: &str, now: WallTime, cluster: &ClusterName, report: &Report) -
     Some(metric::line(name, now.0, &[("Unfenced", 1)], json!({"cluster": cluster, "why": why})))
 }
 
+/// A metric for takeovers that the brake holds back.
+fn braked(name: &str, now: WallTime, cluster: &ClusterName, report: &Report) -> Option<Value> {
+    let Outcome::Stayed(Stay::Held(held)) = &report.outcome else { return None };
+    held.braked.then(|| metric::line(name, now.0, &[("Braked", 1)], json!({"cluster": cluster})))
+}
+
 /// One line for each invocation, with fixed field names.
 fn tell(cluster: &ClusterName, report: &Report) {
     let granted = report.granted.map(|epoch| epoch.0);
@@ -265,6 +267,8 @@ fn tell(cluster: &ClusterName, report: &Report) {
 
 #[cfg(test)]
 mod tests {
+    use baton_protocol::policy::Held;
+
     use super::*;
 
     fn report(outcome: Outcome) -> Report {
@@ -292,5 +296,18 @@ mod tests {
         assert_eq!(line["about"]["resources"][1], json!({"resource": "rtb-1", "why": "denied"}));
         assert_eq!(line["about"]["cluster"], json!("orders"));
         assert_eq!([Outcome::Moved, Outcome::InPlace, Outcome::HandedOn].map(of), [None, None, None]);
+    }
+
+    #[test]
+    fn a_takeover_that_the_brake_holds_back_is_counted_and_one_that_a_policy_holds_back_is_not() {
+        let cluster = ClusterName::new("orders").expect("valid");
+        let of = |braked_so| {
+            let held = Held { cooling: false, braked: braked_so, claimed: WallTime(7), until: None };
+            let outcome = Outcome::Stayed(Stay::Held(held));
+            braked("baton", WallTime(7), &cluster, &Report { granted: None, outcome })
+        };
+        let line = of(true).expect("a line");
+        assert_eq!((&line["Braked"], &line["about"]["cluster"]), (&json!(1), &json!("orders")));
+        assert_eq!(of(false), None);
     }
 }

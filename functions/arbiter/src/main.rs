@@ -5,6 +5,7 @@ use baton_arbiter::drive::{Parts, Successor};
 use baton_arbiter::handler::handle;
 use baton_client::{Bus, Limits, Scaling, ScalingFailure, load};
 use baton_cloud::{Cloud, Ec2Cloud};
+use baton_protocol::brake::MOST;
 use baton_protocol::ec2::Look;
 use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InterfaceId};
@@ -52,13 +53,22 @@ fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Erro
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     // Table and bus have the control plane's name.
     let name = named("BATON_TABLE")?;
+    let brake = brake(&named("BATON_BRAKE_CLUSTERS")?)?;
     Ok(Parts {
         store: DynamoStore::new(config, name.clone()),
         cloud: Ec2Cloud::new(config),
         successor: OnBus(Bus::new(config, named("BATON_BUS")?), Scaling::new(config)),
         origin: Instant::now(),
         name,
+        brake,
     })
+}
+
+fn brake(text: &str) -> Result<u32, Error> {
+    let found = text.parse::<u32>().ok().filter(|clusters| *clusters <= MOST);
+    let expected =
+        || format!("BATON_BRAKE_CLUSTERS: expected 0 to {MOST}, found `{text}`; the template sets it");
+    Ok(found.ok_or_else(expected)?)
 }
 
 /// Opens the connections while Lambda still counts initialisation: TLS costs more than any call. Both answers are thrown

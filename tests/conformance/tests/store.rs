@@ -91,7 +91,8 @@ promises! {
         a_prefix_of_an_incarnation_is_another_run;
     kept:
         a_probe_takes_the_place_of_the_one_before,
-        a_termination_waits_until_it_has_ended_and_is_not_begun_again;
+        a_termination_waits_until_it_has_ended_and_is_not_begun_again,
+        clusters_that_suspect_are_counted_once_each_within_two_spans;
     operator:
         a_request_without_a_lease_is_refused,
         a_switchover_is_carried_as_an_intent,

@@ -306,6 +306,7 @@ async fn function(
         ("AWS_SECRET_ACCESS_KEY", ADMINISTRATOR.to_owned()),
         ("BATON_TABLE", TABLE.to_owned()),
         ("BATON_BUS", "default".to_owned()),
+        ("BATON_BRAKE_CLUSTERS", "5".to_owned()),
         ("RUST_LOG", "info".to_owned()),
     ];
     let env: BTreeMap<_, _> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

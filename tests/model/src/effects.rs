@@ -228,6 +228,7 @@ fn decided(world: &World, alive: usize) -> Option<World> {
         terminated: BTreeSet::new(),
         stopped: None,
         looked_enough: true,
+        fleet: baton_protocol::brake::Fleet::Unbraked,
         at: elsewhere(),
         by: "model".to_owned(),
     };

@@ -114,6 +114,7 @@ impl Answer {
 pub(crate) enum FunctionAnswer {
     Lease(Read<Option<Arc<Lease>>>, Real),
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
+    Counted(Result<u32, Failure>),
     Committed(Result<Committed, Failure>),
     Sight(Look, Result<Sight, CloudFailure>),
     Effect(Call, Result<Effect, CloudFailure>),
@@ -128,6 +129,7 @@ impl FunctionAnswer {
         match action {
             Action::ReadLease => Self::Lease(Err(failure), sent),
             Action::ReadHeartbeats(_) => Self::Heartbeats(Err(failure)),
+            Action::CountSuspects => Self::Counted(Err(failure)),
             Action::Commit(_) => Self::Committed(Err(failure)),
             Action::RecordRotation { allocation, .. } => Self::Rotation(allocation.clone(), false),
             Action::RecordMoved(_) => Self::Moved(Err(failure.into())),

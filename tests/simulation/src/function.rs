@@ -52,6 +52,8 @@ pub(crate) struct Sighting {
 
 /// Lambda's limit for one invocation.
 const FUNCTION_TIMEOUT: Real = 25 * SECOND;
+/// So many clusters have to suspect for the brake.
+const BRAKE: u32 = 5;
 /// The limit of one call to the table.
 const TABLE_TIMEOUT: Real = SECOND;
 
@@ -74,6 +76,7 @@ impl Sim<'_> {
         self.say_function(number, || format!("starts: {:?}", hint.why));
         let deadline = BootTime(self.now + FUNCTION_TIMEOUT);
         let invocation = Invocation::new(hint.clone(), format!("arbiter {number}"), self.global(), deadline);
+        let invocation = invocation.with_brake(if self.plan.alarmed.is_some() { BRAKE } else { 0 });
         self.functions.push(Some(Box::new(Function {
             invocation,
             hint,
@@ -172,6 +175,7 @@ impl Sim<'_> {
                 running.invocation.handle_lease(now, found);
             }
             FunctionAnswer::Heartbeats(found) => running.invocation.handle_heartbeats(now, found),
+            FunctionAnswer::Counted(found) => running.invocation.handle_counted(now, found),
             FunctionAnswer::Committed(answer) => running.invocation.handle_committed(now, answer),
             FunctionAnswer::Sight(look, answer) => running.invocation.handle_sight(now, &look, answer),
             FunctionAnswer::Effect(call, answer) => running.invocation.handle_effect(now, &call, answer),
@@ -215,8 +219,8 @@ impl Sim<'_> {
                 }
             }
             Outcome::Stayed(Stay::Unfenced(_)) => self.see(Sometimes::FenceUnseen),
-            Outcome::Stayed(Stay::Held(_)) => {
-                self.see(Sometimes::HeldSilence);
+            Outcome::Stayed(Stay::Held(held)) => {
+                self.see(if held.braked { Sometimes::Braked } else { Sometimes::HeldSilence });
                 if let Some(holder) = self.lease.holder.clone() {
                     self.watch_held_back(&holder, ended.started, "left to an operator");
                 }
@@ -345,6 +349,10 @@ impl Sim<'_> {
         match action {
             Action::ReadHeartbeats(instances) => {
                 FunctionAnswer::Heartbeats(ready(self.store.heartbeats(&cluster, &instances)))
+            }
+            Action::CountSuspects => {
+                let alarmed = self.plan.alarmed.as_ref().is_some_and(|alarmed| alarmed.contains(&self.now));
+                FunctionAnswer::Counted(Ok(if alarmed { BRAKE } else { 1 }))
             }
             Action::Commit(grant) => {
                 let answer = ready(self.store.commit(&grant));

@@ -65,6 +65,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "I26",
         "Once a move was recorded no call takes a subnet from the holder's route table while the lease is his, and none ever takes it from a table that is none of the prepared.",
     ),
+    (
+        "I23",
+        "While many clusters suspect their holders, nothing is granted on silence without a silence of twice S or an operator's word.",
+    ),
 ];
 
 /// A promise about what comes in the end.

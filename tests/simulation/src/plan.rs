@@ -69,6 +69,8 @@ pub struct Plan {
     pub fencing: Fencing,
     /// Whether the lease goes back to a preferred node by itself.
     pub failback: Failback,
+    /// Where the control plane has a brake: when so many other clusters suspect their holders that it is to act.
+    pub alarmed: Option<std::ops::Range<Real>>,
     /// Its timing.
     pub timing: Timing,
     /// The timing's name in reports.
@@ -108,7 +110,10 @@ pub struct Plan {
 impl Plan {
     /// Whether anything may be left to an operator; how long that takes is not the protocol's.
     pub fn has_policy(&self) -> bool {
-        !self.takeover.is_automatic() || self.cool_down_ms > 0 || self.fencing == Fencing::Stop
+        !self.takeover.is_automatic()
+            || self.cool_down_ms > 0
+            || self.alarmed.is_some()
+            || self.fencing == Fencing::Stop
     }
 }
 
@@ -242,6 +247,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     (plan.mode, plan.timing, plan.other_timing, plan.profile) = (Mode::Strict, timing, timing, profile);
     (plan.takeover, plan.cool_down_ms, plan.failback) = (Takeover::Automatic, 0, Failback::Manual);
     plan.fencing = Fencing::None;
+    plan.alarmed = None;
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
     plan
@@ -280,6 +286,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         cool_down_ms,
         fencing: fencing(seed),
         failback: failback(seed),
+        alarmed: alarmed(seed),
         timing,
         profile,
         other_timing,
@@ -322,6 +329,16 @@ fn policy(seed: u64) -> (Takeover, u64) {
 fn fencing(seed: u64) -> Fencing {
     let stop = fastrand::Rng::with_seed(seed ^ 0x0066_656e_6365_2121).u32(..8) == 0;
     if stop { Fencing::Stop } else { Fencing::None }
+}
+
+/// One control plane in four has a brake; in most of these many clusters suspect for a while. Drawn apart as well.
+fn alarmed(seed: u64) -> Option<std::ops::Range<Real>> {
+    match fastrand::Rng::with_seed(seed ^ 0x0062_7261_6b65).u32(..16) {
+        0 | 1 => Some(0..60 * SECOND),
+        2 => Some(14 * SECOND..45 * SECOND),
+        3 => Some(0..0),
+        _ => None,
+    }
 }
 
 /// A run begins at eight on a Friday by the functions' clocks, so the window is open from its second minute to the end of its third.

@@ -48,6 +48,8 @@ sometimes! {
     NoCandidate "a ground, and nobody who could take over";
     PausedSilence "a silence held back by a pause";
     HeldSilence "a silence left to an operator";
+    Braked "a takeover that waits because many clusters suspect their holders, or nobody can tell";
+    AfterTheBrake "a takeover on silence while many clusters suspect their holders";
     Excluded "an exclusion of a standby";
     Drained "a drain of the holder";
     ExcludedPassedOver "a grant past a node that is excluded";

@@ -136,6 +136,7 @@ fn the_derivation_sees_what_is_known_of_the_store() {
         ("clusters", &["dynamodb:Query"]),
         ("beat", &["dynamodb:UpdateItem"]),
         ("append", &["dynamodb:PutItem"]),
+        ("suspect", &["dynamodb:GetItem", "dynamodb:UpdateItem"]),
         ("commit", &["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]),
         ("ask", &["dynamodb:GetItem", "dynamodb:UpdateItem"]),
         ("retire", &["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]),

@@ -37,10 +37,11 @@ fn every_function_is_told_where_everything_is_and_logs_where_logs_end() {
         let properties = CONTROL_PLANE.resource(function);
         assert_eq!(properties["Runtime"], "provided.al2023");
         assert_eq!(properties["Handler"], "bootstrap");
-        assert_eq!(
-            properties["Environment"]["Variables"],
-            json!({"BATON_TABLE": {"Ref": "Table"}, "BATON_BUS": {"Ref": "Bus"}})
-        );
+        let mut told = json!({"BATON_TABLE": {"Ref": "Table"}, "BATON_BUS": {"Ref": "Bus"}});
+        if function == "Arbiter" {
+            told["BATON_BRAKE_CLUSTERS"] = json!({"Ref": "BrakeClusters"});
+        }
+        assert_eq!(properties["Environment"]["Variables"], told);
         assert_eq!(
             properties["Role"]["Fn::GetAtt"],
             json!([format!("{function}Role"), "Arn"]),
@@ -128,7 +129,8 @@ fn every_metric_of_ours_has_an_alarm_and_no_alarm_waits_for_another() {
     let ours: Vec<_> =
         alarms.map(|(_, alarm)| alarm).filter(|alarm| alarm["Namespace"] == NAMESPACE).collect();
     let named: BTreeSet<_> = ours.iter().filter_map(|alarm| alarm["MetricName"].as_str()).collect();
-    assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(["Stuck", "Unfenced"]).collect());
+    let of_the_arbiter = ["Stuck", "Unfenced", "Braked"];
+    assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(of_the_arbiter).collect());
     for alarm in ours {
         // The functions say the table's name for the control plane's.
         assert_eq!(alarm["Dimensions"], json!([{"Name": DIMENSION, "Value": {"Ref": "Table"}}]));

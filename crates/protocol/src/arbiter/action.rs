@@ -54,6 +54,8 @@ pub enum Action {
     ReadLease,
     /// Answer: [`super::Invocation::handle_heartbeats`].
     ReadHeartbeats(Vec<InstanceArn>),
+    /// Count this cluster among those that suspect their holders. Answer: [`super::Invocation::handle_counted`].
+    CountSuspects,
     /// Answer: [`super::Invocation::handle_committed`].
     Commit(Box<Grant>),
     /// Answer: [`super::Invocation::handle_sight`].

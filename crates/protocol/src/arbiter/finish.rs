@@ -81,7 +81,10 @@ impl Invocation {
 
     /// A claim that is sent again and again has one row.
     pub(super) fn tell_held(&mut self, held: Held) {
-        self.tell_once(held.claimed, Happening::Held { cooling: held.cooling, until: held.until });
+        self.tell_once(
+            held.claimed,
+            Happening::Held { cooling: held.cooling, braked: held.braked, until: held.until },
+        );
     }
 
     /// What is asked for is told once, however many invocations see it stand; so is its end without effect, which answers the

@@ -1,5 +1,6 @@
 //! One invocation at a time, its table and EC2 answered from a script.
 
+mod brake;
 mod chaos;
 mod drift;
 mod ends;
@@ -126,7 +127,7 @@ fn a_takeover_that_is_held_back_is_told_once_for_each_claim_and_not_by_the_sweep
     };
     let first = rows(Why::Claim);
     assert!(
-        matches!(first.as_slice(), [row] if matches!(row.what, Happening::Held { cooling: false, until: Some(_) }))
+        matches!(first.as_slice(), [row] if matches!(row.what, Happening::Held { cooling: false, braked: false, until: Some(_) }))
     );
     assert_eq!(first, rows(Why::Claim), "the same row again, which is written once");
     assert_eq!(rows(Why::Sweep), []);

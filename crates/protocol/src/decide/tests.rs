@@ -20,6 +20,7 @@ fn snapshot() -> Snapshot {
         terminated: BTreeSet::new(),
         stopped: None,
         looked_enough: false,
+        fleet: Fleet::Unbraked,
         at: NOW,
         by: "test".to_owned(),
     }
@@ -232,7 +233,10 @@ fn a_policy_holds_back_silence_and_nothing_else_until_an_operator_has_spoken() {
     let mut silent = left.clone();
     claim(&mut silent, 2, 1, 10);
     let claimed = silent.heartbeats[&arn(2)].claim.as_ref().expect("claimed").at;
-    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: false, claimed, until: None })));
+    assert_eq!(
+        decide(&silent),
+        Decision::Stay(Stay::Held(Held { cooling: false, braked: false, claimed, until: None }))
+    );
     silent.lease.intent = Some(Intent {
         to: Some(arn(3)),
         reason: "failover asked by op".to_owned(),
@@ -270,12 +274,48 @@ fn after_a_takeover_the_next_waits_and_each_is_remembered_where_a_cool_down_is_c
     silent.lease.recent_grants = vec![last];
     let claimed = NOW;
     let until = Some(WallTime(NOW.0 + 1));
-    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: true, claimed, until })));
+    assert_eq!(
+        decide(&silent),
+        Decision::Stay(Stay::Held(Held { cooling: true, braked: false, claimed, until }))
+    );
     silent.at = WallTime(NOW.0 + 1);
     assert_eq!(granted(&silent).recent, Some(vec![last, silent.at]));
     silent.lease.recent_grants = vec![silent.at];
     edit(&mut silent, 1).released = Epoch(1);
     assert_eq!(granted(&silent).recent, None, "a release is no takeover on silence, and waits for nothing");
+}
+
+#[test]
+fn the_brake_asks_for_a_silence_of_twice_s_of_any_claimant_and_says_so_in_the_reason() {
+    let mut silent = snapshot();
+    claim(&mut silent, 2, 1, 10);
+    for n in 1..=3 {
+        edit(&mut silent, n).healthy_since = Some(WallTime(1));
+    }
+    silent.fleet = Fleet::Unasked;
+    assert_eq!(decide(&silent), Decision::Count);
+    silent.fleet = Fleet::Calm;
+    assert_eq!(granted(&silent).ground, Ground::Silence);
+    for (fleet, told) in [
+        (Fleet::Alarmed(7), "; about 7 clusters suspected their holders at the time"),
+        (Fleet::Unknown, "; how many clusters suspected their holders at the time is not known"),
+    ] {
+        silent.fleet = fleet;
+        claim(&mut silent, 3, 1, 10);
+        let s = silent.lease.timing.silence();
+        let held = Held { cooling: false, braked: true, claimed: NOW, until: Some(NOW + s) };
+        assert_eq!(decide(&silent), Decision::Stay(Stay::Held(held)));
+        let twice = u64::try_from(2 * s.as_millis()).expect("short");
+        edit(&mut silent, 3).claim.as_mut().expect("a claim").silent_ms = twice - 1;
+        assert_eq!(decide(&silent), Decision::Stay(Stay::Held(held)));
+        edit(&mut silent, 3).claim.as_mut().expect("a claim").silent_ms = twice;
+        let Happening::Granted { reason, .. } = granted(&silent).event.what else { panic!("a grant") };
+        assert!(reason.ends_with(told), "{reason}");
+        let mut released = silent.clone();
+        edit(&mut released, 1).released = Epoch(1);
+        let Happening::Granted { reason, .. } = granted(&released).event.what else { panic!("a grant") };
+        assert_eq!(reason, "node-a released the lease");
+    }
 }
 
 #[test]
@@ -288,7 +328,10 @@ fn a_confirmation_is_awaited_from_the_first_claim_on() {
     }
     let claimed = WallTime(NOW.0 - 2_000);
     let until = Some(WallTime(NOW.0 + 58_000));
-    assert_eq!(decide(&silent), Decision::Stay(Stay::Held(Held { cooling: false, claimed, until })));
+    assert_eq!(
+        decide(&silent),
+        Decision::Stay(Stay::Held(Held { cooling: false, braked: false, claimed, until }))
+    );
     silent.at = WallTime(NOW.0 + 58_000);
     for node in [2, 3] {
         edit(&mut silent, node).beat_at = silent.at;

@@ -328,7 +328,17 @@ impl Node {
         if !able {
             return self.withdraw_claim();
         }
-        if self.claim.is_none() && silence.is_enough() && !lease.is_paused(now.wall) {
+        if let Some(claim) = &mut self.claim {
+            // Where many clusters suspect at once, the arbiter waits for this.
+            let twice = milliseconds(silence.required.saturating_mul(2));
+            if claim.silent_ms < twice && milliseconds(silence.lasted) >= twice {
+                claim.silent_ms = milliseconds(silence.lasted);
+                self.nudge = None;
+                self.next_beat = now.boot;
+            }
+            return;
+        }
+        if silence.is_enough() && !lease.is_paused(now.wall) {
             self.claim = Some(Claim {
                 epoch: lease.epoch,
                 holder: holder.instance.clone(),

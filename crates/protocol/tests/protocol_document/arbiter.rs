@@ -27,6 +27,7 @@ fn snapshot() -> Snapshot {
         terminated: BTreeSet::new(),
         stopped: None,
         looked_enough: false,
+        fleet: baton_protocol::brake::Fleet::Unbraked,
         at: WALL,
         by: "table".to_owned(),
     }
@@ -107,6 +108,7 @@ fn word(decision: &Decision) -> String {
         Decision::Grant(grant) => format!("grant {}", name_of(&grant.to)),
         Decision::Fence(_) => "stop a first".to_owned(),
         Decision::LookAgain => "look again".to_owned(),
+        Decision::Count => "count".to_owned(),
         Decision::Stay(Stay::Retired) => "stay: retired".to_owned(),
         Decision::Stay(Stay::NoGround) => "stay: no ground".to_owned(),
         Decision::Stay(Stay::Paused) => "stay: paused".to_owned(),

@@ -3,7 +3,9 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::query::QueryError;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
+};
 use baton_protocol::outcome::{Failure, Read};
 
 use super::DynamoStore;
@@ -131,6 +133,26 @@ impl DynamoStore {
                 "deletions and checks belong in a transaction".to_owned(),
             ))),
         }
+    }
+
+    /// One write without a condition, and the item as it is after it.
+    pub(super) async fn write_and_see(&self, action: Action) -> Result<Item, Failure> {
+        check_size(&action)?;
+        let Deed::Update(expression) = &action.deed else {
+            return Err(Failure::Invalid("only what is updated is shown".to_owned()));
+        };
+        let answer = self
+            .client()
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_attributes(&action.key)))
+            .update_expression(expression)
+            .set_expression_attribute_names(action.names())
+            .set_expression_attribute_values(action.values())
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        Ok(answer.map_err(|error| failure(&error))?.attributes.unwrap_or_default())
     }
 
     /// Several conditional writes of different items, all or none of which are applied. The same actions

@@ -38,6 +38,8 @@ pub(super) struct Table {
     pub(super) directory: BTreeMap<ClusterName, Entry>,
     /// The clusters that the table's stream would have woken the arbiter for.
     pub(super) woken: BTreeSet<ClusterName>,
+    /// Which slots suspect, by span.
+    pub(super) suspects: BTreeMap<u64, BTreeSet<u64>>,
     /// What a token that is used again stands for.
     #[cfg(feature = "mutants")]
     pub(super) granted_to: BTreeSet<(ClusterName, InstanceArn)>,

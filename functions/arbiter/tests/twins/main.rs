@@ -1,5 +1,6 @@
 //! The arbiter as it ships, against the twins of the table and of EC2: from an event to a world that is right.
 
+mod brake;
 mod drift;
 mod failback;
 mod hooks;

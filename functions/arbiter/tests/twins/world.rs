@@ -107,6 +107,7 @@ impl World {
             successor: Woken::default(),
             origin: Instant::now(),
             name: "baton".to_owned(),
+            brake: 2,
         };
         let mut world = Self { parts, nodes, addresses, tables, subnets, seq: 1 };
         world.parts.store.register(&world.registration()).await.expect("registered");

@@ -292,6 +292,10 @@ impl Store for Faulty {
         panic!("a sweep writes nothing")
     }
 
+    async fn suspect(&self, _: &ClusterName, _: WallTime) -> Result<u32, Failure> {
+        panic!("a sweep writes nothing")
+    }
+
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
         panic!("a sweep writes nothing")
     }

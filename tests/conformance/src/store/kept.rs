@@ -1,7 +1,8 @@
 //! What is kept for information: what the last probe found, and terminations that wait.
 
+use baton_protocol::brake;
 use baton_protocol::hook::Hook;
-use baton_protocol::ids::InstanceId;
+use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::probe::{Obstacle, Probe};
 use baton_protocol::time::WallTime;
 use baton_store::Store;
@@ -51,4 +52,27 @@ pub async fn a_termination_waits_until_it_has_ended_and_is_not_begun_again(recor
     // Of one that nobody has told of there is nothing to end.
     store.end_hook(&cluster(), &hook("i-0123456789abcdef2", 1), "over").await.expect("nothing");
     assert_eq!(store.hooks(&cluster()).await.expect("read").len(), 3);
+}
+
+/// A cluster is one however often it says so, and what was said a while ago counts for nothing.
+pub async fn clusters_that_suspect_are_counted_once_each_within_two_spans(record: &impl Record) {
+    let store = record.store();
+    let named = |n: u8| ClusterName::new(format!("cluster-{n}")).expect("valid");
+    let length = u64::try_from(brake::SPAN.as_millis()).expect("short");
+    let begins = AT.0 - AT.0 % length;
+    let mut counted = Vec::new();
+    for (n, at) in [
+        (1, begins),
+        (1, begins + length - 1),
+        (2, begins + 1),
+        (3, begins + length),
+        (1, begins + length),
+        (4, begins + 2 * length),
+        (4, begins + 5 * length),
+        (1, begins),
+    ] {
+        counted.push(store.suspect(&named(n), WallTime(at)).await);
+    }
+    assert_eq!(counted, [1, 1, 2, 3, 3, 3, 1, 2].map(Ok));
+    assert_eq!(store.lease(&named(1)).await, Ok(None));
 }

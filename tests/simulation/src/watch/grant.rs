@@ -161,6 +161,7 @@ impl Sim<'_> {
         }
         self.fence_is_true(grant, before, holder, evidence(grant).and_then(|evidence| evidence.fence));
         self.watch.taken_over_at = Some(grant.at);
+        self.brake_is_heeded(before, holder, is_said);
         let durations = self.plan.timing.durations();
         let ghost = &self.watch.ghosts[holder];
         let own = self.plan.other_timing.durations();
@@ -187,6 +188,25 @@ impl Sim<'_> {
         if reads < 3 {
             self.broken("I9", format!("n{claimant} has claimed after {reads} good reads"));
         }
+    }
+
+    /// I23. What an invocation has counted is no older than its longest run.
+    fn brake_is_heeded(&mut self, before: &Lease, holder: usize, is_said: bool) {
+        let Some(alarmed) = &self.plan.alarmed else { return };
+        let counted = self.now.saturating_sub(25 * SECOND);
+        if is_said || !alarmed.contains(&counted) || !alarmed.contains(&self.now) {
+            return;
+        }
+        let arn = self.machines[holder].arn().clone();
+        let Ok(Some(found)) = ready(self.store.heartbeat(&self.cluster, &arn)) else { return };
+        let silence = u64::try_from(before.silence_for(&found).as_nanos()).unwrap_or(u64::MAX);
+        let silent_for = self.now - self.watch.ghosts[holder].seq_at;
+        // The claimant's seconds are a hundredth too long or too short at most.
+        if silent_for + silent_for / 50 < silence.saturating_mul(2) {
+            let silent_for = silent_for / MS;
+            self.broken("I23", format!("n{holder} is deposed after {silent_for} ms, against the brake"));
+        }
+        self.see(Sometimes::AfterTheBrake);
     }
 
     /// I17.

@@ -18,6 +18,9 @@ pub(super) struct Rig {
     pub(super) now: Now,
     pub(super) deadline: BootTime,
     pub(super) hint: Hint,
+    /// The limit of the brake, and what the table says of how many clusters suspect.
+    pub(super) brake: u32,
+    pub(super) suspects: Result<u32, Failure>,
     pub(super) lease: Option<Lease>,
     pub(super) heartbeats: BTreeMap<InstanceArn, Heartbeat>,
     /// What EC2 says of the holder's instance.
@@ -70,6 +73,8 @@ impl Rig {
         Self {
             now: Now { boot: BootTime(1_000_000_000), wall: WallTime(1_000_000) },
             deadline: BootTime(26_000_000_000),
+            brake: 0,
+            suspects: Ok(1),
             hint: Hint { why: Some(crate::wake::Why::Claim), ..Hint::of_stream(cluster()) },
             lease: Some(lease),
             heartbeats: (1..=3).map(|n| (arn(n), heartbeat(&arn(n), 10))).collect(),
@@ -119,7 +124,8 @@ impl Rig {
 
     /// Runs an invocation to its report.
     pub(super) fn run(&mut self) -> Report {
-        let mut invocation = Invocation::new(self.hint.clone(), "test".to_owned(), self.now, self.deadline);
+        let mut invocation = Invocation::new(self.hint.clone(), "test".to_owned(), self.now, self.deadline)
+            .with_brake(self.brake);
         for _ in 0..5_000 {
             let actions: Vec<Action> = std::iter::from_fn(|| invocation.poll_action()).collect();
             if let Some(report) = invocation.report() {
@@ -169,6 +175,7 @@ impl Rig {
                 }
                 invocation.handle_heartbeats(now, Ok(found));
             }
+            Action::CountSuspects => invocation.handle_counted(now, self.suspects.clone()),
             Action::Commit(grant) => {
                 let answer = self.commits.pop_front().unwrap_or(Ok(Committed::Granted));
                 match (&answer, self.granted_by_another.take()) {

@@ -13,6 +13,39 @@ fn claimed_at(rig: &Rig) -> Option<u64> {
     rig.log.iter().find(|entry| claim(entry)).map(|(when, _)| when.0 / 1_000_000 - super::rig::START)
 }
 
+/// The first heartbeat whose claim told of twice S, in milliseconds.
+fn renewed_at(rig: &Rig) -> Option<u64> {
+    let twice = 2 * u64::try_from(rig.lease.as_ref()?.timing.silence().as_millis()).ok()?;
+    let renewed = |(_, command): &(BootTime, Command)| matches!(command, Command::Beat(beat) if beat.claim.as_ref().is_some_and(|claim| claim.silent_ms >= twice));
+    rig.log.iter().find(|entry| renewed(entry)).map(|(when, _)| when.0 / 1_000_000 - super::rig::START)
+}
+
+#[test]
+fn a_claim_is_renewed_once_and_only_by_reads_without_a_gap() {
+    let mut rig = Rig::standing_by();
+    rig.run_to(60_000);
+    let told: std::collections::BTreeSet<u64> = rig
+        .log
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::Beat(beat) => beat.claim.as_ref().map(|claim| claim.silent_ms),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let mut blind = Rig::standing_by();
+    blind.run_to(8_000);
+    let claimed = claimed_at(&blind).expect("a claim");
+    blind.fate.insert(Kind::Heartbeats, Fate::LostRequest);
+    blind.run_to(20_000);
+    assert_eq!(renewed_at(&blind), None, "nobody has looked");
+    blind.fate.clear();
+    blind.run_to(30_000);
+    assert_eq!(renewed_at(&blind), None, "silence has begun anew");
+    blind.run_to(40_000);
+    assert!(renewed_at(&blind).is_some_and(|renewed| renewed > claimed + 22_000));
+}
+
 /// Lets time pass to `ms` while the holder, node 2, beats each second.
 fn holder_beats_to(rig: &mut Rig, ms: u64) {
     while rig.ms() < ms {
@@ -49,7 +82,11 @@ fn a_wake_is_sent_with_the_confirmed_claim_and_after_1_2_4_and_8_s() {
     rig.run_to(60_000);
     let claimed = claimed_at(&rig).expect("a claim");
     let after: Vec<u64> = rig.wakes(Why::Claim).iter().map(|when| when - claimed).collect();
-    assert_eq!(after[..7], [0, 1_000, 2_000, 4_000, 8_000, 16_000, 24_000]);
+    // Once the silence has lasted twice as long, the claim says so, and the arbiter is woken anew.
+    let renewed = renewed_at(&rig).expect("renewed") - claimed;
+    assert!((5_800..=7_000).contains(&renewed), "{renewed}");
+    let again = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 24_000].map(|wait| renewed + wait);
+    assert_eq!(after[..11], [&[0, 1_000, 2_000, 4_000], &again[..]].concat());
     let items = rig.count(|command| *command == Command::LeaveWake(Why::Claim));
     assert_eq!(items, after.len(), "each with its item in the table");
 }

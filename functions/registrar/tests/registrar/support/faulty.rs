@@ -182,6 +182,10 @@ impl Store for Faulty {
         panic!("no business of the registrar")
     }
 
+    async fn suspect(&self, _: &ClusterName, _: WallTime) -> Result<u32, Failure> {
+        panic!("no business of the registrar")
+    }
+
     async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
         panic!("no business of the registrar")
     }
