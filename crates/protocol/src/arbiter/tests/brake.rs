@@ -63,6 +63,7 @@ fn an_operators_word_lifts_the_brake_and_nothing_but_silence_is_held_back_by_it(
         until: WallTime(u64::MAX),
         request: None,
         failover: true,
+        asked: None,
     });
     assert!(word.run().granted.is_some());
     let mut released = braked(Ok(5));
