@@ -15,6 +15,7 @@
 //! [`Invocation::handle_timer`] is due, and [`Invocation::report`] is there once all is done.
 
 mod action;
+mod counting;
 mod fence;
 mod finish;
 #[cfg(test)]
@@ -163,13 +164,6 @@ impl Invocation {
         invocation
     }
 
-    /// The same with a brake for so many clusters that suspect at once; zero: none.
-    pub fn with_brake(mut self, clusters: u32) -> Self {
-        self.brake = clusters;
-        self.fleet = if clusters == 0 { Fleet::Unbraked } else { Fleet::Unasked };
-        self
-    }
-
     /// The cluster it looks at.
     pub fn cluster(&self) -> &ClusterName {
         &self.hint.cluster
@@ -274,17 +268,6 @@ impl Invocation {
             at: now.wall,
             by: self.by.clone(),
         };
-        self.decide(now, snapshot, sent);
-    }
-
-    /// Takes in how many clusters suspect their holders, this one included. It is asked for once; what was read before still
-    /// counts, since whatever follows from it is compared again.
-    pub fn handle_counted(&mut self, now: Now, found: Result<u32, Failure>) {
-        self.answered();
-        let Phase::Counting { snapshot, sent } = &self.phase else { return self.settle(now) };
-        let (mut snapshot, sent) = (snapshot.as_ref().clone(), *sent);
-        self.fleet = Fleet::of(found.ok(), self.brake);
-        (snapshot.fleet, snapshot.at) = (self.fleet, now.wall);
         self.decide(now, snapshot, sent);
     }
 
@@ -399,10 +382,7 @@ impl Invocation {
                 self.forward_move(now);
             }
             Decision::Fence(silent) => self.fence(now, *silent, snapshot, sent),
-            Decision::Count => {
-                self.phase = Phase::Counting { snapshot: Box::new(snapshot), sent };
-                self.act(Action::CountSuspects);
-            }
+            Decision::Count => self.count(snapshot, sent),
             Decision::LookAgain if !looked_enough => {
                 self.looks_again += 1;
                 self.phase = Phase::LookAgain { at: now.boot + LOOK_AGAIN_AFTER };
