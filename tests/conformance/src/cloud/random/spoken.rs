@@ -34,6 +34,7 @@ pub(super) fn spoken(sight: &Sight, names: &Names) -> Vec<String> {
         Sight::Tables(seen) => {
             seen.iter().flat_map(|(table, routes)| lines(routes.iter().map(|route| (table, route)))).collect()
         }
+        Sight::Subnets(seen) => lines(seen),
         Sight::Interfaces(seen) => lines(seen),
         Sight::Subnets(seen) => lines(seen),
         Sight::Instance(state) => lines([state]),
