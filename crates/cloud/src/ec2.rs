@@ -23,8 +23,9 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
-use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId};
+use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::tables::Tables;
 
 use crate::error::unreadable;
 use crate::{Cloud, InstanceSeen, SubnetSeen, TableSeen};
@@ -81,6 +82,17 @@ impl Cloud for Ec2Cloud {
         ids: &[InstanceId],
     ) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
         instance::instances(&self.client, self.region.as_deref(), ids).await
+    }
+
+    async fn interface_tags(
+        &self,
+        ids: &[InterfaceId],
+    ) -> Result<BTreeMap<InterfaceId, BTreeMap<String, String>>, CloudFailure> {
+        interface::tags(&self.client, ids).await
+    }
+
+    async fn tables_of(&self, vpc: &str) -> Result<Tables, CloudFailure> {
+        route::tables_of(&self.client, vpc).await
     }
 
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {

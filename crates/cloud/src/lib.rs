@@ -19,6 +19,7 @@ use std::net::Ipv4Addr;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, RouteSeen, Sight};
 use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::tables::Tables;
 
 #[cfg(feature = "aws")]
 pub use ec2::Ec2Cloud;
@@ -90,6 +91,15 @@ pub trait Cloud: Send + Sync {
         &self,
         ids: &[InstanceId],
     ) -> impl Future<Output = Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure>> + Send;
+
+    /// The tags of interfaces; those EC2 does not know are absent.
+    fn interface_tags(
+        &self,
+        ids: &[InterfaceId],
+    ) -> impl Future<Output = Result<BTreeMap<InterfaceId, BTreeMap<String, String>>, CloudFailure>> + Send;
+
+    /// Every route table of a VPC. All or nothing: whoever asks takes a table that is absent for one that is gone.
+    fn tables_of(&self, vpc: &str) -> impl Future<Output = Result<Tables, CloudFailure>> + Send;
 
     /// The networks of a VPC.
     fn vpc_networks(&self, vpc: &str) -> impl Future<Output = Result<Vec<Destination>, CloudFailure>> + Send;

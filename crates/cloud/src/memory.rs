@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
-use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId};
+use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::tables::Tables;
 
 use crate::permission::{bare, call_action, look_action};
 use crate::{Cloud, InstanceSeen, SubnetSeen, TableSeen};
@@ -224,6 +225,29 @@ impl Cloud for MemoryCloud {
             state.answer(&self.caller, "DescribeInstances", &subjects, |world| Ok(world.instances_seen(ids)));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::Instances(ids.to_vec()), Answer::Description(told), false);
+        answer
+    }
+
+    async fn interface_tags(
+        &self,
+        ids: &[InterfaceId],
+    ) -> Result<BTreeMap<InterfaceId, BTreeMap<String, String>>, CloudFailure> {
+        let mut state = self.state();
+        let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let action = "DescribeNetworkInterfaces";
+        let answer = state.answer(&self.caller, action, &subjects, |world| Ok(world.interface_tags(ids)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::InterfaceTags(ids.to_vec()), Answer::Description(told), false);
+        answer
+    }
+
+    async fn tables_of(&self, vpc: &str) -> Result<Tables, CloudFailure> {
+        let mut state = self.state();
+        let subjects = [vpc.to_owned()];
+        let answer =
+            state.answer(&self.caller, "DescribeRouteTables", &subjects, |world| Ok(world.tables_of(vpc)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::TablesOf(vpc.to_owned()), Answer::Description(told), false);
         answer
     }
 

@@ -56,8 +56,12 @@ pub enum Requirement {
     TwoZones,
     /// Every node has a network interface with device index 0.
     PrimaryInterface,
-    /// That interface has a private IPv4 address for each Elastic IP.
+    /// Where another interface was chosen, every node has it, and has one.
+    ChosenInterface,
+    /// The interface has the private IPv4 address that each Elastic IP goes to.
     PrivateAddresses,
+    /// No two Elastic IPs go to one private address.
+    SeatsDiffer,
     /// Every Elastic IP is allocated to the account.
     AddressExists,
     /// No Elastic IP serves somebody else now.
@@ -68,6 +72,10 @@ pub enum Requirement {
     TableExists,
     /// Every route table belongs to the nodes' VPC.
     TableInVpc,
+    /// Every description of tables comes to one at least.
+    TableFound,
+    /// Every table that was described carries the tag that lets the arbiter change it.
+    TableTagged,
     /// Every destination lies outside the VPC's networks.
     DestinationOutside,
     /// Every route is present.
@@ -101,12 +109,16 @@ impl Requirement {
             Self::OneVpc => "one-vpc",
             Self::TwoZones => "two-zones",
             Self::PrimaryInterface => "primary-interface",
+            Self::ChosenInterface => "chosen-interface",
+            Self::SeatsDiffer => "seats-differ",
             Self::PrivateAddresses => "private-addresses",
             Self::AddressExists => "address-exists",
             Self::AddressAtNode => "address-at-node",
             Self::SeatFree => "seat-free",
             Self::TableExists => "table-exists",
             Self::TableInVpc => "table-in-vpc",
+            Self::TableFound => "table-found",
+            Self::TableTagged => "table-tagged",
             Self::DestinationOutside => "destination-outside",
             Self::RoutePresent => "route-present",
             Self::RouteAtNode => "route-at-node",

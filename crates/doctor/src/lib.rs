@@ -7,18 +7,21 @@
 
 mod finding;
 mod node;
+mod place;
 mod request;
 mod resource;
 mod subnet;
+mod table;
 mod world;
 
 use std::fmt::Display;
 
 pub use finding::{Finding, Requirement, Severity, refuses};
 pub use node::TAG;
+pub use place::{Places, places};
 pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_SUBNETS, MOST_TABLES};
 pub use world::{
-    InstanceFacts, Neighbour, PrimaryInterface, Seen, SubnetFacts, Subnets, TableFacts, Wanted, WantedNode,
+    InstanceFacts, InterfaceFacts, Neighbour, Seen, SubnetFacts, Subnets, TableFacts, Wanted, WantedNode,
     World,
 };
 
@@ -29,6 +32,7 @@ pub fn examine(world: &World) -> Vec<Finding> {
     node::examine(world, &mut findings);
     resource::examine(world, &mut findings);
     subnet::examine(world, &mut findings);
+    table::examine(world, &mut findings);
     unread(world, &mut findings);
     findings
 }
@@ -40,9 +44,11 @@ fn unread(world: &World, findings: &mut Vec<Finding>) {
         ("the instances", unread_because(&world.instances)),
         ("the networks of the VPC", unread_because(&world.networks)),
         ("the Elastic IPs", unread_because(&world.addresses)),
+        ("the tags of the nodes' interfaces", unread_because(&world.interface_tags)),
         ("the Elastic IPs on the nodes' interfaces", unread_because(&world.seats)),
         ("the route tables", unread_because(&world.tables)),
         ("the subnets and the route tables for them", unread_because(&world.subnets)),
+        ("the route tables of the VPC", unread_because(&world.vpc_tables)),
         ("the other clusters", unread_because(&world.neighbours)),
     ];
     // What rests on something unreadable is not asked for; that something is reported in its place.

@@ -6,7 +6,8 @@ use baton_protocol::ec2::InstanceState;
 use baton_protocol::ids::InstanceId;
 
 use crate::finding::{Finding, Requirement, Severity};
-use crate::request::{count, violation};
+use crate::place;
+use crate::request::violation;
 use crate::world::{InstanceFacts, WantedNode, World};
 
 /// The tag by which the owner of a resource consents to its being moved. Its value is for people.
@@ -30,7 +31,7 @@ pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     for (node, facts) in &there {
         runs(world, node, facts, findings);
         tagged(world, node, facts, findings);
-        interface(world, node, facts, findings);
+        place::examine(world, node, facts, findings);
     }
     one_vpc(&there, findings);
     two_zones(world, &there, findings);
@@ -72,30 +73,8 @@ fn tagged(world: &World, node: &WantedNode, facts: &InstanceFacts, findings: &mu
         severity: Severity::Warning,
         what: format!("{} ({}) has no tag {TAG}", node.instance, node.node),
         why: "the arbiter's role may move an Elastic IP to a tagged instance only".to_owned(),
-        remedy: format!("tag the instance, its interface, the Elastic IPs and the route tables with {TAG}"),
+        remedy: format!("tag the instance, its interfaces, the Elastic IPs and the route tables with {TAG}"),
     });
-}
-
-fn interface(world: &World, node: &WantedNode, facts: &InstanceFacts, findings: &mut Vec<Finding>) {
-    let wanted = world.wanted.addresses.len();
-    match &facts.primary {
-        None => findings.push(violation(
-            Requirement::PrimaryInterface,
-            format!("{} ({}) has no network interface with device index 0", node.instance, node.node),
-            "addresses and routes lead to that interface",
-            "attach an interface with device index 0",
-        )),
-        Some(primary) if primary.private_ips.len() < wanted => {
-            let found = count(primary.private_ips.len(), "private IPv4 address");
-            findings.push(violation(
-                Requirement::PrivateAddresses,
-                format!("{} of {} ({}) has {found}, expected {wanted}", primary.id, node.instance, node.node),
-                "each Elastic IP needs a private address of its own",
-                format!("assign {} more to {}", wanted - primary.private_ips.len(), primary.id),
-            ));
-        }
-        Some(_) => {}
-    }
 }
 
 fn one_vpc(there: &[(&WantedNode, &InstanceFacts)], findings: &mut Vec<Finding>) {

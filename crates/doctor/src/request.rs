@@ -9,12 +9,9 @@ use crate::world::Wanted;
 pub const MOST_NODES: usize = 20;
 /// The most Elastic IPs of a cluster.
 pub const MOST_ADDRESSES: usize = 50;
-/// The most route tables of a cluster.
-pub const MOST_TABLES: usize = 50;
 /// The most subnets of a cluster whose route table is swapped.
 pub const MOST_SUBNETS: usize = 50;
-/// The most routes of a cluster, over all its tables.
-pub const MOST_ROUTES: usize = 200;
+pub use baton_protocol::tables::{MOST_ROUTES, MOST_TABLES};
 
 pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
     if wanted.nodes.len() < 2 {
@@ -29,7 +26,8 @@ pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
             "add a node in another Availability Zone",
         ));
     }
-    if wanted.addresses.is_empty() && wanted.routes.is_empty() && wanted.subnets.is_empty() {
+    let no_routes = wanted.routes.is_empty() && wanted.choices.tables.is_empty();
+    if wanted.addresses.is_empty() && no_routes && wanted.subnets.is_empty() {
         findings.push(violation(
             Requirement::SomethingToMove,
             format!("{} has neither an Elastic IP nor a route, nor a subnet's route tables", wanted.cluster),

@@ -7,25 +7,28 @@ use baton_protocol::ids::{InterfaceId, RouteTableId};
 use baton_protocol::resource::{Destination, Placement, Route};
 
 use crate::finding::{Finding, Requirement, Severity};
+use crate::place::seats;
 use crate::request::violation;
-use crate::world::{PrimaryInterface, World};
+use crate::world::{WantedNode, World};
 
 pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     addresses(world, findings);
-    seats(world, findings);
+    strangers(world, findings);
     tables(world, findings);
     destinations(world, findings);
     neighbours(world, findings);
 }
 
-fn primaries(world: &World) -> impl Iterator<Item = &PrimaryInterface> {
+/// Every interface of a wanted node: what is there is at the cluster already.
+fn interfaces(world: &World) -> BTreeSet<&InterfaceId> {
     let instances = world.instances.known();
-    let found = move |node: &crate::world::WantedNode| instances?.get(&node.instance)?.primary.as_ref();
-    world.wanted.nodes.iter().filter_map(found)
+    let found = |node: &WantedNode| Some(instances?.get(&node.instance)?.interfaces.iter());
+    world.wanted.nodes.iter().filter_map(found).flatten().map(|interface| &interface.id).collect()
 }
 
-fn interfaces(world: &World) -> BTreeSet<&InterfaceId> {
-    primaries(world).map(|primary| &primary.id).collect()
+/// Where the Elastic IPs of the cluster would sit, on any of its nodes.
+fn targets(world: &World) -> BTreeSet<Placement> {
+    world.wanted.nodes.iter().flat_map(|node| seats(world, node)).collect()
 }
 
 fn addresses(world: &World, findings: &mut Vec<Finding>) {
@@ -60,10 +63,9 @@ fn addresses(world: &World, findings: &mut Vec<Finding>) {
 }
 
 /// EC2 silently takes away whatever sits on a private address when another Elastic IP is associated with it.
-fn seats(world: &World, findings: &mut Vec<Finding>) {
+fn strangers(world: &World, findings: &mut Vec<Finding>) {
     let Some(seats) = world.seats.known() else { return };
-    let targets: BTreeSet<Placement> =
-        primaries(world).flat_map(|primary| primary.seats(world.wanted.addresses.len())).collect();
+    let targets = targets(world);
     for seat in seats {
         if targets.contains(&seat.placement) && !world.wanted.addresses.contains(&seat.allocation) {
             let place = &seat.placement;
@@ -166,8 +168,7 @@ fn destinations(world: &World, findings: &mut Vec<Finding>) {
 /// Two clusters with one resource take it from each other for ever.
 fn neighbours(world: &World, findings: &mut Vec<Finding>) {
     let Some(neighbours) = world.neighbours.known() else { return };
-    let seats: BTreeSet<Placement> =
-        primaries(world).flat_map(|primary| primary.seats(world.wanted.addresses.len())).collect();
+    let seats = targets(world);
     for other in neighbours.iter().filter(|other| other.cluster != world.wanted.cluster) {
         let mut shared: BTreeSet<String> = BTreeSet::new();
         shared.extend(

@@ -8,6 +8,7 @@ use baton_protocol::resource::SubnetTables;
 
 use crate::TAG;
 use crate::finding::{Finding, Requirement};
+use crate::place;
 use crate::request::violation;
 use crate::world::{InstanceFacts, Subnets, TableFacts, World};
 
@@ -118,7 +119,7 @@ fn prepared(world: &World, node: &NodeName, table: &RouteTableId, seen: Option<&
             format!("tag it with `{TAG}` and the name of the cluster"),
         ));
     }
-    let interface = facts(world, node).and_then(|facts| facts.primary.as_ref()).map(|primary| &primary.id);
+    let interface = place::routes_lead_to(world, node);
     let leads = |to: &RouteTarget| matches!(to, RouteTarget::Interface(there) if Some(there) == interface);
     if let Some(interface) = interface.filter(|_| !seen.routes.iter().any(|route| leads(&route.target))) {
         findings.push(wrong(

@@ -3,11 +3,13 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use baton_protocol::choice::{Choices, InterfaceChoice, SeatChoice, Tag};
 use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, RouteTarget, Seat};
 use baton_protocol::ids::{
     AllocationId, AssociationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId,
 };
 use baton_protocol::resource::{Destination, Placement, Route};
+use baton_protocol::tables::{TableChoice, TableSeen, Tables, Which};
 
 use super::*;
 
@@ -49,10 +51,11 @@ fn facts(n: usize) -> InstanceFacts {
         zone: format!("euw1-az{n}"),
         vpc: "vpc-1".to_owned(),
         tagged: true,
-        primary: Some(PrimaryInterface {
+        interfaces: vec![InterfaceFacts {
             id: interface(n),
+            device_index: 0,
             private_ips: vec![seat(n, 0).private_ip, seat(n, 1).private_ip],
-        }),
+        }],
     }
 }
 
@@ -80,6 +83,7 @@ fn world() -> World {
             routes: vec![route(1)],
             from_gateways: BTreeSet::new(),
             subnets: Vec::new(),
+            choices: Choices::default(),
         },
         members: BTreeSet::new(),
         instances: Seen::Known((1..=2).map(|n| (instance(n), facts(n))).collect()),
@@ -88,12 +92,14 @@ fn world() -> World {
             (allocation(1), at(None)),
             (allocation(2), at(Some(seat(2, 1)))),
         ])),
+        interface_tags: Seen::Known(BTreeMap::new()),
         seats: Seen::Known(vec![Seat { allocation: allocation(2), placement: seat(2, 1) }]),
         tables: Seen::Known(BTreeMap::from([(
             table(1),
             vec![local(), seen("192.0.2.10/32", RouteTarget::Interface(interface(1)))],
         )])),
         subnets: Seen::Known(Subnets::default()),
+        vpc_tables: Seen::Known(Tables::new()),
         neighbours: Seen::Known(Vec::new()),
     }
 }
@@ -145,8 +151,8 @@ fn each_requirement_of_the_request_yields_its_own_finding() {
                 edit(&mut w.addresses).insert(allocation(n), at(None));
             }
             for n in 1..=2 {
-                let primary = facts_of(w, n).primary.as_mut().expect("there");
-                primary.private_ips = (0..60).map(|k| Ipv4Addr::new(10, 0, n as u8, k)).collect();
+                facts_of(w, n).interfaces[0].private_ips =
+                    (0..60).map(|k| Ipv4Addr::new(10, 0, n as u8, k)).collect();
             }
             edit(&mut w.seats).clear();
         }),
@@ -188,12 +194,12 @@ fn each_requirement_of_the_nodes_yields_its_own_finding() {
         (OneVpc, Severity::Violation, |w| facts_of(w, 2).vpc = "vpc-2".to_owned()),
         (TwoZones, Severity::Violation, |w| facts_of(w, 2).zone = "euw1-az1".to_owned()),
         (PrimaryInterface, Severity::Violation, |w| {
-            facts_of(w, 1).primary = None;
+            facts_of(w, 1).interfaces.clear();
             edit(&mut w.tables).get_mut(&table(1)).expect("there")[1].target =
                 RouteTarget::Interface(interface(2));
         }),
         (PrivateAddresses, Severity::Violation, |w| {
-            facts_of(w, 1).primary.as_mut().expect("there").private_ips.truncate(1);
+            facts_of(w, 1).interfaces[0].private_ips.truncate(1);
         }),
     ];
     for (number, (requirement, severity, break_it)) in broken.into_iter().enumerate() {
@@ -272,7 +278,9 @@ fn neighbour(world: &mut World, owns: impl FnOnce(&mut Neighbour)) {
 #[test]
 fn whatever_cannot_be_read_is_found_unknown_and_refuses() {
     type Break = fn(&mut World);
-    let unreadable: [Break; 6] = [
+    let unreadable: [Break; 8] = [
+        |w| w.vpc_tables = Seen::Unknown("throttled".to_owned()),
+        |w| w.interface_tags = Seen::Unknown("throttled".to_owned()),
         |w| w.instances = Seen::Unknown("throttled".to_owned()),
         |w| w.networks = Seen::Unknown("throttled".to_owned()),
         |w| w.addresses = Seen::Unknown("throttled".to_owned()),
@@ -364,4 +372,198 @@ fn a_finding_says_what_was_found_and_what_to_do() {
     let findings = examine(&world);
     assert_eq!(findings[0].what, "10.0.0.10 on eni-00000001 carries eipalloc-00000009");
     assert!(findings[0].remedy.contains("another private address"), "{}", findings[0].remedy);
+}
+
+/// Each node has a second interface with two private addresses; the first address goes there, and so do the routes.
+fn second(world: &mut World) {
+    for n in 1..=2 {
+        let private_ips = vec![seat(n + 4, 0).private_ip, seat(n + 4, 1).private_ip];
+        let further = InterfaceFacts { id: interface(n + 4), device_index: 1, private_ips };
+        facts_of(world, n).interfaces.push(further);
+    }
+    let place = SeatChoice { interface: InterfaceChoice::Device(1), private_ip: 1 };
+    world.wanted.choices.seats.insert(allocation(1), place);
+    world.wanted.choices.routes = Some(InterfaceChoice::Device(1));
+    edit(&mut world.seats).clear();
+}
+
+fn by_tag(world: &mut World) {
+    second(world);
+    let tag = InterfaceChoice::Tag(Tag::new("side", "public").expect("valid"));
+    world.wanted.choices.routes = Some(tag.clone());
+    for seat in world.wanted.choices.seats.values_mut() {
+        seat.interface = tag.clone();
+    }
+    for n in 5..=6 {
+        edit(&mut world.interface_tags)
+            .insert(interface(n), [("side".to_owned(), "public".to_owned())].into());
+    }
+}
+
+#[test]
+fn what_was_chosen_comes_to_its_place_on_each_node() {
+    for choose in [second, by_tag] {
+        let mut world = world();
+        choose(&mut world);
+        assert_eq!(examine(&world), []);
+        for n in 1..=2 {
+            let found = places(&world, &node(n)).expect("there");
+            assert_eq!(found.interface, interface(n + 4));
+            let expected = [(allocation(1), seat(n + 4, 1)), (allocation(2), seat(n, 0))];
+            assert_eq!(found.placements, BTreeMap::from(expected));
+        }
+    }
+}
+
+#[test]
+fn a_choice_that_comes_to_no_place_on_a_node_says_what_is_there() {
+    type Break = fn(&mut World);
+    let broken: [(Break, Break, Requirement, &str); 6] = [
+        (
+            second,
+            |w| facts_of(w, 2).interfaces[1].device_index = 2,
+            Requirement::ChosenInterface,
+            "i-00000002 (node-2) has no network interface with device index 1, found eni-00000002 at 0, eni-00000006 at 2",
+        ),
+        (
+            second,
+            |w| facts_of(w, 2).interfaces[1].private_ips.truncate(1),
+            Requirement::PrivateAddresses,
+            "eni-00000006 of i-00000002 (node-2) has one private IPv4 address, expected 2",
+        ),
+        (
+            by_tag,
+            |w| drop(edit(&mut w.interface_tags).remove(&interface(6))),
+            Requirement::ChosenInterface,
+            "no network interface of i-00000002 (node-2) has the tag side=public, found eni-00000002 at 0, \
+             eni-00000006 at 1",
+        ),
+        (
+            by_tag,
+            |w| {
+                let tags = edit(&mut w.interface_tags)[&interface(6)].clone();
+                edit(&mut w.interface_tags).insert(interface(2), tags);
+            },
+            Requirement::ChosenInterface,
+            "several network interfaces of i-00000002 (node-2) have the tag side=public: eni-00000002, eni-00000006",
+        ),
+        (
+            second,
+            |w| {
+                drop(
+                    w.wanted
+                        .choices
+                        .seats
+                        .insert(allocation(2), w.wanted.choices.seats[&allocation(1)].clone()),
+                )
+            },
+            Requirement::SeatsDiffer,
+            "eipalloc-00000001 and eipalloc-00000002 both go to 10.0.0.51 on eni-00000005 of i-00000001 (node-1)",
+        ),
+        (
+            by_tag,
+            |w| {
+                let same = SeatChoice { interface: InterfaceChoice::Device(1), private_ip: 1 };
+                w.wanted.choices.seats.insert(allocation(2), same);
+            },
+            Requirement::SeatsDiffer,
+            "eipalloc-00000001 and eipalloc-00000002 both go to 10.0.0.51 on eni-00000005 of i-00000001 (node-1)",
+        ),
+    ];
+    for (number, (choose, break_it, requirement, what)) in broken.into_iter().enumerate() {
+        let mut world = world();
+        choose(&mut world);
+        break_it(&mut world);
+        let found = examine(&world);
+        assert_eq!((found[0].id, found[0].severity), (requirement, Severity::Violation), "case {number}");
+        assert_eq!(found[0].what, what, "case {number}");
+        assert!(found.iter().all(|finding| finding.id == requirement), "case {number}: {found:?}");
+    }
+}
+
+#[test]
+fn a_seat_on_a_further_interface_is_free_and_nobody_elses() {
+    let mut world = world();
+    second(&mut world);
+    edit(&mut world.seats).push(Seat { allocation: allocation(9), placement: seat(5, 1) });
+    neighbour(&mut world, |other| {
+        other.seats.insert(seat(6, 1));
+    });
+    let found: Vec<_> = examine(&world).into_iter().map(|finding| finding.what).collect();
+    assert_eq!(
+        found,
+        [
+            "10.0.0.51 on eni-00000005 carries eipalloc-00000009",
+            "10.0.0.61 on eni-00000006 belongs to the cluster billing"
+        ]
+    );
+}
+
+/// The one route's table is described instead of named.
+fn described(which: Which) -> World {
+    let mut world = world();
+    let destination = world.wanted.routes[0].destination;
+    world.wanted.choices.tables.push(TableChoice { destination, which, from_gateways: false });
+    let tags = ["side", TAG].map(|key| (key.to_owned(), "private".to_owned())).into();
+    let shown = TableSeen { tags, routes: edit(&mut world.tables)[&table(1)].clone() };
+    edit(&mut world.vpc_tables).insert(table(1), shown);
+    world
+}
+
+#[test]
+fn a_description_comes_to_a_table_and_leaves_none_that_it_means() {
+    use Requirement::*;
+    let side = Which::Tag(Tag::new("side", "private").expect("valid"));
+    type Break = fn(&mut World, TableSeen);
+    let broken: [(&[Requirement], &str, Break); 6] = [
+        (&[], "", |_, _| ()),
+        (&[TableFound], "192.0.2.10/32: nothing is found of ", |w, _| {
+            w.wanted.routes.clear();
+            edit(&mut w.vpc_tables).clear();
+        }),
+        (&[TableTagged], "rtb-00000002 has no tag baton:cluster", |w, mut shown| {
+            shown.tags.remove(TAG);
+            edit(&mut w.vpc_tables).insert(table(2), shown);
+        }),
+        (&[GatewayDeclared], "the route to 192.0.2.10/32 in rtb-00000002 leads to nat-1", |w, mut shown| {
+            shown.routes[1].target = RouteTarget::Other("nat-1".to_owned());
+            edit(&mut w.vpc_tables).insert(table(2), shown);
+        }),
+        (&[], "", |w, mut shown| {
+            // It neither has the tag nor holds the destination.
+            shown.tags.remove("side");
+            shown.routes.truncate(1);
+            edit(&mut w.vpc_tables).insert(table(2), shown);
+        }),
+        (&[Readable], "the route tables of the VPC could not be read", |w, _| {
+            w.wanted.routes.clear();
+            w.vpc_tables = Seen::Unknown("denied".to_owned());
+        }),
+    ];
+    for which in [side, Which::Every] {
+        for (number, (requirements, what, break_it)) in broken.iter().enumerate() {
+            let mut world = described(which.clone());
+            let shown = edit(&mut world.vpc_tables)[&table(1)].clone();
+            break_it(&mut world, shown);
+            let found = examine(&world);
+            assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), *requirements, "{which} {number}");
+            assert!(found.iter().all(|finding| finding.what.starts_with(what)), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_destination_that_is_wider_than_a_network_of_the_vpc_is_looked_for_in_no_table() {
+    for (which, wide) in
+        [(Which::Every, true), (Which::Tag(Tag::new("side", "private").expect("valid")), false)]
+    {
+        let mut world = described(which);
+        let to = network("10.0.0.0/8");
+        world.wanted.routes[0].destination = to;
+        world.wanted.choices.tables[0].destination = to;
+        edit(&mut world.tables).get_mut(&table(1)).expect("there")[1].destination = to;
+        edit(&mut world.vpc_tables).get_mut(&table(1)).expect("there").routes[1].destination = to;
+        let found: Vec<_> = examine(&world).into_iter().map(|finding| finding.id).collect();
+        assert_eq!(found, if wide { vec![Requirement::DestinationOutside] } else { vec![] });
+    }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use baton_protocol::choice::Choices;
 use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat};
 use baton_protocol::ids::{
     AllocationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId, SubnetId,
 };
 use baton_protocol::resource::{Destination, Placement, Route, SubnetTables};
+use baton_protocol::tables::Tables;
 
 /// The answer to a question, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +48,16 @@ pub struct Wanted {
     pub cluster: ClusterName,
     /// The nodes.
     pub nodes: Vec<WantedNode>,
-    /// The Elastic IPs. Number `k` goes to the private address number `k` of the holder's primary interface.
+    /// The Elastic IPs.
     pub addresses: Vec<AllocationId>,
-    /// The routes.
+    /// The routes, those in tables that were described included.
     pub routes: Vec<Route>,
     /// Those of the routes that may be taken from a gateway, as far as they lead to one.
     pub from_gateways: BTreeSet<Route>,
     /// The subnets whose route table is swapped.
     pub subnets: Vec<SubnetTables>,
+    /// Where on each node all of this goes.
+    pub choices: Choices,
 }
 
 /// A subnet whose route table is swapped, as far as requirements go.
@@ -98,25 +102,19 @@ pub struct InstanceFacts {
     pub vpc: String,
     /// Whether it carries the tag [`crate::TAG`].
     pub tagged: bool,
-    /// Its interface with device index 0, if it is attached.
-    pub primary: Option<PrimaryInterface>,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceFacts>,
 }
 
-/// The interface of an instance with device index 0.
+/// An interface of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrimaryInterface {
+pub struct InterfaceFacts {
     /// The interface.
     pub id: InterfaceId,
+    /// Under which it is attached; 0 for the primary one.
+    pub device_index: i32,
     /// Its private IPv4 addresses, the primary first.
     pub private_ips: Vec<Ipv4Addr>,
-}
-
-impl PrimaryInterface {
-    /// Where so many Elastic IPs would sit.
-    pub fn seats(&self, addresses: usize) -> impl Iterator<Item = Placement> + '_ {
-        let seat = |ip: &Ipv4Addr| Placement { interface: self.id.clone(), private_ip: *ip };
-        self.private_ips.iter().take(addresses).map(seat)
-    }
 }
 
 /// Another registered cluster, and what it calls its own.
@@ -147,12 +145,16 @@ pub struct World {
     pub networks: Seen<Vec<Destination>>,
     /// The wanted Elastic IPs; those EC2 does not know are absent.
     pub addresses: Seen<BTreeMap<AllocationId, AddressSeen>>,
-    /// Every Elastic IP on the primary interfaces of the wanted instances.
+    /// The tags of the wanted instances' interfaces; asked for where one is found by its tag.
+    pub interface_tags: Seen<BTreeMap<InterfaceId, BTreeMap<String, String>>>,
+    /// Every Elastic IP on the interfaces of the wanted instances.
     pub seats: Seen<Vec<Seat>>,
     /// The wanted route tables; those EC2 does not know are absent.
     pub tables: Seen<BTreeMap<RouteTableId, Vec<RouteSeen>>>,
     /// The wanted subnets, and the tables that are prepared for them.
     pub subnets: Seen<Subnets>,
+    /// Every route table of the nodes' VPC; asked for where tables are described.
+    pub vpc_tables: Seen<Tables>,
     /// The other clusters that are not retired.
     pub neighbours: Seen<Vec<Neighbour>>,
 }

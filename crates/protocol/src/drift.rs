@@ -12,7 +12,8 @@ use crate::mark::Mark;
 use crate::time::WallTime;
 
 /// Whether one of these ids or addresses is of the cluster: an address, by its allocation, its association or itself; a
-/// route table; a subnet whose table is swapped, by its association too; an interface or an instance of a member.
+/// route table, and any of them where tables are described; a subnet whose table is swapped, by its association too; an interface or an
+/// instance of a member.
 pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
     let names = |id: &str| named.contains(id);
     let address = lease.resources.addresses.iter();
@@ -34,6 +35,7 @@ pub fn is_about(lease: &Lease, named: &BTreeSet<String>) -> bool {
             names(subnet.subnet.as_str()) || subnet.tables.values().any(|table| names(table.as_str()))
         })
         || swaps.any(|association| names(association.id.as_str()))
+        || !lease.resources.choices.tables.is_empty() && named.iter().any(|id| id.starts_with("rtb-"))
         || members.any(|member| {
             names(member.interface.as_str())
                 || names(member.instance.instance_id().as_str())
@@ -54,7 +56,19 @@ pub fn is_left(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::{TableChoice, Which};
     use crate::testing::{allocation, association, lease, subnet, subnet_tables, table_association};
+
+    #[test]
+    fn any_route_table_may_be_one_that_was_described() {
+        let mut lease = lease();
+        let named: BTreeSet<_> = ["rtb-0f0f0f0f".to_owned()].into();
+        assert!(!is_about(&lease, &named));
+        let destination = lease.resources.routes[0].destination;
+        let every = TableChoice { destination, which: Which::Every, from_gateways: false };
+        lease.resources.choices.tables.push(every);
+        assert!(is_about(&lease, &named) && !is_about(&lease, &["eni-0f0f0f0f".to_owned()].into()));
+    }
 
     #[test]
     fn a_cluster_is_known_by_everything_that_is_its_own_and_by_nothing_else() {

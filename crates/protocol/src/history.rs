@@ -48,7 +48,7 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Happening {
-    /// The registrar accepted a configuration.
+    /// The registrar accepted a configuration, or the arbiter changed the tables that one describes.
     Registered {
         /// Its number.
         revision: u64,

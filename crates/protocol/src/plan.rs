@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ec2::{Call, RouteSeen, RouteTarget, Seat};
 use crate::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId, SubnetId};
-use crate::resource::{Placement, Route, TableAssociation};
+use crate::resource::{Destination, Placement, Route, TableAssociation};
 
 /// What is known of an Elastic IP: free, or associated.
 pub type AddressKnown = Option<(AssociationId, Option<Placement>)>;
@@ -122,8 +122,12 @@ pub fn subnet(
 /// What EC2's answer says of a route. A black hole at the right interface counts as in place: it says that the instance
 /// takes no traffic now, which no route call can mend.
 pub fn route_in(tables: &BTreeMap<RouteTableId, Vec<RouteSeen>>, wanted: &Route) -> RouteKnown {
-    let Some(routes) = tables.get(&wanted.table) else { return RouteKnown::NoTable };
-    routes.iter().find(|seen| seen.destination == wanted.destination).map_or(RouteKnown::Missing, |seen| {
+    tables.get(&wanted.table).map_or(RouteKnown::NoTable, |routes| route_among(routes, &wanted.destination))
+}
+
+/// What the routes of a table say of a destination.
+pub(crate) fn route_among(routes: &[RouteSeen], wanted: &Destination) -> RouteKnown {
+    routes.iter().find(|seen| seen.destination == *wanted).map_or(RouteKnown::Missing, |seen| {
         match &seen.target {
             // A route into nothing serves nobody, so there is nothing to lose.
             RouteTarget::Other(gateway) if !seen.blackhole => RouteKnown::Gateway(gateway.clone()),

@@ -15,7 +15,7 @@ use crate::fence::{self, Fencing};
 use crate::ids::{AllocationId, InterfaceId, RegistrationUid, RouteTableId, SubnetId};
 use crate::lease::{Lease, Member};
 use crate::plan::{self, Need};
-use crate::resource::TableAssociation;
+use crate::resource::{Address, Placement, TableAssociation};
 use crate::time::WallTime;
 
 /// No more calls than this are tried in one probe: far more than a cluster has tables, addresses and nodes. Of a larger one each
@@ -186,18 +186,30 @@ fn swaps(lease: &Lease) -> impl Iterator<Item = Trial> + '_ {
     })
 }
 
-/// Each address towards some node, and some address towards each node.
+/// Each address towards some node, and some address towards each interface of each node that takes one.
 fn associations(lease: &Lease) -> Vec<Trial> {
     let (addresses, members) = (&lease.resources.addresses, &lease.members);
     let pairs =
         if addresses.is_empty() || members.is_empty() { 0 } else { addresses.len().max(members.len()) };
-    let pair = |n: usize| {
-        let (address, member) = (&addresses[n % addresses.len()], &members[n % members.len()]);
-        let placement = member.placements.get(&address.allocation)?.clone();
-        let call = Call::Associate { allocation: address.allocation.clone(), placement };
-        Some(Trial { node: Some(member.node.to_string()), call })
+    let mut tried = BTreeSet::new();
+    let mut trials = Vec::new();
+    let towards = |address: &Address, member: &Member, placement: &Placement| Trial {
+        node: Some(member.node.to_string()),
+        call: Call::Associate { allocation: address.allocation.clone(), placement: placement.clone() },
     };
-    (0..pairs).filter_map(pair).collect()
+    for n in 0..pairs {
+        let (address, member) = (&addresses[n % addresses.len()], &members[n % members.len()]);
+        let Some(placement) = member.placements.get(&address.allocation) else { continue };
+        tried.insert(&placement.interface);
+        trials.push(towards(address, member, placement));
+    }
+    for (member, address) in members.iter().flat_map(|m| addresses.iter().map(move |a| (m, a))) {
+        let placement = member.placements.get(&address.allocation);
+        if let Some(placement) = placement.filter(|placement| tried.insert(&placement.interface)) {
+            trials.push(towards(address, member, placement));
+        }
+    }
+    trials
 }
 
 /// What follows from the answers. None where anything is not known: a probe that says nothing of something would pass for

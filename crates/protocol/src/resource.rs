@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choices;
 use crate::ids::{
     AllocationId, AssociationId, IdError, InterfaceId, NodeName, RouteTableId, SubnetId, TableAssociationId,
     ec2_id,
@@ -64,7 +65,7 @@ impl Destination {
     }
 
     /// Whether the two share an address, as far as is known: of a prefix list, only with itself.
-    fn overlaps(&self, other: &Self) -> bool {
+    pub fn overlaps(&self, other: &Self) -> bool {
         match (self.0, other.0) {
             (Kind::Network { network: a, prefix: p }, Kind::Network { network: b, prefix: q }) => {
                 share(a, b, p.min(q))
@@ -194,6 +195,9 @@ pub struct Resources {
     /// The subnets whose route table is swapped for the one that is prepared for the holder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<SubnetTables>,
+    /// What of this was described and not named, and of where it goes on each node.
+    #[serde(default, skip_serializing_if = "Choices::is_empty")]
+    pub choices: Choices,
 }
 
 impl Resources {

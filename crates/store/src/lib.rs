@@ -104,6 +104,25 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// The registration that stands in a lease, from which a part of it is to be changed.
+    pub fn of(lease: &Lease, at: WallTime, event: Event) -> Self {
+        Self {
+            cluster: lease.cluster.clone(),
+            uid: lease.uid.clone(),
+            mode: lease.mode,
+            takeover: lease.takeover,
+            cool_down_ms: lease.cool_down_ms,
+            fencing: lease.fencing,
+            failback: lease.failback,
+            timing: lease.timing,
+            members: lease.members.clone(),
+            resources: lease.resources.clone(),
+            made_from: Some(lease.revision),
+            at,
+            event,
+        }
+    }
+
     /// Whether the lease holds what this asks for, so that to change it would change nothing.
     pub fn stands_in(&self, lease: &Lease) -> bool {
         registration::stands(lease, self)

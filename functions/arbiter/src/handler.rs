@@ -23,6 +23,7 @@ use crate::failback;
 use crate::hooks;
 use crate::notice::{self, Notice};
 use crate::probe::probe;
+use crate::tables::{self, Followed};
 use crate::trigger::{self, Trigger};
 
 /// Why an invocation asks to be tried again. The words are fixed: alarms and the runbook use them.
@@ -71,10 +72,15 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let hints = hints(parts, trigger::read(event.payload), deadline).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
         let (cluster, why) = (hint.cluster.clone(), hint.why);
+        let follows = tables::is_asked(&hint);
         let report = parts.drive(hint, by.clone(), deadline).await;
         tell(&cluster, &report);
         let lines = [stuck, braked, unfenced].map(|of| of(&parts.name, parts.now().wall, &cluster, &report));
         lines.iter().flatten().for_each(metric::emit);
+        let is_stuck = matches!(report.outcome, Outcome::Stuck(_));
+        if follows || is_stuck {
+            follow(parts, &cluster, is_stuck, &by, deadline).await;
+        }
         if why == Some(Why::Probe) {
             let probed = probe(parts, &cluster, deadline).await;
             tracing::info!(%cluster, ?probed, "probe");
@@ -100,6 +106,27 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         Some(error) => Err(error),
         None if is_stream => Ok(json!({ "batchItemFailures": [] })),
         None => Ok(json!({ "clusters": reports.len() })),
+    }
+}
+
+/// Follows the descriptions of route tables, for as long as there is time. What was taken in is moved by a successor.
+async fn follow<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    cluster: &ClusterName,
+    is_stuck: bool,
+    by: &str,
+    deadline: BootTime,
+) {
+    let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
+    match tokio::time::timeout(left, tables::follow(parts, cluster, is_stuck, by)).await {
+        Ok(Followed::NotNow | Followed::Unchanged) => {}
+        Ok(followed) => {
+            tracing::info!(%cluster, ?followed, "route tables");
+            if matches!(followed, Followed::Changed { .. }) {
+                parts.successor.wake(cluster).await;
+            }
+        }
+        Err(_) => tracing::warn!(%cluster, "no time to see which route tables fit"),
     }
 }
 

@@ -12,5 +12,6 @@ pub mod handler;
 pub mod hooks;
 pub mod notice;
 pub mod probe;
+pub mod tables;
 pub mod trail;
 pub mod trigger;

@@ -14,7 +14,7 @@ use serde_json::Value;
 pub const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
 
 /// The calls after which a resource may be elsewhere, which the template's rule asks for. Others that name a resource lead to
-/// a look as well, should one come.
+/// a look as well: those that change the tags of route tables have a rule of their own.
 pub const CALLS: &[&str] = &[
     "AssociateAddress",
     "CreateRoute",

@@ -8,12 +8,16 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
-use baton_doctor::{InstanceFacts, Neighbour, PrimaryInterface, Seen, TAG, Wanted, WantedNode, World};
+use baton_doctor::{
+    InstanceFacts, InterfaceFacts, Neighbour, Places, Seen, TAG, Wanted, WantedNode, World, places,
+};
+use baton_protocol::choice::Choices;
 use baton_protocol::ec2::{CloudFailure, Look, Sight};
 use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId, RouteTableId};
 use baton_protocol::lease::{Lease, LeaseState, Member};
 use baton_protocol::outcome::Failure;
-use baton_protocol::resource::{Address, Destination, Placement, Resources};
+use baton_protocol::resource::{Address, Destination, Resources, Route};
+use baton_protocol::tables::{Tables, find};
 use baton_store::Store;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -49,10 +53,13 @@ pub async fn observe<S: Store, C: Cloud>(
         }
         Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
     };
-    let (addresses, seats, tables, subnets, networks, neighbours) = tokio::join!(
+    let vpc_tables = vpc_tables(cloud, patience, &facts, desired).await;
+    let (routes, from_gateways) = routes_of(desired, vpc_tables.known());
+    let (addresses, interface_tags, seats, tables, subnets, networks, neighbours) = tokio::join!(
         addresses(cloud, patience, desired),
+        interface_tags(cloud, patience, &facts, desired),
         seats(cloud, patience, &facts, desired),
-        tables(cloud, patience, desired),
+        tables(cloud, patience, &routes),
         subnet::subnets(cloud, patience, desired),
         networks(cloud, patience, &facts),
         neighbours(store, patience, &desired.cluster),
@@ -65,12 +72,24 @@ pub async fn observe<S: Store, C: Cloud>(
         cluster: desired.cluster.clone(),
         nodes: nodes.collect(),
         addresses: desired.addresses.clone(),
-        routes: desired.routes.clone(),
-        from_gateways: desired.from_gateways.clone(),
+        routes,
+        from_gateways,
         subnets: desired.subnets.clone(),
+        choices: Choices { vpc: vpc_of(&facts, desired), ..desired.choices.clone() },
     };
-    let world =
-        World { wanted, members, instances: facts, networks, addresses, seats, tables, subnets, neighbours };
+    let world = World {
+        wanted,
+        members,
+        instances: facts,
+        networks,
+        addresses,
+        interface_tags,
+        seats,
+        tables,
+        vpc_tables,
+        subnets,
+        neighbours,
+    };
     Observation { world, instances: found }
 }
 
@@ -78,21 +97,15 @@ impl Observation {
     /// The members and resources that the registration will hold. `None` if something that the requirements demand is
     /// not there.
     pub fn configuration(&self, desired: &Desired) -> Option<(Vec<Member>, Resources)> {
-        let members = desired.nodes.iter().map(|node| {
+        let members = self.world.wanted.nodes.iter().zip(&desired.nodes).map(|(wanted, node)| {
             let seen = self.instances.get(&node.instance)?;
-            let interface = seen.interfaces.iter().find(|interface| interface.device_index == 0)?;
-            if interface.private_ips.len() < desired.addresses.len() {
-                return None;
-            }
-            let seat =
-                |ip: &std::net::Ipv4Addr| Placement { interface: interface.id.clone(), private_ip: *ip };
-            let seats = interface.private_ips.iter().map(seat);
+            let Places { interface, placements } = places(&self.world, wanted)?;
             Some(Member {
                 node: node.node.clone(),
                 instance: seen.arn.clone(),
                 zone: seen.zone.clone(),
-                interface: interface.id.clone(),
-                placements: desired.addresses.iter().cloned().zip(seats).collect(),
+                interface,
+                placements,
                 priority: node.priority,
             })
         });
@@ -102,25 +115,27 @@ impl Observation {
         });
         let resources = Resources {
             addresses: addresses.collect::<Option<_>>()?,
-            routes: desired.routes.clone(),
-            from_gateways: desired.from_gateways.clone(),
+            routes: self.world.wanted.routes.clone(),
+            from_gateways: self.world.wanted.from_gateways.clone(),
             subnets: desired.subnets.clone(),
+            choices: self.world.wanted.choices.clone(),
         };
         Some((members.collect::<Option<_>>()?, resources))
     }
 }
 
 fn facts(seen: &InstanceSeen) -> InstanceFacts {
-    let primary = seen.interfaces.iter().find(|interface| interface.device_index == 0);
+    let interfaces = seen.interfaces.iter().map(|interface| InterfaceFacts {
+        id: interface.id.clone(),
+        device_index: interface.device_index,
+        private_ips: interface.private_ips.clone(),
+    });
     InstanceFacts {
         state: seen.state.clone(),
         zone: seen.zone.clone(),
         vpc: seen.vpc.clone(),
         tagged: seen.tags.contains_key(TAG),
-        primary: primary.map(|interface| PrimaryInterface {
-            id: interface.id.clone(),
-            private_ips: interface.private_ips.clone(),
-        }),
+        interfaces: interfaces.collect(),
     }
 }
 
@@ -153,6 +168,28 @@ async fn addresses<C: Cloud>(
     }
 }
 
+fn interfaces(instances: &BTreeMap<InstanceId, InstanceFacts>) -> Vec<InterfaceId> {
+    instances.values().flat_map(|facts| &facts.interfaces).map(|interface| interface.id.clone()).collect()
+}
+
+/// EC2 describes an instance without the tags of its interfaces, so they are asked for where they matter.
+async fn interface_tags<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    desired: &Desired,
+) -> Seen<BTreeMap<InterfaceId, BTreeMap<String, String>>> {
+    if !desired.choices.by_tag() {
+        return Seen::Known(BTreeMap::new());
+    }
+    let Some(instances) = instances.known() else { return Seen::Unasked };
+    let interfaces = interfaces(instances);
+    if interfaces.is_empty() {
+        return Seen::Unasked;
+    }
+    seen(patience.ask(|| cloud.interface_tags(&interfaces)).await)
+}
+
 async fn seats<C: Cloud>(
     cloud: &C,
     patience: Patience,
@@ -163,8 +200,7 @@ async fn seats<C: Cloud>(
         return Seen::Known(Vec::new());
     }
     let Some(instances) = instances.known() else { return Seen::Unasked };
-    let interfaces: Vec<InterfaceId> =
-        instances.values().filter_map(|facts| Some(facts.primary.as_ref()?.id.clone())).collect();
+    let interfaces = interfaces(instances);
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
@@ -177,15 +213,49 @@ async fn seats<C: Cloud>(
     }
 }
 
+/// The VPC that the nodes are in, where tables are to be looked for in it.
+fn vpc_of(instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>, desired: &Desired) -> Option<String> {
+    let facts = instances.known().filter(|_| !desired.choices.tables.is_empty())?.values();
+    let vpcs: BTreeSet<_> = facts.map(|facts| &facts.vpc).filter(|vpc| !vpc.is_empty()).collect();
+    if vpcs.len() == 1 { vpcs.first().map(|vpc| (*vpc).clone()) } else { None }
+}
+
+/// Every route table of the nodes' VPC, where tables were described.
+async fn vpc_tables<C: Cloud>(
+    cloud: &C,
+    patience: Patience,
+    instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    desired: &Desired,
+) -> Seen<Tables> {
+    if desired.choices.tables.is_empty() {
+        return Seen::Known(Tables::new());
+    }
+    let Some(vpc) = vpc_of(instances, desired) else { return Seen::Unasked };
+    seen(patience.ask(|| cloud.tables_of(&vpc)).await)
+}
+
+/// The routes in tables that were named, and then those of each description.
+fn routes_of(desired: &Desired, seen: Option<&Tables>) -> (Vec<Route>, BTreeSet<Route>) {
+    let (mut routes, mut from_gateways) = (desired.routes.clone(), desired.from_gateways.clone());
+    for choice in &desired.choices.tables {
+        let taken = seen.map(|seen| find(choice, seen).taken).unwrap_or_default();
+        let found = taken.into_iter().map(|table| Route { table, destination: choice.destination });
+        let found: Vec<_> = found.collect();
+        from_gateways.extend(found.iter().filter(|_| choice.from_gateways).cloned());
+        routes.extend(found);
+    }
+    (routes, from_gateways)
+}
+
 async fn tables<C: Cloud>(
     cloud: &C,
     patience: Patience,
-    desired: &Desired,
+    routes: &[Route],
 ) -> Seen<BTreeMap<RouteTableId, Vec<baton_protocol::ec2::RouteSeen>>> {
-    if desired.routes.is_empty() {
+    if routes.is_empty() {
         return Seen::Known(BTreeMap::new());
     }
-    let tables: BTreeSet<_> = desired.routes.iter().map(|route| route.table.clone()).collect();
+    let tables: BTreeSet<_> = routes.iter().map(|route| route.table.clone()).collect();
     let look = Look::Tables(tables.into_iter().collect());
     match seen(patience.ask(|| cloud.look(&look)).await) {
         Seen::Known(Sight::Tables(found)) => Seen::Known(found),

@@ -4,16 +4,19 @@
 //! at which it was found; a property that nobody knows is a mistake as well, since it is most likely a misspelt one.
 
 mod failback;
+mod place;
+mod route;
 mod subnet;
 
 use std::collections::BTreeSet;
 
+use baton_protocol::choice::Choices;
 use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
-use baton_protocol::resource::{Destination, Route, SubnetTables};
+use baton_protocol::resource::{Route, SubnetTables};
 use baton_protocol::timing::{Durations, Timing};
 use serde_json::{Map, Value};
 
@@ -56,14 +59,16 @@ pub struct Desired {
     pub timing: Timing,
     /// The nodes.
     pub nodes: Vec<DesiredNode>,
-    /// The Elastic IPs. Number `k` goes to the private address number `k` of the holder's primary interface.
+    /// The Elastic IPs.
     pub addresses: Vec<AllocationId>,
-    /// The routes, one for each table.
+    /// The routes in tables that were named, one for each.
     pub routes: Vec<Route>,
     /// Those of the routes that may be taken from a gateway.
     pub from_gateways: BTreeSet<Route>,
     /// The subnets whose route table is swapped.
     pub subnets: Vec<SubnetTables>,
+    /// Where on each node all of this goes, and the routes whose tables were described.
+    pub choices: Choices,
 }
 
 /// The name of the cluster, whatever else is wrong.
@@ -98,8 +103,10 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "Timing",
         "Nodes",
         "Addresses",
+        "AddressInterface",
         "Routes",
         "SubnetTables",
+        "RouteInterface",
     ];
     root.object(&known, wrong)?;
     let cluster = root.field("Cluster").id(wrong);
@@ -111,13 +118,9 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let timing = timing(&root.field("Timing"), wrong);
     let nodes: Vec<_> =
         root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
-    let addresses = root.field("Addresses").optional_list(wrong);
-    let addresses = addresses.iter().filter_map(|entry| entry.id(wrong)).collect();
-    let routes = root.field("Routes").optional_list(wrong);
-    let routes: Vec<_> = routes.iter().flat_map(|entry| routes_of(entry, wrong)).collect();
-    let from_gateways =
-        routes.iter().filter(|(_, replace)| *replace).map(|(route, _)| route.clone()).collect();
-    let routes = routes.into_iter().map(|(route, _)| route).collect();
+    let (addresses, choices) = place::addresses_and_choices(&root, wrong);
+    let route::Routes { named: routes, from_gateways, described } = route::routes(&root, wrong);
+    let choices = Choices { tables: described, ..choices };
     let subnets = root.field("SubnetTables").optional_list(wrong);
     let subnets = subnets.iter().filter_map(|entry| subnet::read(entry, &nodes, wrong)).collect();
     Some(Desired {
@@ -133,6 +136,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         routes,
         from_gateways,
         subnets,
+        choices,
     })
 }
 
@@ -234,23 +238,6 @@ fn node(at: &At<'_>, wrong: &mut Vec<String>) -> Option<DesiredNode> {
         }
     };
     Some(DesiredNode { node: node?, instance: instance?, priority: priority? })
-}
-
-/// The routes of an entry, and whether they may be taken from a gateway.
-fn routes_of(at: &At<'_>, wrong: &mut Vec<String>) -> Vec<(Route, bool)> {
-    if at.object(&["Destination", "RouteTableIds", "ReplaceGatewayRoutes"], wrong).is_none() {
-        return Vec::new();
-    }
-    let destination: Option<Destination> = at.field("Destination").id(wrong);
-    let tables = at.field("RouteTableIds");
-    let tables = tables.list(wrong);
-    if tables.is_empty() {
-        let _: Option<()> = at.field("RouteTableIds").expected("at least one route table id", wrong);
-    }
-    let tables: Vec<_> = tables.iter().filter_map(|entry| entry.id(wrong)).collect();
-    let replace = at.field("ReplaceGatewayRoutes").truth(wrong);
-    let Some(destination) = destination else { return Vec::new() };
-    tables.into_iter().map(|table| (Route { table, destination }, replace)).collect()
 }
 
 /// A value, or the lack of one, and where it stands.

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 
 use baton_cloud::Cloud;
 use baton_doctor::{Finding, Severity, examine, refuses};
+use baton_protocol::choice::Choices;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, InstanceArn, InstanceId, RegistrationUid};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::{Failure, WriteFailure};
+use baton_protocol::resource::Route;
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
 
@@ -219,7 +221,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         let (members, resources) = seen.configuration(desired).ok_or_else(|| {
             Refusal::Fault("every requirement is met, and the configuration is incomplete".to_owned())
         })?;
-        let what = Happening::Registered { revision, summary: summary(desired) };
+        let what = Happening::Registered { revision, summary: summary(desired, resources.routes.len()) };
         Ok(Registration {
             cluster: desired.cluster.clone(),
             uid: uid.clone(),
@@ -286,7 +288,11 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
     let nodes: BTreeSet<_> =
         desired.nodes.iter().map(|node| (node.node.clone(), node.instance.clone(), node.priority)).collect();
     let addresses = lease.resources.addresses.iter().map(|address| &address.allocation);
-    let routes: BTreeSet<_> = lease.resources.routes.iter().collect();
+    // Which tables a description comes to is not a person's to name.
+    let choices = Choices { vpc: None, ..lease.resources.choices.clone() };
+    let described =
+        |route: &&Route| choices.tables.iter().any(|choice| choice.destination == route.destination);
+    let routes: BTreeSet<_> = lease.resources.routes.iter().filter(|route| !described(route)).collect();
     lease.mode == desired.mode
         && lease.takeover == desired.takeover
         && lease.cool_down_ms == desired.cool_down_ms
@@ -297,9 +303,10 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         && addresses.eq(desired.addresses.iter())
         && routes == desired.routes.iter().collect()
         && lease.resources.subnets.iter().collect::<BTreeSet<_>>() == desired.subnets.iter().collect()
+        && choices == desired.choices
 }
 
-fn summary(desired: &Desired) -> String {
+fn summary(desired: &Desired, routes: usize) -> String {
     let nodes: Vec<_> =
         desired.nodes.iter().map(|node| format!("{} = {}", node.node, node.instance)).collect();
     let mode = match desired.mode {
@@ -307,7 +314,7 @@ fn summary(desired: &Desired) -> String {
         Mode::Available => "available",
     };
     let fenced = if desired.fencing.is_none() { "" } else { "; silent holders are stopped" };
-    let (addresses, routes) = (desired.addresses.len(), desired.routes.len());
+    let addresses = desired.addresses.len();
     let subnets = match desired.subnets.len() {
         0 => String::new(),
         some => format!("; subnets: {some}"),

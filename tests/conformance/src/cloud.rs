@@ -142,6 +142,9 @@ pub trait World: Sync {
     /// A running instance in a VPC, in the first, second or third zone, with two private addresses.
     fn node(&self, vpc: &str, zone: usize) -> impl Future<Output = Node> + Send;
 
+    /// A further interface of a node at device index 1, with two private addresses, the primary first.
+    fn further(&self, vpc: &str, node: &Node) -> impl Future<Output = (InterfaceId, [Ipv4Addr; 2])> + Send;
+
     /// An Elastic IP that is free.
     fn address(&self) -> impl Future<Output = Address> + Send;
 
@@ -161,7 +164,7 @@ pub trait World: Sync {
     /// Ends an association of a subnet with a route table.
     fn disassociate(&self, association: &TableAssociationId) -> impl Future<Output = ()> + Send;
 
-    /// Tags a subnet or a route table.
+    /// Tags a subnet, an interface or a route table.
     fn tag(&self, id: &str, key: &str, value: &str) -> impl Future<Output = ()> + Send;
 
     /// A route through a new gateway of the VPC; returns the gateway's id.
@@ -264,7 +267,10 @@ macro_rules! cloud_conformance {
             subnet: swapping_for_what_does_not_exist_is_not_found,
             subnet: a_swap_can_be_asked_about_and_is_not_done,
             subnet: subnets_and_tables_are_described_with_their_tags,
+            route: every_table_of_a_vpc_is_seen_with_its_tags_and_no_other_vpcs,
             instance: an_instance_is_described_with_its_interface,
+            instance: a_further_interface_is_described_takes_an_address_and_forwards,
+            instance: an_interface_has_the_tags_it_was_given,
             instance: an_unknown_instance_is_not_found_and_not_terminated,
             instance: a_terminated_instance_is_seen_terminated,
             instance: a_terminated_instance_gives_up_what_it_had,

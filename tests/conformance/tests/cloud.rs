@@ -1,11 +1,13 @@
 //! The conformance of both clouds: the one in memory, and the one that ships against a moto server.
 
 mod memory {
+    use std::net::Ipv4Addr;
+
     use baton_cloud::MemoryCloud;
     use baton_cloud::memory::EndedAlready;
     use baton_conformance::cloud::{Difference, Node, World};
     use baton_protocol::ec2::RouteTarget;
-    use baton_protocol::ids::{InstanceId, RouteTableId, SubnetId, TableAssociationId};
+    use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId};
     use baton_protocol::resource::{Address, Destination};
 
     pub(super) struct InMemory(MemoryCloud, EndedAlready);
@@ -31,6 +33,12 @@ mod memory {
             let node = self.0.node(vpc, zone, 2);
             let private_ips = node.private_ips.try_into().expect("two, as asked");
             Node { instance: node.instance, zone: zone.to_owned(), interface: node.interface, private_ips }
+        }
+
+        async fn further(&self, vpc: &str, node: &Node) -> (InterfaceId, [Ipv4Addr; 2]) {
+            let (interface, private_ips) = self.0.add_interface(vpc, 2);
+            self.0.attach(&interface, &node.instance, 1, false);
+            (interface, private_ips.try_into().expect("two, as asked"))
         }
 
         async fn address(&self) -> Address {
@@ -62,8 +70,8 @@ mod memory {
         async fn tag(&self, id: &str, key: &str, value: &str) {
             match (SubnetId::new(id), RouteTableId::new(id)) {
                 (Ok(subnet), _) => self.0.tag_subnet(&subnet, key, value),
-                (_, Ok(table)) => self.0.tag_table(&table, key, value),
-                (Err(error), Err(_)) => panic!("{error}"),
+                (_, Ok(table)) => self.0.tag_table(&table, key, Some(value)),
+                _ => self.0.tag_interface(&InterfaceId::new(id).expect("an interface"), key, value),
             }
         }
 
@@ -143,6 +151,25 @@ mod moto {
             text(made.subnet().and_then(|subnet| subnet.subnet_id()))
         }
 
+        /// The private addresses of an interface that has been made with this one, and is given a second.
+        async fn two_addresses(&self, id: &str, primary: Option<&str>) -> [Ipv4Addr; 2] {
+            // Where moto may choose, it takes the network's own address now and then, which AWS keeps for itself.
+            let primary: Ipv4Addr = text(primary).parse().expect("an address");
+            let [a, b, c, last] = primary.octets();
+            let second = Ipv4Addr::new(a, b, c, if last < 150 { last + 100 } else { last - 100 });
+            let request = self.ec2.assign_private_ip_addresses().network_interface_id(id);
+            let request = request.private_ip_addresses(second.to_string());
+            request.send().await.expect("a second private address");
+            let seen = self.ec2.describe_network_interfaces().network_interface_ids(id).send().await;
+            let seen = seen.expect("described");
+            let seats = seen.network_interfaces().first().expect("just made").private_ip_addresses();
+            let ip = |primary| {
+                let seat = seats.iter().find(|seat| seat.primary() == Some(primary)).expect("one of each");
+                text(seat.private_ip_address()).parse().expect("an address")
+            };
+            [ip(true), ip(false)]
+        }
+
         /// Any image will do. The answer names hundreds and is slow, so one scenario asks for all.
         async fn image(&self) -> &'static str {
             IMAGE
@@ -185,26 +212,27 @@ mod moto {
             let made = made.instances().first().expect("one, as asked");
             let interface = made.network_interfaces().first().expect("a primary interface");
             let id = text(interface.network_interface_id());
-            // Where moto may choose, it takes the network's own address now and then, which AWS keeps for itself.
-            let primary: Ipv4Addr = text(interface.private_ip_address()).parse().expect("an address");
-            let [a, b, c, last] = primary.octets();
-            let second = Ipv4Addr::new(a, b, c, if last < 150 { last + 100 } else { last - 100 });
-            let request = self.ec2.assign_private_ip_addresses().network_interface_id(&id);
-            let request = request.private_ip_addresses(second.to_string());
-            request.send().await.expect("a second private address");
-            let seen = self.ec2.describe_network_interfaces().network_interface_ids(&id).send().await;
-            let seen = seen.expect("described");
-            let seats = seen.network_interfaces().first().expect("just made").private_ip_addresses();
-            let ip = |primary| {
-                let seat = seats.iter().find(|seat| seat.primary() == Some(primary)).expect("one of each");
-                text(seat.private_ip_address()).parse().expect("an address")
-            };
+            let private_ips = self.two_addresses(&id, interface.private_ip_address()).await;
             Node {
                 instance: InstanceId::new(text(made.instance_id())).expect("an instance id"),
                 zone,
                 interface: InterfaceId::new(id).expect("an interface id"),
-                private_ips: [ip(true), ip(false)],
+                private_ips,
             }
+        }
+
+        async fn further(&self, _: &str, node: &Node) -> (InterfaceId, [Ipv4Addr; 2]) {
+            let id = node.interface.as_str();
+            let seen = self.ec2.describe_network_interfaces().network_interface_ids(id).send().await;
+            let subnet = text(seen.expect("described").network_interfaces()[0].subnet_id());
+            let made =
+                self.ec2.create_network_interface().subnet_id(subnet).send().await.expect("an interface");
+            let made = made.network_interface().expect("made");
+            let id = text(made.network_interface_id());
+            let private_ips = self.two_addresses(&id, made.private_ip_address()).await;
+            let attach = self.ec2.attach_network_interface().network_interface_id(&id).device_index(1);
+            attach.instance_id(node.instance.as_str()).send().await.expect("attached");
+            (InterfaceId::new(id).expect("an interface id"), private_ips)
         }
 
         async fn address(&self) -> Address {

@@ -135,7 +135,7 @@ impl<'a> Sim<'a> {
         let routes = crate::outside::routes(&cloud, &vpc, plan);
         let from_gateways = routes.iter().filter(|_| plan.from_gateways).cloned().collect();
         let subnets = crate::outside::subnets(&cloud, &vpc, plan);
-        let resources = Resources { addresses, routes, from_gateways, subnets };
+        let resources = Resources { addresses, routes, from_gateways, subnets, ..Resources::default() };
         let cluster = ClusterName::new("orders").expect("a plain name");
         let uid = RegistrationUid::new("uid-0").expect("a plain name");
         let mut rng = fastrand::Rng::with_seed(plan.seed.rotate_left(17) ^ 0x0062_6174_6f6e);

@@ -82,6 +82,8 @@ fn ec2_actions(code: &str) -> BTreeSet<String> {
         ("instances", "ec2:DescribeInstances"),
         ("subnets", "ec2:DescribeSubnets"),
         ("tables", "ec2:DescribeRouteTables"),
+        ("interface_tags", "ec2:DescribeNetworkInterfaces"),
+        ("tables_of", "ec2:DescribeRouteTables"),
         ("vpc_networks", "ec2:DescribeVpcs"),
     ] {
         if methods.contains(method) {

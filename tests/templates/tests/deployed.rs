@@ -238,15 +238,73 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
         ("NodeAInstanceId", &*world.instances[0].id),
         ("NodeBInstanceId", &*world.instances[1].id),
         ("Addresses", &*world.addresses[0].allocation),
+        ("AddressDeviceIndex", "1"),
+        ("RouteDestination", "0.0.0.0/0"),
+        ("RouteTableIds", "rtb-0123456789abcdef0,rtb-0123456789abcdef1"),
+        ("SecondRouteDestination", "::/0"),
+        ("ReplaceGatewayRoutes", "true"),
+        ("RouteDeviceIndex", "1"),
     ];
     let pair = create(account, "baton-cluster-nat", &workspace("infra/cluster.yaml"), &a_pair);
     let given: Value = serde_json::from_str(&pair.outputs["Uid"]).expect("the properties came back");
-    assert_eq!((&given["Nodes"], &given["Routes"]), (&json!([node(0, "a"), node(1, "b")]), &json!([])));
+    let routes = |destination: &str, tables: Value| json!({"Destination": destination, "RouteTableIds": tables, "ReplaceGatewayRoutes": "true"});
+    let tables = json!(["rtb-0123456789abcdef0", "rtb-0123456789abcdef1"]);
+    assert_eq!(given["Nodes"], json!([node(0, "a"), node(1, "b")]));
+    assert_eq!(given["Routes"], json!([routes("0.0.0.0/0", tables.clone()), routes("::/0", tables.clone())]));
+    let second = json!({"DeviceIndex": "1"});
+    assert_eq!((&given["AddressInterface"], &given["RouteInterface"]), (&second, &second));
 
-    for stack in ["baton-cluster-orders", "baton-cluster-nat", "baton"] {
-        let end = account.delete_stack(stack).expect("the stack is settled");
+    let apart = [
+        ("Cluster", "vpn"),
+        ("NodeAInstanceId", &*world.instances[0].id),
+        ("NodeBInstanceId", &*world.instances[1].id),
+        ("RouteDestination", "0.0.0.0/0"),
+        ("RouteTableIds", "rtb-0123456789abcdef0,rtb-0123456789abcdef1"),
+        ("SecondRouteDestination", "::/0"),
+        ("SecondRouteTableIds", "rtb-0123456789abcdef2"),
+        ("ReplaceGatewayRoutes", "true"),
+    ];
+    let apart = create(account, "baton-cluster-vpn", &workspace("infra/cluster.yaml"), &apart);
+    let given: Value = serde_json::from_str(&apart.outputs["Uid"]).expect("the properties came back");
+    let second = routes("::/0", json!(["rtb-0123456789abcdef2"]));
+    assert_eq!(given["Routes"], json!([routes("0.0.0.0/0", tables), second]));
+    assert_eq!((&given["AddressInterface"], &given["RouteInterface"]), (&Value::Null, &Value::Null));
+
+    let found = [
+        ("Cluster", "mesh"),
+        ("NodeAInstanceId", &*world.instances[0].id),
+        ("NodeBInstanceId", &*world.instances[1].id),
+        ("RouteDestination", "0.0.0.0/0"),
+        ("RouteTableTagKey", "side"),
+        ("RouteTableTagValue", "private"),
+        ("SecondRouteDestination", "::/0"),
+    ];
+    let found = create(account, "baton-cluster-mesh", &workspace("infra/cluster.yaml"), &found);
+    let given: Value = serde_json::from_str(&found.outputs["Uid"]).expect("the properties came back");
+    let by_tag = |destination: &str| {
+        json!({
+            "Destination": destination, "RouteTableTag": {"Key": "side", "Value": "private"},
+            "ReplaceGatewayRoutes": "false",
+        })
+    };
+    assert_eq!(given["Routes"], json!([by_tag("0.0.0.0/0"), by_tag("::/0")]));
+
+    let alone = [
+        ("Cluster", "db"),
+        ("NodeAInstanceId", &*world.instances[0].id),
+        ("NodeBInstanceId", &*world.instances[1].id),
+        ("Addresses", &*world.addresses[0].allocation),
+    ];
+    let alone = create(account, "baton-cluster-db", &workspace("infra/cluster.yaml"), &alone);
+    let given: Value = serde_json::from_str(&alone.outputs["Uid"]).expect("the properties came back");
+    assert_eq!(given["Routes"], json!([]));
+
+    for stack in ["orders", "nat", "vpn", "mesh", "db"].map(|name| format!("baton-cluster-{name}")) {
+        let end = account.delete_stack(&stack).expect("the stack is settled");
         assert_eq!(end.status, "DELETE_COMPLETE", "{stack}: {:?}", end.failures);
     }
+    let end = account.delete_stack("baton").expect("the stack is settled");
+    assert_eq!(end.status, "DELETE_COMPLETE", "{:?}", end.failures);
     let table =
         account.call("dynamodb", "describe_table", &json!({"TableName": "baton"})).expect("it is there");
     assert_eq!(table["Table"]["DeletionProtectionEnabled"], true);

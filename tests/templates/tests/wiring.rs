@@ -152,6 +152,17 @@ fn calls_to_ec2_are_matched_as_the_arbiter_reads_them() {
 }
 
 #[test]
+fn tags_of_route_tables_are_matched_and_of_nothing_else() {
+    let pattern = &CONTROL_PLANE.resource("TableTagRule")["EventPattern"];
+    assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from([trail::DETAIL_TYPE.to_owned()]));
+    let detail = &pattern["detail"];
+    assert_eq!(texts(&detail["eventName"]), ["CreateTags", "DeleteTags"].map(str::to_owned).into());
+    assert_eq!(detail["errorCode"], json!([{"exists": false}]));
+    let named = &detail["requestParameters"]["resourcesSet"]["items"]["resourceId"];
+    assert_eq!(*named, json!([{"prefix": "rtb-"}]));
+}
+
+#[test]
 fn everyone_wakes_under_its_own_name_only() {
     let mut senders = Vec::new();
     for template in [&*CONTROL_PLANE, &*CLUSTER] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{AttachmentStatus, AttributeBooleanValue, Filter, NetworkInterface};
+use aws_sdk_ec2::types::{AttachmentStatus, AttributeBooleanValue, Filter, NetworkInterface, Tag};
 use baton_protocol::ec2::{CloudFailure, Effect, InterfaceSeen};
 use baton_protocol::ids::InterfaceId;
 use futures_util::future::try_join_all;
@@ -29,6 +29,25 @@ pub(super) async fn interfaces(
         if let Some(id) = asked_for(DESCRIBE, ids, row.network_interface_id()) {
             let interface = interface_seen(&id, &row)?;
             seen.insert(id, interface);
+        }
+    }
+    Ok(seen)
+}
+
+/// The tags of these interfaces.
+pub(super) async fn tags(
+    client: &Client,
+    ids: &[InterfaceId],
+) -> Result<BTreeMap<InterfaceId, BTreeMap<String, String>>, CloudFailure> {
+    let mut seen = BTreeMap::new();
+    let rows = try_join_all(
+        filters("network-interface-id", ids).into_iter().map(|filter| described(client, filter)),
+    );
+    for row in rows.await?.into_iter().flatten() {
+        if let Some(id) = asked_for(DESCRIBE, ids, row.network_interface_id()) {
+            let tags = row.tag_set().iter();
+            let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+            seen.insert(id, tags.filter_map(pair).collect());
         }
     }
     Ok(seen)
@@ -106,6 +125,18 @@ mod tests {
             assert_eq!(seen[&interface()], InterfaceSeen { source_dest_check: true, instance }, "{status}");
             assert_eq!(canned.requests()[0]["Filter.1.Name"], "network-interface-id");
         }
+    }
+
+    #[tokio::test]
+    async fn the_tags_of_an_interface_are_read_and_of_no_other() {
+        let inner = "<tagSet><item><key>side</key><value>public</value></item><item><key>empty</key><value/></item>\
+             </tagSet>";
+        let canned = Canned::answers([(200, body(inner)), (200, body(inner))]);
+        let seen = tags(&canned.client(), &[interface()]).await.expect("readable");
+        let expected = [("empty", ""), ("side", "public")];
+        assert!(seen[&interface()].iter().map(|(key, value)| (&**key, &**value)).eq(expected), "{seen:?}");
+        let other = InterfaceId::new("eni-0fffffffffffffff0").expect("valid");
+        assert_eq!(tags(&canned.client(), &[other]).await, Ok(BTreeMap::new()));
     }
 
     #[tokio::test]

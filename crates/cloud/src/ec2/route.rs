@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Filter, Route as Row, RouteState, RouteTable};
+use aws_sdk_ec2::types::{Filter, Route as Row, RouteState, RouteTable, Tag};
 use baton_protocol::ec2::{CloudFailure, Effect, RouteSeen, RouteTarget};
 use baton_protocol::ids::{InterfaceId, RouteTableId};
 use baton_protocol::resource::{Destination, Family, Route};
+use baton_protocol::tables::{TableSeen, Tables};
 use futures_util::future::try_join_all;
 
-use super::{Mode, asked_for, filters, optional, pages, text};
+use super::{Mode, asked_for, filter, filters, optional, pages, required, text};
 use crate::error::{failure, unreadable};
 
 const DESCRIBE: &str = "DescribeRouteTables";
@@ -41,6 +42,26 @@ pub(super) fn seen(id: &RouteTableId, row: &RouteTable) -> Result<Vec<RouteSeen>
         routes.extend(route_seen(id, route)?);
     }
     Ok(routes)
+}
+
+/// Every route table of a VPC, with its tags. A row that cannot be told from others makes the whole answer unknown, since
+/// its table would pass for one that is gone.
+pub(super) async fn tables_of(client: &Client, vpc: &str) -> Result<Tables, CloudFailure> {
+    let mut shown = Tables::new();
+    for row in described(client, filter("vpc-id", &[vpc])).await? {
+        if text(row.vpc_id()) != Some(vpc) {
+            return Err(unreadable(DESCRIBE, format_args!("a table of another VPC than {vpc}, or of none")));
+        }
+        let id: RouteTableId = required(DESCRIBE, "a route table", row.route_table_id())?;
+        let routes = seen(&id, &row)?;
+        shown.insert(id, TableSeen { tags: tags(&row), routes });
+    }
+    Ok(shown)
+}
+
+fn tags(row: &RouteTable) -> BTreeMap<String, String> {
+    let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    row.tags().iter().filter_map(pair).collect()
 }
 
 pub(super) async fn described(client: &Client, filter: Filter) -> Result<Vec<RouteTable>, CloudFailure> {
@@ -213,6 +234,23 @@ mod tests {
         let request = &canned.requests()[0];
         assert_eq!((&*request["Filter.1.Name"], &*request["Filter.1.Value.1"]), ("route-table-id", TABLE));
         assert_eq!(request["MaxResults"], "100");
+    }
+
+    #[tokio::test]
+    async fn the_tables_of_a_vpc_are_read_with_their_tags_whole_or_not_at_all() {
+        let rest = "<vpcId>vpc-1</vpcId><tagSet><item><key>side</key><value>private</value></item></tagSet>";
+        let with = |rest: &str| body("", "").replace("<routeSet>", &format!("{rest}<routeSet>"));
+        let canned = Canned::answers([(200, with(rest))]);
+        let seen = tables_of(&canned.client(), "vpc-1").await.expect("readable");
+        assert_eq!(seen[&table()].tags, [("side".to_owned(), "private".to_owned())].into());
+        let request = &canned.requests()[0];
+        assert_eq!((&*request["Filter.1.Name"], &*request["Filter.1.Value.1"]), ("vpc-id", "vpc-1"));
+        let nameless = with(rest).replace(TABLE, "");
+        for odd in [with("<vpcId>vpc-2</vpcId>"), with(""), nameless] {
+            let canned = Canned::answers([(200, odd)]);
+            let seen = tables_of(&canned.client(), "vpc-1").await;
+            assert!(matches!(seen, Err(CloudFailure::Unknown(_))), "{seen:?}");
+        }
     }
 
     #[tokio::test]

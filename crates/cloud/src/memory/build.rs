@@ -88,6 +88,7 @@ impl MemoryCloud {
                 vpc: vpc.to_owned(),
                 private_ips: private_ips.clone(),
                 source_dest_check: true,
+                tags: BTreeMap::new(),
                 attachment: None,
             };
             world.interfaces.insert(id.clone(), made);
@@ -164,15 +165,6 @@ impl MemoryCloud {
         self.state().mutate(|world| {
             let made = world.subnets.get_mut(subnet);
             let made = made.unwrap_or_else(|| panic!("no such subnet in this world"));
-            made.tags.insert(key.to_owned(), value.to_owned());
-        });
-    }
-
-    /// Tags a route table.
-    pub fn tag_table(&self, table: &RouteTableId, key: &str, value: &str) {
-        self.state().mutate(|world| {
-            let made = world.tables.get_mut(table);
-            let made = made.unwrap_or_else(|| panic!("no table {table} in this world"));
             made.tags.insert(key.to_owned(), value.to_owned());
         });
     }
@@ -303,6 +295,27 @@ impl MemoryCloud {
             let made = world.instances.get_mut(instance);
             let made = made.unwrap_or_else(|| panic!("no instance {instance} in this world"));
             made.tags.insert(key.to_owned(), value.to_owned());
+        });
+    }
+
+    /// Tags an interface.
+    pub fn tag_interface(&self, interface: &InterfaceId, key: &str, value: &str) {
+        self.state().mutate(|world| {
+            let made = world.interfaces.get_mut(interface);
+            let made = made.unwrap_or_else(|| panic!("no interface {interface} in this world"));
+            made.tags.insert(key.to_owned(), value.to_owned());
+        });
+    }
+
+    /// Tags a route table, or takes the tag off.
+    pub fn tag_table(&self, table: &RouteTableId, key: &str, value: Option<&str>) {
+        self.state().mutate(|world| {
+            let made =
+                world.tables.get_mut(table).unwrap_or_else(|| panic!("no table {table} in this world"));
+            match value {
+                Some(value) => drop(made.tags.insert(key.to_owned(), value.to_owned())),
+                None => drop(made.tags.remove(key)),
+            }
         });
     }
 

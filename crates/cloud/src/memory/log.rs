@@ -1,7 +1,7 @@
 //! What was asked of the world, by whom, and what they were told.
 
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
-use baton_protocol::ids::InstanceId;
+use baton_protocol::ids::{InstanceId, InterfaceId};
 
 /// One look, call or landing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum Asked {
     Landing(Call),
     /// A description of instances.
     Instances(Vec<InstanceId>),
+    /// The tags of interfaces.
+    InterfaceTags(Vec<InterfaceId>),
+    /// Every route table of a VPC.
+    TablesOf(String),
     /// The networks of a VPC.
     VpcNetworks(String),
     /// A description of subnets or route tables.

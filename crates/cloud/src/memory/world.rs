@@ -13,6 +13,7 @@ use baton_protocol::ids::{
 };
 use baton_protocol::mutant;
 use baton_protocol::resource::{Destination, Placement, Route, TableAssociation};
+use baton_protocol::tables::{self, Tables};
 
 use crate::{InstanceSeen, InterfaceOnInstance, SubnetSeen, TableSeen};
 
@@ -83,6 +84,7 @@ pub(super) struct Interface {
     /// The primary first.
     pub(super) private_ips: Vec<Ipv4Addr>,
     pub(super) source_dest_check: bool,
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) attachment: Option<Attachment>,
 }
 
@@ -212,6 +214,20 @@ impl World {
             interfaces,
             tags: instance.tags.clone(),
         }
+    }
+
+    pub(super) fn interface_tags(
+        &self,
+        ids: &[InterfaceId],
+    ) -> BTreeMap<InterfaceId, BTreeMap<String, String>> {
+        known(ids, |id| self.interfaces.get(id).map(|interface| interface.tags.clone()))
+    }
+
+    pub(super) fn tables_of(&self, vpc: &str) -> Tables {
+        let ours = self.tables.iter().filter(|(_, table)| table.vpc == vpc);
+        let shown =
+            |table: &Table| tables::TableSeen { tags: table.tags.clone(), routes: self.routes(table) };
+        ours.map(|(id, table)| (id.clone(), shown(table))).collect()
     }
 
     pub(super) fn networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {

@@ -265,3 +265,34 @@ fn a_throttled_call_is_made_again_later_each_time_and_nothing_else_waits() {
     assert!(paper.now.since(begun) >= Duration::from_millis(100));
     assert_eq!(paper.place(&allocation(1)), Some(placement(2)));
 }
+
+#[test]
+fn several_interfaces_of_a_node_are_looked_at_and_each_gets_what_belongs_there() {
+    let mut paper = Paper::at_node_1();
+    let mut lease = moved_to_node_2();
+    let place = |n: u8, last| Placement {
+        interface: interface(n),
+        private_ip: std::net::Ipv4Addr::new(10, 0, n, last),
+    };
+    // The first address goes to a second address of the first interface, the other one to the interface of the routes.
+    let address = Address { allocation: allocation(2), public_ip: std::net::Ipv4Addr::new(198, 51, 100, 2) };
+    lease.resources.addresses.push(address);
+    let places = [(allocation(1), place(2, 11)), (allocation(2), place(6, 10))];
+    lease.members[1].placements = places.clone().into();
+    lease.members[1].interface = interface(6);
+    let held = paper.seat(allocation(2), place(5, 10));
+    lease.observed.associations.insert(allocation(2), held);
+    let mut mover = Mover::new(&lease, true, paper.now);
+    let asked: Vec<_> = std::iter::from_fn(|| mover.poll_action()).collect();
+    let seats = Look::Seats(vec![interface(2), interface(6)]);
+    assert!(asked.contains(&Action::Look(seats)), "{asked:?}");
+    assert!(asked.contains(&Action::Look(Look::Interfaces(vec![interface(6)]))), "{asked:?}");
+
+    paper.run(&lease, true);
+    for (allocation, place) in places {
+        assert_eq!(paper.place(&allocation), Some(place));
+    }
+    assert!(paper.routes.values().all(|target| *target == RouteTarget::Interface(interface(6))));
+    assert!(paper.calls.contains(&Call::DisableSourceDestCheck { interface: interface(6) }));
+    assert!(!paper.calls.contains(&Call::DisableSourceDestCheck { interface: interface(2) }));
+}

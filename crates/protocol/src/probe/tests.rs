@@ -279,3 +279,35 @@ fn a_subnet_that_could_not_be_swapped_and_a_table_that_leads_past_its_node_are_o
     let found = judged(astray, Some(table_association(5, 1)));
     assert_eq!(found, ["node-b rtb-00000002", "node-c rtb-00000003"]);
 }
+
+#[test]
+fn each_interface_that_takes_an_address_is_tried_and_the_one_that_takes_routes_as_well() {
+    let mut lease = lease();
+    let address =
+        |n| Address { allocation: allocation(n), public_ip: std::net::Ipv4Addr::new(198, 51, 100, n) };
+    lease.resources.addresses = (1..=3).map(address).collect();
+    for (n, member) in (1..).zip(&mut lease.members) {
+        // Two addresses at the first interface, one at the second, to which routes lead as well.
+        let at = |interface_of: u8, last| {
+            let private_ip = std::net::Ipv4Addr::new(10, 0, n, last);
+            Placement { interface: interface(interface_of), private_ip }
+        };
+        member.placements =
+            [(allocation(1), at(n, 10)), (allocation(2), at(n, 11)), (allocation(3), at(n + 3, 10))].into();
+        member.interface = interface(n + 3);
+    }
+    let towards: BTreeSet<_> = trials(&lease)
+        .into_iter()
+        .filter_map(|trial| match trial.call {
+            Call::Associate { placement, .. } => Some(placement.interface),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(towards, (1..=6).map(interface).collect());
+    let checks = trials(&lease).into_iter().filter_map(|trial| match trial.call {
+        Call::DisableSourceDestCheck { interface } => Some(interface),
+        _ => None,
+    });
+    assert_eq!(checks.collect::<Vec<_>>(), [4, 5, 6].map(interface));
+    assert!(looks(&lease).contains(&Look::Seats((1..=6).map(interface).collect())));
+}

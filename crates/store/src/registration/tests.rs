@@ -175,3 +175,11 @@ fn the_directory_names_the_instances_of_a_registration() {
     let instances = vec![arn(1).instance_id(), arn(2).instance_id()];
     assert_eq!(entry(&registration("uid-1")), Entry { cluster: cluster(), instances });
 }
+
+#[test]
+fn what_is_made_from_a_lease_stands_in_it_and_knows_its_revision() {
+    let found = lease();
+    let made = Registration::of(&found, WallTime(9), registration("uid-1").event);
+    assert!(made.stands_in(&found));
+    assert_eq!((made.made_from, &made.uid), (Some(found.revision), &found.uid));
+}

@@ -28,6 +28,7 @@ async fn claims(world: &World, seq: u64, silent_ms: u64) {
         healthy_since: Some(WallTime(1)),
         claim: Some(claim),
         serving_epoch: None,
+        findings: None,
         serving_since: None,
         validity_ms: 4_000,
         seen: Vec::new(),

@@ -7,6 +7,7 @@ mod hooks;
 mod notices;
 mod probe;
 mod swap;
+mod tables;
 mod world;
 
 use std::collections::BTreeMap;

@@ -254,6 +254,11 @@ impl World {
         }
     }
 
+    /// How many successors were woken since the last time.
+    pub(crate) fn woken(&self) -> usize {
+        std::mem::take(&mut *self.parts.successor.clusters.lock().expect("no test panics in here")).len()
+    }
+
     /// What was told since the last time, by kind.
     pub(crate) fn told(&self) -> Vec<&'static str> {
         let mut told = self.parts.successor.told.lock().expect("no test panics in here");

@@ -330,7 +330,7 @@ async fn a_cluster_may_have_nothing_but_a_subnet_and_its_tables_are_examined() {
     assert!(reason.contains("subnet-ready") && reason.contains("table-prepared"), "{reason}");
     bench.cloud.tag_subnet(&subnet, "baton:cluster", "orders");
     for (table, node) in tables.iter().zip(&bench.nodes) {
-        bench.cloud.tag_table(table, "baton:cluster", "orders");
+        bench.cloud.tag_table(table, "baton:cluster", Some("orders"));
         bench.cloud.put_route(table, "0.0.0.0/0", RouteTarget::Interface(node.interface.clone()));
     }
     let answer = bench.create("create-2", STACK, properties).await;

@@ -3,5 +3,7 @@
 mod answer;
 mod create;
 mod delete;
+mod place;
 mod support;
+mod table;
 mod update;

@@ -1,11 +1,11 @@
 //! Instances, their interfaces and their networks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::Cloud;
 use baton_protocol::ec2::{Call, Effect, InstanceState, InterfaceSeen, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId};
-use baton_protocol::resource::Route;
+use baton_protocol::resource::{Placement, Route};
 
 use super::{Difference, NETWORK, World, association, destination, is_not_found, nobody, route};
 
@@ -47,6 +47,53 @@ pub async fn an_instance_is_described_with_its_interface<W: World>(world: &W) {
         assert!(interface.source_dest_check);
     }
     assert!(nodes[0].zone != nodes[1].zone && nodes[1].zone != nodes[2].zone);
+}
+
+/// What another interface than the first is chosen by, and what becomes of it.
+pub async fn a_further_interface_is_described_takes_an_address_and_forwards<W: World>(world: &W) {
+    let vpc = world.vpc(&[NETWORK]).await;
+    let node = world.node(&vpc, 0).await;
+    let (further, private_ips) = world.further(&vpc, &node).await;
+    let seen = world.cloud().instances(std::slice::from_ref(&node.instance)).await.expect("described");
+    let interfaces: Vec<_> = seen[&node.instance]
+        .interfaces
+        .iter()
+        .map(|interface| (interface.id.clone(), interface.device_index, interface.private_ips.clone()))
+        .collect();
+    let expected =
+        [(node.interface.clone(), 0, node.private_ips.to_vec()), (further.clone(), 1, private_ips.to_vec())];
+    assert_eq!(interfaces, expected);
+    let address = world.address().await.allocation;
+    let placement = Placement { interface: further.clone(), private_ip: private_ips[1] };
+    let call = Call::Associate { allocation: address.clone(), placement: placement.clone() };
+    world.cloud().call(&call).await.expect("associated");
+    let (_, place) = association(world, &address).await.expect("associated");
+    let place = place.expect("somewhere");
+    assert_eq!(place.interface, further);
+    assert_eq!(place == placement, !world.differs(Difference::SeatIgnored));
+    let seats = super::seats(world, &[&node.interface, &further]).await;
+    assert_eq!(seats.len(), 1, "both interfaces are looked at: {seats:?}");
+    world.cloud().call(&Call::DisableSourceDestCheck { interface: further.clone() }).await.expect("forwards");
+    let check = |interface: Option<InterfaceSeen>| interface.expect("seen").source_dest_check;
+    assert!(!check(interface(world, &further).await) && check(interface(world, &node.interface).await));
+}
+
+/// What an interface is chosen by.
+pub async fn an_interface_has_the_tags_it_was_given<W: World>(world: &W) {
+    let vpc = world.vpc(&[NETWORK]).await;
+    let nodes = [world.node(&vpc, 0).await, world.node(&vpc, 1).await];
+    world.tag(nodes[0].interface.as_str(), "side", "public").await;
+    world.tag(nodes[0].interface.as_str(), "empty", "").await;
+    let asked = [nodes[0].interface.clone(), nodes[1].interface.clone(), nobody("eni-")];
+    let seen = world.cloud().interface_tags(&asked).await.expect("described");
+    assert_eq!(
+        seen.keys().collect::<BTreeSet<_>>(),
+        asked[..2].iter().collect(),
+        "what does not exist is absent"
+    );
+    let has = |node: usize, key: &str| seen[&asked[node]].get(key).map(String::as_str);
+    assert_eq!((has(0, "side"), has(0, "empty"), has(1, "side")), (Some("public"), Some(""), None));
+    assert_eq!(world.cloud().interface_tags(&[]).await, Ok(BTreeMap::new()));
 }
 
 /// Not to be known proves nothing.

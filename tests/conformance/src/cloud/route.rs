@@ -172,3 +172,24 @@ pub async fn an_unknown_table_is_absent_and_hides_no_other<W: World>(world: &W) 
     known.sort();
     assert_eq!(seen.keys().collect::<Vec<_>>(), known);
 }
+
+/// What tables are chosen by. EC2 makes a main table with each VPC, which is seen as well where it is made.
+pub async fn every_table_of_a_vpc_is_seen_with_its_tags_and_no_other_vpcs<W: World>(world: &W) {
+    let (vpc, other) = (world.vpc(&[NETWORK]).await, world.vpc(&[NETWORK]).await);
+    let ours = [world.table(&vpc).await, world.table(&vpc).await];
+    let theirs = world.table(&other).await;
+    let node = world.node(&vpc, 0).await;
+    world.tag(ours[0].as_str(), "side", "private").await;
+    let to = destination(DESTINATIONS[0]);
+    world.cloud().call(&create(&ours[1], &to, &node.interface)).await.expect("created");
+    let seen = world.cloud().tables_of(&vpc).await.expect("described");
+    assert!(ours.iter().all(|table| seen.contains_key(table)) && !seen.contains_key(&theirs), "{seen:?}");
+    let tagged: Vec<_> = seen.iter().filter(|(_, shown)| shown.tags.contains_key("side")).collect();
+    assert_eq!((tagged.len(), tagged[0].0, &*tagged[0].1.tags["side"]), (1, &ours[0], "private"));
+    let holds: Vec<_> = seen
+        .iter()
+        .filter(|(_, shown)| shown.routes.iter().any(|route| route.destination == to))
+        .map(|(table, _)| table)
+        .collect();
+    assert_eq!(holds, [&ours[1]]);
+}

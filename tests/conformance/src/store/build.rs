@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use baton_protocol::choice::{Choices, InterfaceChoice};
 use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health};
@@ -84,6 +85,7 @@ pub fn resources() -> Resources {
         routes: vec![route.clone()],
         from_gateways: [route].into(),
         subnets: vec![swapped()],
+        choices: Choices { routes: Some(InterfaceChoice::Device(1)), ..Choices::default() },
     }
 }
 

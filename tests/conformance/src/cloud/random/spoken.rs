@@ -36,7 +36,6 @@ pub(super) fn spoken(sight: &Sight, names: &Names) -> Vec<String> {
         }
         Sight::Subnets(seen) => lines(seen),
         Sight::Interfaces(seen) => lines(seen),
-        Sight::Subnets(seen) => lines(seen),
         Sight::Instance(state) => lines([state]),
     };
     let mut lines: Vec<_> = lines.iter().map(|line| names.translate(line)).collect();

@@ -1,0 +1,160 @@
+//! Follows the descriptions of a cluster's route tables: takes in what fits by now, and lets go what does no more. What that
+//! is, is judged in `baton_protocol::tables`; here it is asked and written.
+//!
+//! This comes after everything else of an invocation, since a service that is down waits for nothing, and so that a route
+//! which somebody has deleted is made again before anybody asks which tables hold it. The change is written on the condition
+//! that the lease is still the one that was judged, and a successor moves what was taken in.
+
+use std::collections::BTreeSet;
+
+use baton_cloud::Cloud;
+use baton_protocol::arbiter::Hint;
+use baton_protocol::drift;
+use baton_protocol::ec2::CloudFailure;
+use baton_protocol::history::{Event, Happening};
+use baton_protocol::ids::ClusterName;
+use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::outcome::{Failure, WriteFailure};
+use baton_protocol::resource::Route;
+use baton_protocol::tables::{self, Change, Difference, LOOKS_APART, Refused};
+use baton_protocol::wake::Why;
+use baton_store::{Registration, Store};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::drive::{Parts, Successor};
+
+/// How many leases of other clusters are read side by side.
+const SIDE_BY_SIDE: usize = 16;
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// No tables are described, the cluster is not protected or is being moved, or what is astray is to be left.
+    NotNow,
+    /// The lease has the tables that fit.
+    Unchanged,
+    /// It has them from now on.
+    Changed {
+        /// How many routes were taken in.
+        joined: usize,
+        /// How many were let go.
+        left: usize,
+    },
+    /// The lease was changed by somebody else since it was read. What is to be done is judged anew in the next turn.
+    Superseded,
+    /// EC2 did not answer, and nothing is let go for that.
+    Unanswered(CloudFailure),
+    /// The table could not be read or written.
+    Failed(Failure),
+}
+
+/// Whether the invocation that was woken so is to look: in the cluster's turn, and when somebody has called EC2 about a table.
+/// An operator's request is not kept waiting.
+pub fn is_asked(hint: &Hint) -> bool {
+    hint.maybe_moved && hint.why != Some(Why::Request)
+}
+
+/// Looks which tables fit, and changes the lease where it has others. `stuck` says that the invocation could not move
+/// everything: a table that is gone may be the reason, and then no other invocation brings the move to its end.
+pub async fn follow<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    cluster: &ClusterName,
+    stuck: bool,
+    by: &str,
+) -> Followed {
+    match attempt(parts, cluster, stuck, by).await {
+        Ok(followed) => followed,
+        Err(failure) => Followed::Failed(failure),
+    }
+}
+
+async fn attempt<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    cluster: &ClusterName,
+    stuck: bool,
+    by: &str,
+) -> Result<Followed, Failure> {
+    let lease = parts.store.lease(cluster).await?.filter(|lease| is_to_be_followed(lease, stuck));
+    let Some((lease, vpc)) = lease.and_then(|lease| Some((lease.clone(), lease.resources.choices.vpc?)))
+    else {
+        return Ok(Followed::NotNow);
+    };
+    let found = match look(parts, &lease, &vpc).await {
+        Ok(found) => found,
+        Err(failure) => return Ok(Followed::Unanswered(failure)),
+    };
+    tell_refused(cluster, found.refused.iter());
+    if found.joining.is_empty() && found.missing.is_empty() {
+        return Ok(Followed::Unchanged);
+    }
+    let members: Vec<_> = lease.members.iter().map(|member| member.instance.clone()).collect();
+    let heartbeats = parts.store.heartbeats(cluster, &members).await?;
+    if drift::is_left(&lease, &heartbeats, parts.now().wall) {
+        return Ok(Followed::NotNow);
+    }
+    let others =
+        if found.joining.is_empty() { BTreeSet::new() } else { others(&parts.store, cluster).await? };
+    let (change, refused) = tables::change(&lease, &found.joining, &found.missing, &others);
+    tell_refused(cluster, refused.iter());
+    match change {
+        Some(change) => write(parts, &lease, change, by).await,
+        None => Ok(Followed::Unchanged),
+    }
+}
+
+/// A move that goes on is brought to its end first: what is to be moved does not change under it.
+fn is_to_be_followed(lease: &Lease, stuck: bool) -> bool {
+    let protected = lease.schema <= SCHEMA && lease.state == LeaseState::Active && lease.holder.is_some();
+    let rests = lease.moved == lease.epoch || stuck;
+    protected && rests && !lease.resources.choices.tables.is_empty()
+}
+
+/// What the VPC shows. What is missing has to be missing from two answers; the second one is asked for when no stale answer
+/// can be so old any more.
+async fn look<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    lease: &Lease,
+    vpc: &str,
+) -> Result<Difference, CloudFailure> {
+    let first = tables::compare(lease, &parts.cloud.tables_of(vpc).await?);
+    if first.missing.is_empty() {
+        return Ok(first);
+    }
+    tokio::time::sleep(LOOKS_APART).await;
+    let second = tables::compare(lease, &parts.cloud.tables_of(vpc).await?);
+    let missing = first.missing.intersection(&second.missing).cloned().collect();
+    Ok(Difference { missing, ..second })
+}
+
+/// The routes of the other clusters. One that cannot be read may have any of them.
+async fn others<S: Store>(store: &S, own: &ClusterName) -> Result<BTreeSet<Route>, Failure> {
+    let entries = store.clusters().await?.into_iter().filter(|entry| entry.cluster != *own);
+    let leases = stream::iter(entries).map(|entry| async move { store.lease(&entry.cluster).await });
+    let leases: Vec<Option<Lease>> = leases.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
+    let active = leases.into_iter().flatten().filter(|lease| lease.state == LeaseState::Active);
+    Ok(active.flat_map(|lease| lease.resources.routes).collect())
+}
+
+async fn write<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    lease: &Lease,
+    change: Change,
+    by: &str,
+) -> Result<Followed, Failure> {
+    let (joined, left) = (change.joined.len(), change.left.len());
+    let at = parts.now().wall;
+    let what = Happening::Registered { revision: lease.revision + 1, summary: change.summary() };
+    let event = Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: by.to_owned(), what };
+    let registration = Registration { resources: change.resources, ..Registration::of(lease, at, event) };
+    match parts.store.reconfigure(&registration, lease.holder.as_ref()).await {
+        Ok(()) => Ok(Followed::Changed { joined, left }),
+        Err(WriteFailure::Refused(_)) => Ok(Followed::Superseded),
+        Err(WriteFailure::Failed(failure)) => Err(failure),
+    }
+}
+
+fn tell_refused<'a>(cluster: &ClusterName, refused: impl Iterator<Item = (&'a Route, &'a Refused)>) {
+    for (route, why) in refused {
+        tracing::warn!(%cluster, %route, %why, "a table fits the description and is not taken in");
+    }
+}

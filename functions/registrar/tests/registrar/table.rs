@@ -1,0 +1,101 @@
+//! Route tables that are described: what they come to when a cluster is registered, and what is a change of it.
+
+use baton_cloud::memory::{Fault, Trouble};
+use baton_protocol::ec2::RouteTarget;
+use baton_protocol::ids::RouteTableId;
+use baton_protocol::resource::{Resources, Route};
+use baton_store::{Registration, Store};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, STACK, failed, succeeded};
+
+const DESTINATION: &str = "192.0.2.10/32";
+
+/// A table of the VPC that carries the tag, and consents.
+fn tagged(bench: &Bench) -> RouteTableId {
+    let table = bench.cloud.table(&bench.vpc);
+    bench.cloud.tag_table(&table, "side", Some("private"));
+    bench.cloud.tag_table(&table, "baton:cluster", Some("orders"));
+    table
+}
+
+fn by_tag(bench: &Bench) -> Value {
+    let mut properties = bench.properties();
+    let tag = json!({ "Key": "side", "Value": "private" });
+    properties["Routes"] = json!([{ "Destination": DESTINATION, "RouteTableTag": tag }]);
+    properties
+}
+
+fn every(bench: &Bench) -> Value {
+    let mut properties = bench.properties();
+    properties["Routes"] = json!([{ "Destination": DESTINATION, "EveryTableOfVpc": "true" }]);
+    properties
+}
+
+async fn tables(bench: &Bench) -> Vec<RouteTableId> {
+    bench.standing().await.resources.routes.into_iter().map(|route| route.table).collect()
+}
+
+#[tokio::test]
+async fn a_tag_comes_to_the_tables_that_carry_it_and_is_kept_beside_them() {
+    let bench = Bench::new().await;
+    let ours = [tagged(&bench), tagged(&bench)];
+    succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
+    assert_eq!(tables(&bench).await, ours);
+    let choices = bench.standing().await.resources.choices;
+    assert_eq!((choices.tables.len(), choices.vpc), (1, Some(bench.vpc.clone())));
+}
+
+#[tokio::test]
+async fn every_table_is_those_that_hold_the_destination_now() {
+    let bench = Bench::new().await;
+    let (holds, _) = (tagged(&bench), tagged(&bench));
+    let node = RouteTarget::Interface(bench.nodes[0].interface.clone());
+    bench.cloud.put_route(&holds, DESTINATION, node);
+    succeeded(&bench.create("create-1", STACK, every(&bench)).await);
+    assert_eq!(tables(&bench).await, [holds]);
+}
+
+#[tokio::test]
+async fn what_a_description_means_and_may_not_be_taken_refuses_the_registration() {
+    let bench = Bench::new().await;
+    let reason = failed(&bench.create("create-1", STACK, by_tag(&bench)).await);
+    assert!(reason.contains("nothing is found of the tables with the tag side=private"), "{reason}");
+    let (gateway, silent) = (tagged(&bench), tagged(&bench));
+    bench.cloud.put_route(&gateway, DESTINATION, RouteTarget::Other("nat-0123456789abcdef0".to_owned()));
+    bench.cloud.tag_table(&silent, "baton:cluster", None);
+    let reason = failed(&bench.create("create-2", STACK, by_tag(&bench)).await);
+    assert!(reason.contains(&format!("the route to {DESTINATION} in {gateway} leads to nat-")), "{reason}");
+    assert!(reason.contains(&format!("{silent} has no tag baton:cluster")), "{reason}");
+    let denied = Fault::on("DescribeRouteTables", Trouble::Deny).about(&bench.vpc).always();
+    bench.cloud.fail(denied);
+    let reason = failed(&bench.create("create-3", STACK, by_tag(&bench)).await);
+    assert!(reason.contains("the route tables of the VPC could not be read (denied: "), "{reason}");
+    assert_eq!(bench.lease("orders").await, None);
+}
+
+#[tokio::test]
+async fn the_tables_that_a_description_comes_to_by_now_are_no_change_of_it() {
+    let bench = Bench::new().await;
+    let first = tagged(&bench);
+    let id = succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
+    let before = bench.standing().await;
+    // The arbiter has taken in another one.
+    let second = tagged(&bench);
+    let mut resources = before.resources.clone();
+    resources.routes.push(Route { table: second.clone(), ..resources.routes[0].clone() });
+    let rows = bench.record.history(&before.cluster, 1).await.expect("read");
+    let followed = Registration {
+        resources: Resources { ..resources },
+        ..Registration::of(&before, rows[0].at, rows[0].clone())
+    };
+    bench.record.reconfigure(&followed, None).await.expect("followed");
+    let lease = bench.standing().await;
+    succeeded(&bench.update("update-1", &id, by_tag(&bench)).await);
+    assert_eq!(bench.standing().await, lease, "an update finds the same");
+    // While a node is gone the rollback to what stands succeeds, whatever tables it has come to.
+    bench.cloud.terminate(&bench.nodes[1].instance);
+    assert_eq!(succeeded(&bench.update("update-2", &id, by_tag(&bench)).await), id);
+    failed(&bench.update("update-3", &id, every(&bench)).await);
+    assert_eq!(tables(&bench).await, [first, second]);
+}
