@@ -331,7 +331,7 @@ mod tests {
         let of = |braked_so| {
             let held = Held { cooling: false, braked: braked_so, claimed: WallTime(7), until: None };
             let outcome = Outcome::Stayed(Stay::Held(held));
-            braked("baton", WallTime(7), &cluster, &Report { granted: None, outcome })
+            braked("baton", WallTime(7), &cluster, &Report { granted: None, outcome, unfenced: None })
         };
         let line = of(true).expect("a line");
         assert_eq!((&line["Braked"], &line["about"]["cluster"]), (&json!(1), &json!("orders")));
