@@ -5,7 +5,7 @@ use std::io;
 use baton_client::BusFailure;
 use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::heartbeat::{Claim, Health};
-use baton_protocol::history::{Evidence, Ground, Happening};
+use baton_protocol::history::{Departed, Evidence, Ground, Happening, Newcomer};
 use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::outcome::Failure;
 use baton_protocol::request::Wish;
@@ -273,6 +273,18 @@ fn with_history() -> World {
             after(8_600),
         ),
         (Happening::Moved { took_ms: 3_000 }, after(9_300)),
+        (
+            Happening::Members {
+                revision: 4,
+                joined: vec![Newcomer { node: name("i-0eeeeeeeeeeeeeeee"), instance: arn('b') }],
+                retired: vec![Departed {
+                    node: name("node-c"),
+                    instance: arn('c'),
+                    why: "EC2 says that it is terminated".to_owned(),
+                }],
+            },
+            after(20_000),
+        ),
         (Happening::Held { cooling: false, braked: false, until: Some(after(100_000)) }, after(39_000)),
         (Happening::Held { cooling: false, braked: true, until: Some(after(45_000)) }, after(39_500)),
         (

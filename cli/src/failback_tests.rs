@@ -58,6 +58,7 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
         timing: lease.timing,
         members: same,
         resources: lease.resources.clone(),
+        roster: None,
         made_from: None,
         at: NOW,
         event: event("orders", lease.epoch, "registrar", what, NOW),

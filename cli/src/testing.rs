@@ -71,6 +71,7 @@ pub(crate) fn lease() -> Lease {
             }],
             ..Resources::default()
         },
+        roster: None,
         intent: None,
         paused: None,
         excluded: None,

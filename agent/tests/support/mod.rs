@@ -288,6 +288,7 @@ async fn register(store: &MemoryStore) {
         fencing: Default::default(),
         failback: Default::default(),
         timing: Timing::FAST,
+        roster: None,
         members: vec![member(1), member(2)],
         resources: Resources { addresses: vec![Address { allocation, public_ip }], ..Resources::default() },
         made_from: None,

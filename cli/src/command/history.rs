@@ -66,6 +66,17 @@ pub enum What {
         /// What was done.
         summary: String,
     },
+    /// Instances with the cluster's tag joined, or members were retired.
+    Members {
+        /// The number of the configuration.
+        revision: u64,
+        /// Who joined.
+        joined: Vec<String>,
+        /// Who was retired.
+        retired: Vec<String>,
+        /// Why each of them was.
+        why: Vec<String>,
+    },
     /// The registrar retired the cluster.
     Retired,
     /// The lease went to another node.
@@ -200,6 +211,7 @@ impl What {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Registered { .. } => "registered",
+            Self::Members { .. } => "members",
             Self::Retired => "retired",
             Self::Granted { .. } => "granted",
             Self::Step { .. } => "step",
@@ -308,6 +320,12 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         Happening::Registered { revision, summary } => {
             What::Registered { revision: *revision, summary: printable(summary) }
         }
+        Happening::Members { revision, joined, retired } => What::Members {
+            revision: *revision,
+            joined: joined.iter().map(|newcomer| newcomer.node.to_string()).collect(),
+            retired: retired.iter().map(|departed| departed.node.to_string()).collect(),
+            why: retired.iter().map(|departed| printable(&departed.why)).collect(),
+        },
         Happening::Retired {} => What::Retired,
         Happening::Granted { from, to, ground, reason, evidence } => {
             let Evidence { holder_seq, holder_beat_at, claim, fence, request, .. } = evidence;
@@ -369,6 +387,12 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
 fn detail(what: &What, by: &str) -> String {
     match what {
         What::Registered { revision, summary } => format!("revision {revision}: {summary}"),
+        What::Members { revision, joined, retired, why } => {
+            let joined = joined.iter().map(|node| format!("{node} joined"));
+            let retired = retired.iter().zip(why).map(|(node, why)| format!("{node} was retired: {why}"));
+            let changes: Vec<_> = joined.chain(retired).collect();
+            format!("revision {revision}: {}", changes.join("; "))
+        }
         What::Retired => "the registration was deleted; addresses stay where they are".to_owned(),
         What::Granted {
             from,

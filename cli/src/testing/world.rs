@@ -173,6 +173,7 @@ pub(crate) fn register(store: &MemoryStore, cluster: &str) {
         timing: template.timing,
         members: template.members,
         resources: template.resources,
+        roster: None,
         made_from: None,
         at,
         event: event(cluster, Epoch(0), "registrar", what, at),

@@ -25,6 +25,7 @@ use aws_sdk_ec2::types::Filter;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::roster::Tag;
 use baton_protocol::tables::Tables;
 
 use crate::error::unreadable;
@@ -93,6 +94,10 @@ impl Cloud for Ec2Cloud {
 
     async fn tables_of(&self, vpc: &str) -> Result<Tables, CloudFailure> {
         route::tables_of(&self.client, vpc).await
+    }
+
+    async fn tagged(&self, tag: &Tag) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
+        instance::tagged(&self.client, self.region.as_deref(), tag).await
     }
 
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {

@@ -19,6 +19,7 @@ use std::net::Ipv4Addr;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, RouteSeen, Sight};
 use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::roster::{Shown, Tag};
 use baton_protocol::tables::Tables;
 
 #[cfg(feature = "aws")]
@@ -40,6 +41,21 @@ pub struct InstanceSeen {
     pub interfaces: Vec<InterfaceOnInstance>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl InstanceSeen {
+    /// As far as membership goes.
+    pub fn shown(&self) -> Shown {
+        let primary = self.interfaces.iter().find(|interface| interface.device_index == 0);
+        Shown {
+            instance: self.arn.clone(),
+            state: self.state.clone(),
+            zone: self.zone.clone(),
+            vpc: self.vpc.clone(),
+            primary: primary.map(|interface| (interface.id.clone(), interface.private_ips.clone())),
+            tags: self.tags.clone(),
+        }
+    }
 }
 
 /// An interface of an instance.
@@ -100,6 +116,12 @@ pub trait Cloud: Send + Sync {
 
     /// Every route table of a VPC. All or nothing: whoever asks takes a table that is absent for one that is gone.
     fn tables_of(&self, vpc: &str) -> impl Future<Output = Result<Tables, CloudFailure>> + Send;
+
+    /// Describes every running instance that carries the tag, or fails.
+    fn tagged(
+        &self,
+        tag: &Tag,
+    ) -> impl Future<Output = Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure>> + Send;
 
     /// The networks of a VPC.
     fn vpc_networks(&self, vpc: &str) -> impl Future<Output = Result<Vec<Destination>, CloudFailure>> + Send;

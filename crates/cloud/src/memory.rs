@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
+use baton_protocol::roster::Tag;
 use baton_protocol::tables::Tables;
 
 use crate::permission::{bare, call_action, look_action};
@@ -248,6 +249,16 @@ impl Cloud for MemoryCloud {
             state.answer(&self.caller, "DescribeRouteTables", &subjects, |world| Ok(world.tables_of(vpc)));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::TablesOf(vpc.to_owned()), Answer::Description(told), false);
+        answer
+    }
+
+    async fn tagged(&self, tag: &Tag) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
+        let mut state = self.state();
+        let subjects = [tag.value().to_owned()];
+        let answer =
+            state.answer(&self.caller, "DescribeInstances", &subjects, |world| Ok(world.tagged(tag)));
+        let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+        state.note(&self.caller, Asked::Tagged(tag.clone()), Answer::Description(told), false);
         answer
     }
 

@@ -25,8 +25,8 @@ pub const CALL_ACTIONS: &[&str] = &[
 /// What fencing needs, where the control plane allows it; it can be limited to tagged instances.
 pub const FENCE_ACTIONS: &[&str] = &["ec2:StopInstances"];
 
-/// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`], [`crate::Cloud::subnets`],
-/// [`crate::Cloud::interface_tags`], [`crate::Cloud::tables_of`] and [`crate::Cloud::vpc_networks`].
+/// What checking a registration needs besides [`LOOK_ACTIONS`]: [`crate::Cloud::instances`], [`crate::Cloud::tagged`],
+/// [`crate::Cloud::subnets`], [`crate::Cloud::interface_tags`], [`crate::Cloud::tables_of`] and [`crate::Cloud::vpc_networks`].
 pub const REGISTRATION_ACTIONS: &[&str] = &[
     "ec2:DescribeInstances",
     "ec2:DescribeNetworkInterfaces",

@@ -10,8 +10,9 @@ use crate::place;
 use crate::request::violation;
 use crate::world::{InstanceFacts, WantedNode, World};
 
-/// The tag by which the owner of a resource consents to its being moved. Its value is for people.
-pub const TAG: &str = "baton:cluster";
+/// The tag by which the owner of a resource consents to its being moved. Its value is for people, unless nodes are named by a
+/// tag: then an instance joins the clusters that it names.
+pub const TAG: &str = baton_protocol::roster::CONSENT;
 
 pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     let Some(instances) = world.instances.known() else { return };
@@ -109,12 +110,15 @@ fn two_zones(world: &World, there: &[(&WantedNode, &InstanceFacts)], findings: &
     }
     let zones: BTreeSet<_> = there.iter().map(|(_, facts)| facts.zone.as_str()).collect();
     if let Some(zone) = zones.first().filter(|_| zones.len() == 1) {
-        findings.push(violation(
-            Requirement::TwoZones,
-            format!("all nodes are in the Availability Zone {zone}"),
-            "the loss of that zone would be the loss of the service",
-            "place a node in another Availability Zone",
-        ));
+        findings.push(Finding {
+            severity: if world.wanted.by_tag { Severity::Warning } else { Severity::Violation },
+            ..violation(
+                Requirement::TwoZones,
+                format!("all nodes are in the Availability Zone {zone}"),
+                "the loss of that zone would be the loss of the service",
+                "place a node in another Availability Zone",
+            )
+        });
         return;
     }
     let crowded =

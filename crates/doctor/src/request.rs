@@ -6,7 +6,7 @@ use crate::finding::{Finding, Requirement, Severity};
 use crate::world::Wanted;
 
 /// The most nodes of a cluster.
-pub const MOST_NODES: usize = 20;
+pub const MOST_NODES: usize = baton_protocol::roster::LARGEST as usize;
 /// The most Elastic IPs of a cluster.
 pub const MOST_ADDRESSES: usize = 50;
 /// The most subnets of a cluster whose route table is swapped.
@@ -15,16 +15,16 @@ pub use baton_protocol::tables::{MOST_ROUTES, MOST_TABLES};
 
 pub(crate) fn examine(wanted: &Wanted, findings: &mut Vec<Finding>) {
     if wanted.nodes.len() < 2 {
-        findings.push(violation(
-            Requirement::TwoNodes,
-            format!(
-                "{} has {}, expected at least 2 nodes",
-                wanted.cluster,
-                count(wanted.nodes.len(), "node")
-            ),
-            "there is nobody to take over",
-            "add a node in another Availability Zone",
-        ));
+        let found = count(wanted.nodes.len(), "node");
+        findings.push(Finding {
+            severity: if wanted.by_tag { Severity::Warning } else { Severity::Violation },
+            ..violation(
+                Requirement::TwoNodes,
+                format!("{} has {found}, expected at least 2 nodes", wanted.cluster),
+                "there is nobody to take over",
+                "add a node in another Availability Zone",
+            )
+        });
     }
     let no_routes = wanted.routes.is_empty() && wanted.choices.tables.is_empty();
     if wanted.addresses.is_empty() && no_routes && wanted.subnets.is_empty() {

@@ -79,6 +79,7 @@ fn world() -> World {
         wanted: Wanted {
             cluster: ClusterName::new("orders").expect("valid"),
             nodes: vec![node(1), node(2)],
+            by_tag: false,
             addresses: vec![allocation(1), allocation(2)],
             routes: vec![route(1)],
             from_gateways: BTreeSet::new(),
@@ -122,6 +123,27 @@ fn facts_of(world: &mut World, n: usize) -> &mut InstanceFacts {
 #[test]
 fn a_world_in_order_has_no_findings() {
     assert_eq!(examine(&world()), []);
+}
+
+#[test]
+fn nodes_that_come_and_go_may_be_few_for_a_while() {
+    let by_tag = |nodes: usize, zone: &str| {
+        found(|w| {
+            w.wanted.by_tag = true;
+            w.wanted.nodes.truncate(nodes);
+            facts_of(w, 2).zone = zone.to_owned();
+        })
+    };
+    let zone = facts(1).zone;
+    assert_eq!(by_tag(2, &zone), [(Requirement::TwoZones, Severity::Warning)]);
+    assert_eq!(by_tag(1, "euw1-az9")[0], (Requirement::TwoNodes, Severity::Warning));
+    let nobody = found(|w| {
+        w.wanted.by_tag = true;
+        w.wanted.nodes.clear();
+        (w.instances, w.networks, w.seats) =
+            (Seen::Known(BTreeMap::new()), Seen::Known(Vec::new()), Seen::Known(Vec::new()));
+    });
+    assert!(nobody.iter().all(|(_, severity)| !severity.refuses()), "{nobody:?}");
 }
 
 #[test]

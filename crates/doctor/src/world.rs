@@ -48,6 +48,9 @@ pub struct Wanted {
     pub cluster: ClusterName,
     /// The nodes.
     pub nodes: Vec<WantedNode>,
+    /// Whether they are those that carry a tag at this moment. Others come and go, so that there are few of them is no
+    /// reason to refuse anything.
+    pub by_tag: bool,
     /// The Elastic IPs.
     pub addresses: Vec<AllocationId>,
     /// The routes, those in tables that were described included.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fence::Fenced;
 use crate::heartbeat::Claim;
-use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RequestId, Seq};
+use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, NodeName, RequestId, Seq};
 use crate::time::WallTime;
 
 /// The ground of a grant.
@@ -44,6 +44,26 @@ pub struct Evidence {
     pub request: Option<RequestId>,
 }
 
+/// An instance that became a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newcomer {
+    /// Its name from then on.
+    pub node: NodeName,
+    /// The instance.
+    pub instance: InstanceArn,
+}
+
+/// An instance that is a member no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departed {
+    /// Its name until then.
+    pub node: NodeName,
+    /// The instance.
+    pub instance: InstanceArn,
+    /// Why, in words that people read.
+    pub why: String,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +74,17 @@ pub enum Happening {
         revision: u64,
         /// What was done, in words.
         summary: String,
+    },
+    /// The arbiter took in instances that carry the cluster's tag, or retired members.
+    Members {
+        /// The number of the configuration.
+        revision: u64,
+        /// Who joined.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<Newcomer>,
+        /// Who was retired.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        retired: Vec<Departed>,
     },
     /// The registrar retired the cluster.
     Retired {},

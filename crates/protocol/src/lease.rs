@@ -22,6 +22,7 @@ use crate::ids::{
 use crate::mark::Mark;
 use crate::policy::Takeover;
 use crate::resource::{Observed, Placement, Resources};
+use crate::roster::Roster;
 use crate::time::WallTime;
 use crate::timing::Timing;
 
@@ -149,6 +150,9 @@ pub struct Lease {
     pub timing: Timing,
     /// The nodes.
     pub members: Vec<Member>,
+    /// By what they are named, where that is a tag and not each by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roster: Option<Roster>,
     /// What must be at the holder.
     pub resources: Resources,
     /// A wish that the holder hand over.
@@ -200,6 +204,11 @@ impl Lease {
     /// The node's name, or its instance id where it is no longer a member.
     pub fn name_of(&self, instance: &InstanceArn) -> String {
         self.member(instance).map_or_else(|| instance.instance_id().to_string(), |m| m.node.to_string())
+    }
+
+    /// Whether an instance that is no member could become one: nodes are named by a tag, and there are not as many as may be.
+    pub fn has_room(&self) -> bool {
+        self.roster.as_ref().is_some_and(|roster| self.members.len() < usize::from(roster.most))
     }
 
     /// Whether automatic action is held back at `now`.

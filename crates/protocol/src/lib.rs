@@ -44,6 +44,7 @@ pub mod readiness;
 pub mod recovery;
 pub mod request;
 pub mod resource;
+pub mod roster;
 pub mod silence;
 pub mod standing;
 pub mod sweep;

@@ -144,6 +144,10 @@ mod registry {
         AnyLookIsSecond "s30" "any look counts as the second";
         LookForgotten "s34" "a look is recorded though another has mended something since it began";
         GatewayTaken "s40" "a route is taken from a gateway though nobody has allowed it";
+        AbsentRetired "s51" "a member that EC2 does not show at this moment is retired";
+        HolderRetired "s52" "the holder is retired while it holds";
+        JoinsUnasked "s53" "an instance joins though its owner has not named the cluster";
+        MembersOfOtherRevision "s54" "members are changed though the lease is not the one that was judged";
         NoRound "s31" "the sweep has no turns";
         HoldIgnored "s44" "an automatic failback goes to a node that has only just got well";
         BrakeIgnored "s46" "silence is granted at once though many clusters suspect their holders";

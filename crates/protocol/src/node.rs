@@ -50,6 +50,7 @@ use crate::peers::PeerWatch;
 use crate::silence::SilenceWatch;
 use crate::time::{BootTime, Now, WallTime};
 use crate::timing::Timing;
+use crate::wake::Why;
 
 use cycle::Cycle;
 use service::Service;
@@ -136,13 +137,15 @@ pub struct Node {
 /// A wake that is repeated, at growing intervals, for as long as its reason stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Nudge {
-    why: crate::wake::Why,
+    why: Why,
     sent: u32,
     next: BootTime,
 }
 
 /// A wake is repeated 1, 2, 4 and 8 s after the first; then the sweep takes over, and a nudge comes each 8 s.
 const NUDGE_DOUBLINGS: u32 = 3;
+/// Whoever is no member may never become one, so its hellos go on doubling, to one in 64 s.
+const HELLO_DOUBLINGS: u32 = 6;
 
 impl Node {
     /// A node at the start of a run. It serves nothing, unless an earlier run's service can be adopted.
@@ -334,7 +337,8 @@ impl Node {
     fn nudge_if_due(&mut self, now: Now) {
         if let Some(nudge) = self.nudge.as_mut().filter(|nudge| now.boot >= nudge.next) {
             // Each repetition doubles the time since the first wake, so the waits are 1, 1, 2, 4, 8 s.
-            let wait = 1u64 << nudge.sent.saturating_sub(1).min(NUDGE_DOUBLINGS);
+            let most = if nudge.why == Why::Hello { HELLO_DOUBLINGS } else { NUDGE_DOUBLINGS };
+            let wait = 1u64 << nudge.sent.saturating_sub(1).min(most);
             nudge.sent = nudge.sent.saturating_add(1);
             nudge.next = now.boot + std::time::Duration::from_secs(wait);
             let why = nudge.why;
@@ -344,7 +348,7 @@ impl Node {
     }
 
     /// Starts to nudge the arbiter, unless it is being nudged for this reason already.
-    fn nudge(&mut self, now: Now, why: crate::wake::Why) {
+    fn nudge(&mut self, now: Now, why: Why) {
         if self.nudge.is_none_or(|nudge| nudge.why != why) {
             self.nudge = Some(Nudge { why, sent: 0, next: now.boot });
             self.nudge_if_due(now);

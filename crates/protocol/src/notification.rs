@@ -15,7 +15,7 @@ use crate::time::WallTime;
 pub const SCHEMA: u32 = 1;
 
 /// The `detail-type` of each kind of event that is told of by the arbiter.
-pub const DETAIL_TYPES: [&str; 10] = [
+pub const DETAIL_TYPES: [&str; 11] = [
     "Lease Granted",
     "Move Completed",
     "Resource Stuck",
@@ -26,6 +26,7 @@ pub const DETAIL_TYPES: [&str; 10] = [
     "Hand-over Lapsed",
     "Node Fenced",
     "Fence Failed",
+    "Members Changed",
 ];
 
 /// An event.
@@ -66,7 +67,8 @@ pub enum What {
 
 /// The event that a row of the history is told as; steps and registrations are not.
 pub fn of(event: &Event) -> Option<Notification> {
-    let [granted, moved, stuck, drift, repaired, held, asked, lapsed, fenced, unfenced] = DETAIL_TYPES;
+    let [granted, moved, stuck, drift, repaired, held, asked, lapsed, fenced, unfenced, members] =
+        DETAIL_TYPES;
     let detail_type = match &event.what {
         Happening::Granted { .. } => granted,
         Happening::Moved { .. } => moved,
@@ -78,6 +80,7 @@ pub fn of(event: &Event) -> Option<Notification> {
         Happening::Lapsed { .. } => lapsed,
         Happening::Fenced { .. } => fenced,
         Happening::Unfenced { .. } => unfenced,
+        Happening::Members { .. } => members,
         Happening::Step { .. } | Happening::Registered { .. } | Happening::Retired {} => return None,
     };
     let Event { cluster, epoch, at, by, what } = event.clone();

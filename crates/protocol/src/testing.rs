@@ -118,6 +118,7 @@ pub(crate) fn lease() -> Lease {
             routes: vec![route(1), route(2)],
             ..Resources::default()
         },
+        roster: None,
         intent: None,
         paused: None,
         excluded: None,

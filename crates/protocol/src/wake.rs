@@ -26,6 +26,8 @@ pub enum Why {
     Release,
     /// Somebody saw a lease that nobody may serve.
     Vacant,
+    /// An agent sees that it is no member, and that there is room for one.
+    Hello,
     /// An operator asked for something.
     Request,
     /// The sweep found unfinished business.

@@ -18,6 +18,7 @@ use baton_protocol::outcome::Failure;
 use baton_protocol::policy::Takeover;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
+use baton_protocol::roster::Roster;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use serde::Serialize;
@@ -49,6 +50,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) failback: Failback,
     pub(crate) timing: Timing,
     pub(crate) members: &'a [Member],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roster: Option<&'a Roster>,
     pub(crate) resources: &'a Resources,
     pub(crate) at: WallTime,
 }

@@ -4,14 +4,14 @@
 //! | --- | --- | --- | --- | --- |
 //! | lease | `C#<cluster>` | `LEASE` | arbiter, registrar; operators: `intent`, `paused`, `excluded` | never |
 //! | history | `C#<cluster>` | `EVENT#<epoch, 20 digits>#<ms, 13 digits>-<8 hex>` | arbiter, registrar | `expires_at` |
-//! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar | never |
+//! | accepted configuration | `C#<cluster>` | `CONFIG#<revision, 10 digits>` | registrar; arbiter: of other members | never |
 //! | termination that waits | `C#<cluster>` | `HOOK#<instance id>#<token>` | arbiter | `expires_at` |
 //! | probe | `C#<cluster>` | `PROBE` | arbiter | never |
 //! | request | `C#<cluster>` | `REQUEST#<id>` | operators; arbiter: `request.answer` | never |
 //! | heartbeat | `C#<cluster>#I#<instance ARN>` | `HEARTBEAT` | that instance | never |
 //! | wake | `C#<cluster>#I#<instance ARN>` | `WAKE` | that instance | never |
 //! | clusters that suspect | `FLEET` | `SUSPECTS#<span, 10 digits>` | arbiter | `expires_at` |
-//! | directory | `CLUSTERS` | `C#<cluster>` | registrar | deleted on retirement |
+//! | directory | `CLUSTERS` | `C#<cluster>` | registrar; arbiter: of other members or tables | deleted on retirement |
 //!
 //! A heartbeat has a partition of its own, named by cluster and instance, because IAM can limit a node to a
 //! leading key but not to a sort key. Numbers in sort keys are zero-padded so that their order as text is

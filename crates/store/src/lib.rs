@@ -33,18 +33,20 @@ use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::grant::{Committed, Grant};
 use baton_protocol::heartbeat::{Beat, Heartbeat};
-use baton_protocol::history::Event;
+use baton_protocol::history::{Event, Happening};
 use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InstanceId, RegistrationUid, RequestId,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::mark::Mark;
+use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::policy::Takeover;
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
+use baton_protocol::roster::{Change, Roster};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Why;
@@ -95,6 +97,8 @@ pub struct Registration {
     pub members: Vec<Member>,
     /// What must be at the holder.
     pub resources: Resources,
+    /// By what the nodes are named, where that is a tag.
+    pub roster: Option<Roster>,
     /// The revision that a change was made from, where what it leaves alone was copied from there; none: from no other.
     pub made_from: Option<u64>,
     /// When.
@@ -117,9 +121,24 @@ impl Registration {
             timing: lease.timing,
             members: lease.members.clone(),
             resources: lease.resources.clone(),
+            roster: lease.roster.clone(),
             made_from: Some(lease.revision),
             at,
             event,
+        }
+    }
+
+    /// What makes these the members of a cluster whose nodes are named by a tag, and leaves all else as it was read.
+    pub fn of_members(lease: &Lease, change: Change, by: &str, at: WallTime) -> Self {
+        let Change { members, joined, retired } = change;
+        let revision = lease.revision + 1;
+        let what = Happening::Members { revision, joined, retired };
+        let event = Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: by.to_owned(), what };
+        Self {
+            members,
+            roster: lease.roster.clone().map(|roster| Roster { changed: at, ..roster }),
+            made_from: Some(lease.revision).filter(|_| !mutant!(MembersOfOtherRevision)),
+            ..Self::of(lease, at, event)
         }
     }
 
@@ -136,6 +155,9 @@ pub struct Entry {
     pub cluster: ClusterName,
     /// The instances of its members.
     pub instances: Vec<InstanceId>,
+    /// The Auto Scaling group whose instances are its nodes, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// No more terminations of one cluster's members than this are looked at.
@@ -298,14 +320,14 @@ pub trait Store: Send + Sync {
     /// with what was found where there is no lease or the request's id is taken.
     fn ask(&self, request: &Request) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
-    // --- the registrar's writes ---
+    // --- the registrar's writes; the arbiter changes members ---
 
     /// Registers a cluster: makes its lease, or takes up a retired one at its next epoch with its last
     /// holder. A repeat of the same registration (equal uid) is done. Refused with what was found where
     /// another registration is active.
     fn register(&self, registration: &Registration) -> impl Future<Output = Write<Option<Lease>>> + Send;
 
-    /// Changes a registration, if its uid is still the registered one, its holder is still `holder`, and its revision is
+    /// Changes a registration, its members included, if its uid is still the registered one, its holder is still `holder`, and its revision is
     /// the one that the change was made from, if it was made from one.
     fn reconfigure(
         &self,

@@ -1,7 +1,7 @@
 //! What a registration makes of the lease that stands in its place. Pure; shared by the table and its twin.
 
 use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid, SubnetId};
-use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::lease::{Lease, LeaseState, Member, SCHEMA};
 use baton_protocol::mutant;
 
 use crate::{Entry, Registration};
@@ -54,6 +54,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         failback: registration.failback,
         timing: registration.timing,
         members: registration.members.clone(),
+        roster: registration.roster.clone(),
         resources: registration.resources.clone(),
         intent: None,
         paused: None,
@@ -70,8 +71,9 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
     }))
 }
 
-/// Changes a registration in place. Where members or resources changed, the epoch's move counts as unfinished
-/// again, and an unfinished move of an earlier epoch stays one.
+/// Changes a registration in place. Where the resources or the holder's own place changed, the epoch's move counts as
+/// unfinished again, and an unfinished move of an earlier epoch stays one. Who else is a member moves nothing: everything is
+/// where it was, and a move that counted as unfinished would be begun anew by the next grant, with an interruption.
 pub(crate) fn reconfigure(
     found: Option<&Lease>,
     registration: &Registration,
@@ -85,7 +87,14 @@ pub(crate) fn reconfigure(
         return Next::Refused;
     }
     let mut next = lease.clone();
-    if lease.members != registration.members || lease.resources != registration.resources {
+    let place = |members: &[Member]| {
+        members
+            .iter()
+            .find(|member| Some(&member.instance) == lease.holder.as_ref())
+            .map(|member| (member.interface.clone(), member.placements.clone()))
+    };
+    let moves = place(&lease.members) != place(&registration.members);
+    if moves || lease.resources != registration.resources {
         next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));
     }
     configure(&mut next, registration);
@@ -109,6 +118,7 @@ fn configure(lease: &mut Lease, registration: &Registration) {
     lease.failback = registration.failback;
     lease.timing = registration.timing;
     lease.members = registration.members.clone();
+    lease.roster = registration.roster.clone();
     lease.resources = registration.resources.clone();
 }
 
@@ -134,7 +144,8 @@ pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
 /// The registration's row in the directory.
 pub(crate) fn entry(registration: &Registration) -> Entry {
     let instances = registration.members.iter().map(|member| member.instance.instance_id()).collect();
-    Entry { cluster: registration.cluster.clone(), instances }
+    let group = registration.roster.as_ref().and_then(|roster| roster.tag.group()).map(str::to_owned);
+    Entry { cluster: registration.cluster.clone(), instances, group }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use baton_protocol::ids::{
 use baton_protocol::lease::{Lease, LeaseState, Member, Mode, SCHEMA};
 use baton_protocol::mark::Mark;
 use baton_protocol::resource::{Address, Observed, Resources};
+use baton_protocol::roster::{Roster, Tag};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 
@@ -57,6 +58,11 @@ pub(crate) fn resources(addresses: &[u8]) -> Resources {
     Resources { addresses: addresses.iter().map(address).collect(), ..Resources::default() }
 }
 
+/// The instances of an Auto Scaling group.
+pub(crate) fn roster() -> Roster {
+    Roster { tag: Tag::of_group("nat").expect("valid"), most: 3, priority: 100, changed: WallTime(1) }
+}
+
 /// Two members; nothing changes but what a test changes.
 pub(crate) fn registration(text: &str) -> Registration {
     let what = Happening::Registered { revision: 1, summary: text.to_owned() };
@@ -72,6 +78,7 @@ pub(crate) fn registration(text: &str) -> Registration {
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: resources(&[1, 2]),
+        roster: None,
         made_from: None,
         at: WallTime(1),
         event,
@@ -94,6 +101,7 @@ pub(crate) fn lease() -> Lease {
         timing: Timing::DEFAULT,
         members: vec![member(1), member(2)],
         resources: resources(&[1, 2]),
+        roster: None,
         intent: None,
         paused: None,
         excluded: None,

@@ -23,7 +23,8 @@ use crate::failback;
 use crate::hooks;
 use crate::notice::{self, Notice};
 use crate::probe::probe;
-use crate::tables::{self, Followed};
+use crate::roster;
+use crate::tables;
 use crate::trigger::{self, Trigger};
 
 /// Why an invocation asks to be tried again. The words are fixed: alarms and the runbook use them.
@@ -73,8 +74,14 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let reports = join_all(hints.into_iter().map(|hint| async {
         let (cluster, why) = (hint.cluster.clone(), hint.why);
         let follows = tables::is_asked(&hint);
-        let report = parts.drive(hint, by.clone(), deadline).await;
+        let mut report = parts.drive(hint.clone(), by.clone(), deadline).await;
         tell(&cluster, &report);
+        let joined = muster(parts, &hint, &by, deadline).await;
+        // Nobody could take over, and now somebody may.
+        if joined && matches!(report.outcome, Outcome::Stayed(Stay::NoCandidate(_))) {
+            report = parts.drive(hint, by.clone(), deadline).await;
+            tell(&cluster, &report);
+        }
         let lines = [stuck, braked, unfenced].map(|of| of(&parts.name, parts.now().wall, &cluster, &report));
         lines.iter().flatten().for_each(metric::emit);
         let is_stuck = matches!(report.outcome, Outcome::Stuck(_));
@@ -119,14 +126,36 @@ async fn follow<S: Store, C: Cloud, W: Successor>(
 ) {
     let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
     match tokio::time::timeout(left, tables::follow(parts, cluster, is_stuck, by)).await {
-        Ok(Followed::NotNow | Followed::Unchanged) => {}
+        Ok(tables::Followed::NotNow | tables::Followed::Unchanged) => {}
         Ok(followed) => {
             tracing::info!(%cluster, ?followed, "route tables");
-            if matches!(followed, Followed::Changed { .. }) {
+            if matches!(followed, tables::Followed::Changed { .. }) {
                 parts.successor.wake(cluster).await;
             }
         }
         Err(_) => tracing::warn!(%cluster, "no time to see which route tables fit"),
+    }
+}
+
+/// Follows the tag that names the nodes, for as long as there is time. Whether somebody joined.
+async fn muster<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    hint: &Hint,
+    by: &str,
+    deadline: BootTime,
+) -> bool {
+    let cluster = &hint.cluster;
+    let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
+    match tokio::time::timeout(left, roster::follow(parts, hint, by)).await {
+        Ok(roster::Followed::NotAsked | roster::Followed::Unchanged) => false,
+        Ok(followed) => {
+            tracing::info!(%cluster, ?followed, "roster");
+            matches!(followed, roster::Followed::Changed { joined, .. } if joined > 0)
+        }
+        Err(_) => {
+            tracing::warn!(%cluster, "no time to see who carries the cluster's tag");
+            false
+        }
     }
 }
 
@@ -159,6 +188,10 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
         Trigger::Wake(wake) => vec![Hint::of_wake(wake)],
         Trigger::Stream(clusters) => clusters.into_iter().map(Hint::of_stream).collect(),
         Trigger::Instance(instance) => clusters_of(parts, &instance).await?,
+        Trigger::Launch(group) => {
+            let clusters = roster::clusters_of_group(&parts.store, &group).await?;
+            clusters.into_iter().map(Hint::of_instance).collect()
+        }
         Trigger::Call(call) => {
             let touched = clusters_with(parts, &call.named).await?;
             tracing::info!(call = call.name, named = ?call.named, clusters = touched.len(), "call to EC2");

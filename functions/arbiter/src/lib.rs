@@ -4,14 +4,17 @@
 //! asks for ([`drive`]) and answers Lambda ([`handler`]). No payload of an event decides anything: an event names a
 //! cluster or an instance to look at, and that is all that is taken from it. One that announces the end of an instance becomes
 //! the request that an operator could have written ([`notice`], and so does a failback that is due, [`failback`]); one that tells of a call to EC2 makes the clusters look
-//! whose resources it names ([`trail`]).
+//! whose resources it names ([`trail`]). Where a tag names the nodes, it follows the tag in the end ([`roster`]), and so it does
+//! descriptions of route tables ([`tables`]).
 
 pub mod drive;
 pub mod failback;
 pub mod handler;
 pub mod hooks;
+pub mod launch;
 pub mod notice;
 pub mod probe;
+pub mod roster;
 pub mod tables;
 pub mod trail;
 pub mod trigger;

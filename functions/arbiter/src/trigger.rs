@@ -12,6 +12,7 @@ use baton_protocol::wake::{self, Wake, Why};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::launch;
 use crate::notice::{Kind, Notice};
 use crate::trail;
 
@@ -49,6 +50,8 @@ pub enum Trigger {
     Stream(Vec<ClusterName>),
     /// EC2 reports a change of this instance's state, or an alarm is about it. Which state is not taken from the event.
     Instance(InstanceId),
+    /// Auto Scaling has launched an instance of this group.
+    Launch(String),
     /// Instances will or may be taken: one, but for AWS Health.
     Notices(Vec<Notice>),
     /// Somebody has called EC2 about something.
@@ -136,6 +139,9 @@ pub fn read(event: Value) -> Trigger {
                 |error| Trigger::Ignored(format!("malformed state change: {error}")),
                 |about: AboutInstance| Trigger::Instance(about.instance),
             ),
+        (launch::SOURCE, launch::DETAIL_TYPE) => {
+            launch::read(event.detail).map_or_else(Trigger::Ignored, Trigger::Launch)
+        }
         ("aws.cloudwatch", "CloudWatch Alarm State Change") => read_alarm(event.detail),
         ("aws.ec2", trail::DETAIL_TYPE) => {
             trail::read(event.detail).map_or_else(Trigger::Ignored, Trigger::Call)
@@ -151,7 +157,7 @@ pub fn read(event: Value) -> Trigger {
 /// a wake of its own. With another reason it is a wake without one.
 fn read_wake(source: &str, wake: Wake) -> Trigger {
     let may_have = match wake.why {
-        Why::Claim | Why::Release | Why::Vacant => source == wake::SOURCE_AGENT,
+        Why::Claim | Why::Release | Why::Vacant | Why::Hello => source == wake::SOURCE_AGENT,
         Why::Request => source == wake::SOURCE_OPERATOR,
         Why::Sweep | Why::Verify | Why::Probe | Why::Failback | Why::Continue | Why::Registered => {
             source == wake::SOURCE_CONTROL_PLANE
@@ -292,7 +298,7 @@ mod tests {
     fn a_wake_from_each_of_our_sources_names_its_cluster() {
         let sources = [wake::SOURCE_AGENT, wake::SOURCE_OPERATOR, wake::SOURCE_CONTROL_PLANE];
         for (of, reasons) in [
-            (wake::SOURCE_AGENT, &["claim", "release", "vacant"][..]),
+            (wake::SOURCE_AGENT, &["claim", "release", "vacant", "hello"][..]),
             (wake::SOURCE_OPERATOR, &["request"]),
             (wake::SOURCE_CONTROL_PLANE, &["sweep", "verify", "probe", "failback", "continue", "registered"]),
         ] {

@@ -16,6 +16,7 @@ pub mod register;
 pub mod request;
 pub mod respond;
 pub mod retire;
+mod roster;
 mod wake;
 
 pub use wake::Waker;

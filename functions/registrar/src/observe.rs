@@ -61,7 +61,7 @@ pub async fn observe<S: Store, C: Cloud>(
         seats(cloud, patience, &facts, desired),
         tables(cloud, patience, &routes),
         subnet::subnets(cloud, patience, desired),
-        networks(cloud, patience, &facts),
+        networks(cloud, patience, &facts, desired),
         neighbours(store, patience, &desired.cluster),
     );
     let nodes = desired
@@ -71,6 +71,7 @@ pub async fn observe<S: Store, C: Cloud>(
     let wanted = Wanted {
         cluster: desired.cluster.clone(),
         nodes: nodes.collect(),
+        by_tag: desired.roster.is_some(),
         addresses: desired.addresses.clone(),
         routes,
         from_gateways,
@@ -200,6 +201,9 @@ async fn seats<C: Cloud>(
         return Seen::Known(Vec::new());
     }
     let Some(instances) = instances.known() else { return Seen::Unasked };
+    if desired.nodes.is_empty() {
+        return Seen::Known(Vec::new());
+    }
     let interfaces = interfaces(instances);
     if interfaces.is_empty() {
         return Seen::Unasked;
@@ -269,8 +273,12 @@ async fn networks<C: Cloud>(
     cloud: &C,
     patience: Patience,
     instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    desired: &Desired,
 ) -> Seen<Vec<Destination>> {
     let Some(instances) = instances.known() else { return Seen::Unasked };
+    if desired.nodes.is_empty() {
+        return Seen::Known(Vec::new());
+    }
     let vpcs: BTreeSet<_> =
         instances.values().map(|facts| facts.vpc.as_str()).filter(|vpc| !vpc.is_empty()).collect();
     if vpcs.is_empty() {

@@ -10,6 +10,7 @@ mod subnet;
 
 use std::collections::BTreeSet;
 
+use baton_doctor::MOST_NODES;
 use baton_protocol::choice::Choices;
 use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
@@ -17,6 +18,8 @@ use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeNa
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
 use baton_protocol::resource::{Route, SubnetTables};
+use baton_protocol::roster::{MOST, Roster, Tag};
+use baton_protocol::time::WallTime;
 use baton_protocol::timing::{Durations, Timing};
 use serde_json::{Map, Value};
 
@@ -26,6 +29,9 @@ const PRIORITY: u16 = 100;
 const PRIORITIES: std::ops::RangeInclusive<u64> = 1..=999;
 /// The most entries of any list that are looked at; what a cluster may have is less.
 const LONGEST_LIST: usize = 500;
+/// What comes and goes is put to places that are the same on every node, and cannot be prepared for.
+const BY_TAG_ALONE: &str = "NodesFrom: expected no AddressInterface, RouteInterface, places of addresses, described route tables or \
+     SubnetTables beside it, which are chosen node by node; name the nodes one by one in Nodes, or leave these out";
 /// The longest text that a complaint shows of what it found.
 const SHOWN: usize = 60;
 
@@ -57,8 +63,10 @@ pub struct Desired {
     pub failback: Failback,
     /// The time budget.
     pub timing: Timing,
-    /// The nodes.
+    /// The nodes; those that a tag names at this moment, where it is one that names them.
     pub nodes: Vec<DesiredNode>,
+    /// What names them, if it is a tag. Since when the members are who they are, only the lease and EC2 tell.
+    pub roster: Option<Roster>,
     /// The Elastic IPs.
     pub addresses: Vec<AllocationId>,
     /// The routes in tables that were named, one for each.
@@ -102,6 +110,9 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "FailbackWindow",
         "Timing",
         "Nodes",
+        "NodesFrom",
+        "MaxNodes",
+        "Priority",
         "Addresses",
         "AddressInterface",
         "Routes",
@@ -116,12 +127,15 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let fencing = fencing(&root.field("Fencing"), wrong);
     let failback = failback::read(&root, wrong);
     let timing = timing(&root.field("Timing"), wrong);
-    let nodes: Vec<_> =
-        root.field("Nodes").list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect();
+    let (nodes, roster) = nodes(&root, wrong)?;
     let (addresses, choices) = place::addresses_and_choices(&root, wrong);
     let route::Routes { named: routes, from_gateways, described } = route::routes(&root, wrong);
     let choices = Choices { tables: described, ..choices };
     let subnets = root.field("SubnetTables").optional_list(wrong);
+    if roster.is_some() && !(choices.is_empty() && subnets.is_empty()) {
+        wrong.push(BY_TAG_ALONE.to_owned());
+        return None;
+    }
     let subnets = subnets.iter().filter_map(|entry| subnet::read(entry, &nodes, wrong)).collect();
     Some(Desired {
         cluster: cluster?,
@@ -132,6 +146,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         failback: failback?,
         timing: timing?,
         nodes,
+        roster,
         addresses,
         routes,
         from_gateways,
@@ -224,19 +239,66 @@ fn timing(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Timing> {
     Timing::new(durations).map_err(|error| wrong.push(format!("{}: {error}", at.path))).ok()
 }
 
+/// The nodes one by one, or what names them.
+fn nodes(root: &At<'_>, wrong: &mut Vec<String>) -> Option<(Vec<DesiredNode>, Option<Roster>)> {
+    let (nodes, from) = (root.field("Nodes"), root.field("NodesFrom"));
+    let (most, default) = (root.field("MaxNodes"), root.field("Priority"));
+    if from.value.is_none() {
+        for beside in [most, default] {
+            if beside.value.is_some() {
+                let _: Option<()> = beside.expected("nothing, as the nodes are named one by one", wrong);
+            }
+        }
+        return Some((nodes.list(wrong).iter().filter_map(|entry| node(entry, wrong)).collect(), None));
+    }
+    if nodes.value.is_some() {
+        return nodes.expected("nothing beside NodesFrom: nodes are named one by one or by a tag", wrong);
+    }
+    let tag = tag(&from, wrong);
+    let most = match most.value {
+        None => Some(MOST),
+        Some(_) => {
+            let found = most.number(wrong);
+            let fits = found
+                .and_then(|found| u16::try_from(found).ok())
+                .filter(|n| (2..=MOST_NODES).contains(&usize::from(*n)));
+            fits.or_else(|| most.expected(&format!("2 to {MOST_NODES} nodes"), wrong))
+        }
+    };
+    let priority = priority(&default, wrong);
+    let changed = WallTime(0);
+    Some((Vec::new(), Some(Roster { tag: tag?, most: most?, priority: priority?, changed })))
+}
+
+/// The tag of an Auto Scaling group's instances, or another one.
+fn tag(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Tag> {
+    at.object(&["AutoScalingGroupName", "Tag"], wrong)?;
+    let (group, tag) = (at.field("AutoScalingGroupName"), at.field("Tag"));
+    let (path, made) = match (group.value.is_some(), tag.value.is_some()) {
+        (true, false) => (&group.path, Tag::of_group(group.text(wrong)?)),
+        (false, true) => {
+            tag.object(&["Key", "Value"], wrong)?;
+            (&tag.path, Tag::new(tag.field("Key").text(wrong)?, tag.field("Value").text(wrong)?))
+        }
+        _ => return at.expected("either AutoScalingGroupName or Tag", wrong),
+    };
+    made.map_err(|error| wrong.push(format!("{path}: {error}"))).ok()
+}
+
+fn priority(at: &At<'_>, wrong: &mut Vec<String>) -> Option<u16> {
+    if at.value.is_none() {
+        return Some(PRIORITY);
+    }
+    let found = at.number(wrong)?;
+    let fits = u16::try_from(found).ok().filter(|_| PRIORITIES.contains(&found));
+    fits.or_else(|| at.expected("a priority from 1 to 999", wrong))
+}
+
 fn node(at: &At<'_>, wrong: &mut Vec<String>) -> Option<DesiredNode> {
     at.object(&["Name", "InstanceId", "Priority"], wrong)?;
     let node = at.field("Name").id(wrong);
     let instance = at.field("InstanceId").id(wrong);
-    let priority = at.field("Priority");
-    let priority = match priority.value {
-        None => Some(PRIORITY),
-        Some(_) => {
-            let found = priority.number(wrong)?;
-            let fits = u16::try_from(found).ok().filter(|_| PRIORITIES.contains(&found));
-            fits.or_else(|| priority.expected("a priority from 1 to 999", wrong))
-        }
-    };
+    let priority = priority(&at.field("Priority"), wrong);
     Some(DesiredNode { node: node?, instance: instance?, priority: priority? })
 }
 
@@ -293,6 +355,10 @@ impl<'a> At<'a> {
 
     fn optional_list(&self, wrong: &mut Vec<String>) -> Vec<Self> {
         if self.value.is_none() { Vec::new() } else { self.list(wrong) }
+    }
+
+    fn text(&self, wrong: &mut Vec<String>) -> Option<&'a str> {
+        self.value.and_then(Value::as_str).or_else(|| self.expected("text", wrong))
     }
 
     fn id<T: TryFrom<String, Error = IdError>>(&self, wrong: &mut Vec<String>) -> Option<T> {

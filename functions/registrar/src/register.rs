@@ -22,6 +22,7 @@ use crate::patience::{Patience, Pauses};
 use crate::predecessor;
 use crate::property::Desired;
 use crate::refusal::Refusal;
+use crate::roster;
 
 /// What one request works with.
 #[derive(Debug)]
@@ -147,6 +148,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         retired: Option<Lease>,
         seen: &mut Option<Observation>,
     ) -> Result<Standing, Missed> {
+        let desired = &self.resolve(desired, retired.as_ref(), seen).await?;
         if let Some(lease) = &retired {
             predecessor::check(self.store, self.cloud, self.patience, lease, desired, self.now).await?;
         }
@@ -169,6 +171,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         lease: Lease,
         seen: &mut Option<Observation>,
     ) -> Result<Standing, Missed> {
+        let desired = &self.resolve(desired, Some(&lease), seen).await?;
         let stays = |holder: &InstanceArn| {
             let id = holder.instance_id();
             desired.nodes.iter().any(|node| node.instance == id)
@@ -196,6 +199,19 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             Ok(()) => Ok(standing(&lease)),
             Err(failure) => Err(missed(desired, failure)),
         }
+    }
+
+    /// The nodes that a tag names are asked for in each attempt: the arbiter changes members as well.
+    async fn resolve(
+        &self,
+        desired: &Desired,
+        lease: Option<&Lease>,
+        seen: &mut Option<Observation>,
+    ) -> Result<Desired, Refusal> {
+        if desired.roster.is_some() {
+            *seen = None;
+        }
+        roster::resolve(self.store, self.cloud, self.patience, desired, lease, self.now).await
     }
 
     async fn look<'o>(
@@ -233,6 +249,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             timing: desired.timing,
             members,
             resources,
+            roster: desired.roster.clone(),
             made_from: None,
             at: self.now,
             event: Event { cluster: desired.cluster.clone(), epoch, at: self.now, by: self.by.clone(), what },
@@ -299,7 +316,11 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         && lease.fencing == desired.fencing
         && lease.failback == desired.failback
         && lease.timing == desired.timing
-        && members == nodes
+        && match (&lease.roster, &desired.roster) {
+            (None, None) => members == nodes,
+            (Some(found), Some(asked)) => found.names_as(asked),
+            _ => false,
+        }
         && addresses.eq(desired.addresses.iter())
         && routes == desired.routes.iter().collect()
         && lease.resources.subnets.iter().collect::<BTreeSet<_>>() == desired.subnets.iter().collect()
@@ -309,6 +330,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
 fn summary(desired: &Desired, routes: usize) -> String {
     let nodes: Vec<_> =
         desired.nodes.iter().map(|node| format!("{} = {}", node.node, node.instance)).collect();
+    let by = desired.roster.as_ref().map(|roster| format!(" by {}", roster.tag)).unwrap_or_default();
     let mode = match desired.mode {
         Mode::Strict => "strict",
         Mode::Available => "available",
@@ -320,5 +342,5 @@ fn summary(desired: &Desired, routes: usize) -> String {
         some => format!("; subnets: {some}"),
     };
     let nodes = nodes.join(", ");
-    format!("{mode}{fenced}; nodes {nodes}; Elastic IPs: {addresses}; routes: {routes}{subnets}")
+    format!("{mode}{fenced}; nodes{by} {nodes}; Elastic IPs: {addresses}; routes: {routes}{subnets}")
 }

@@ -164,7 +164,7 @@ pub trait World: Sync {
     /// Ends an association of a subnet with a route table.
     fn disassociate(&self, association: &TableAssociationId) -> impl Future<Output = ()> + Send;
 
-    /// Tags a subnet, an interface or a route table.
+    /// Tags an instance, an interface, a subnet or a route table.
     fn tag(&self, id: &str, key: &str, value: &str) -> impl Future<Output = ()> + Send;
 
     /// A route through a new gateway of the VPC; returns the gateway's id.
@@ -273,6 +273,7 @@ macro_rules! cloud_conformance {
             instance: an_interface_has_the_tags_it_was_given,
             instance: an_unknown_instance_is_not_found_and_not_terminated,
             instance: a_terminated_instance_is_seen_terminated,
+            instance: instances_are_found_by_their_tag_while_they_run,
             instance: a_terminated_instance_gives_up_what_it_had,
             instance: the_source_destination_check_is_switched_off_and_stays_off,
             instance: an_instance_is_stopped_and_stopping_it_again_changes_nothing,

@@ -68,9 +68,10 @@ mod memory {
         }
 
         async fn tag(&self, id: &str, key: &str, value: &str) {
-            match (SubnetId::new(id), RouteTableId::new(id)) {
-                (Ok(subnet), _) => self.0.tag_subnet(&subnet, key, value),
-                (_, Ok(table)) => self.0.tag_table(&table, key, Some(value)),
+            match (SubnetId::new(id), RouteTableId::new(id), InstanceId::new(id)) {
+                (Ok(subnet), ..) => self.0.tag_subnet(&subnet, key, value),
+                (_, Ok(table), _) => self.0.tag_table(&table, key, Some(value)),
+                (.., Ok(instance)) => self.0.tag(&instance, key, value),
                 _ => self.0.tag_interface(&InterfaceId::new(id).expect("an interface"), key, value),
             }
         }

@@ -114,7 +114,8 @@ promises! {
         a_vacant_cluster_made_again_is_vacant,
         a_cluster_made_again_keeps_what_was_moved,
         a_reconfiguration_keeps_epoch_and_holder,
-        a_change_of_members_or_resources_reopens_the_move,
+        a_change_of_other_members_leaves_the_move_complete,
+        a_change_of_the_place_or_resources_reopens_the_move,
         a_reconfiguration_never_raises_what_was_moved,
         a_reconfiguration_against_another_holder_is_refused,
         a_reconfiguration_of_another_revision_is_refused;

@@ -92,6 +92,14 @@ impl Rig {
         self.beat(&[0, 1, 2], None).await
     }
 
+    /// Another instance is node `n` from here on, as a member that the arbiter took in. Its agent starts and beats.
+    pub async fn admit(&mut self, n: usize, member: Member) -> Result<(), Trouble> {
+        self.registration.members[n] = member;
+        let start = Start { at: now(), ..start(None, RUN) };
+        self.store.start(&cluster(), self.node(n), &start).await.map_err(said)?;
+        self.beat(&[n], None).await
+    }
+
     /// Another run of the arbiter, with nothing opened yet.
     pub async fn start_cold(&mut self) -> Result<(), Trouble> {
         self.arbiter = function(&self.sandbox, &self.counter, &self.programs, "baton-arbiter").await?;
@@ -362,6 +370,7 @@ fn registration(sandbox: &Sandbox) -> Result<Registration, Trouble> {
             routes: world.route_tables.iter().map(route).collect::<Result<_, _>>()?,
             ..Resources::default()
         },
+        roster: None,
         made_from: None,
         at: now(),
         event: Event { cluster: cluster(), epoch: Epoch(0), at: now(), by: "registrar".to_owned(), what },

@@ -7,6 +7,7 @@
 
 mod fault;
 mod fence;
+mod group;
 mod swap;
 mod trigger;
 
@@ -94,6 +95,7 @@ scenarios! {
     "F12" fault::throttled_everything "every change is throttled six times";
     "F13" fault::throttled_looks "EC2 throttles whoever looks at a healthy holder";
     "lost" fault::lost_answers "changes are made and their answers lost";
+    "group" group::replaced "an Auto Scaling group replaces a standby's instance, and tells so";
     "F14" fault::terminated "EC2 has terminated the holder's instance, and tells so";
 }
 

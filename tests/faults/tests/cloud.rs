@@ -1,7 +1,7 @@
 //! Each trigger and each fault of the cloud's side, with the functions as programs, a real table and a real EC2 server.
 //!
-//! They share one world, one after the other, since each of several would have two servers of its own to start. The one
-//! that ends an instance has its own.
+//! They share one world, one after the other, since each of several would have two servers of its own to start. Those
+//! that end an instance have their own.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -84,7 +84,12 @@ fn f14_an_instance_that_is_terminated_needs_no_fencing() {
 }
 
 #[test]
+fn a_group_replaces_a_standby() {
+    RUNTIME.block_on(async { agrees(&mut rig().await, "group").await });
+}
+
+#[test]
 fn every_scenario_is_a_test() {
-    let tested: BTreeSet<_> = SHARED.iter().copied().chain(["F14"]).collect();
+    let tested: BTreeSet<_> = SHARED.iter().copied().chain(["group", "F14"]).collect();
     assert_eq!(tested, NAMES.iter().copied().collect());
 }

@@ -121,6 +121,7 @@ pub fn registration(nodes: usize, mode: Mode, epoch: Epoch, revision: u64) -> Re
         timing: timing(),
         members: (0..nodes).map(member).collect(),
         resources: Resources::default(),
+        roster: None,
         made_from: None,
         at: WALL,
         event,

@@ -12,6 +12,7 @@ use baton_protocol::lease::Lease;
 use baton_protocol::node::{Command, HookOutcome};
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::request::Request;
+use baton_store::Registration;
 
 use crate::clock::Real;
 
@@ -48,6 +49,10 @@ pub(crate) enum Event {
     Land { function: usize, call: Box<Call>, answer_at: Option<Real>, origin: Origin },
     /// A function's request for a failback reaches the table.
     AskForFailback(Box<Request>),
+    /// An invocation looks who carries the tag that names the nodes, having read this lease.
+    Muster { judged: Box<Lease> },
+    /// What follows reaches the table, if this holder still holds: it was judged at this revision.
+    Members { registration: Box<Registration>, holder: Option<InstanceArn>, revision: u64 },
     /// The sweep comes.
     Sweep,
     /// An operator looks at the cluster.

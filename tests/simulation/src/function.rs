@@ -207,6 +207,9 @@ impl Sim<'_> {
         let Some(ended) = self.functions[function].take() else { return };
         self.say_function(function, || format!("ends: {:?}", report.outcome));
         let goes_back = ended.hint.why == Some(Why::Failback) && ended.granted.is_none();
+        if self.plan.by_tag {
+            self.muster(&ended.hint);
+        }
         match &report.outcome {
             Outcome::HandedOn => self.see(Sometimes::HandedOn),
             Outcome::InPlace => self.see(Sometimes::LookedInVain),

@@ -69,6 +69,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "I23",
         "While many clusters suspect their holders, nothing is granted on silence without a silence of twice S or an operator's word.",
     ),
+    (
+        "I25",
+        "Where a tag names the nodes, only an instance whose owner has named the cluster joins, only one that is terminated is retired, never the holder, and only as the lease was judged.",
+    ),
 ];
 
 /// A promise about what comes in the end.

@@ -25,6 +25,7 @@ mod network;
 mod outside;
 pub mod plan;
 mod queue;
+mod roster;
 pub mod sometimes;
 pub mod steady;
 mod stop;

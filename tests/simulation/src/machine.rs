@@ -3,6 +3,8 @@
 //! The service counts as serving from the moment its promote hook starts until its demote hook has ended or the dead-man
 //! has stopped it, which is the worst that hooks can do.
 
+use std::collections::BTreeMap;
+
 use baton_cloud::MemoryCloud;
 use baton_cloud::memory::MemoryNode;
 use baton_protocol::ids::{Epoch, Incarnation, InstanceArn};
@@ -12,7 +14,7 @@ use baton_protocol::time::BootTime;
 use crate::clock::{Clock, MS, Real, SECOND};
 use crate::event::Event;
 use crate::fault::Kind;
-use crate::plan::Clocks;
+use crate::plan::{Clocks, Plan};
 use crate::sometimes::Sometimes;
 use crate::world::Sim;
 
@@ -70,10 +72,12 @@ impl Machine {
         clocks: Clocks,
         cloud: &MemoryCloud,
         vpc: &str,
-        addresses: usize,
+        plan: &Plan,
         rng: &mut fastrand::Rng,
     ) -> Self {
-        let node = cloud.node(vpc, &format!("euw1-az{}", index % 3 + 1), addresses.max(1));
+        let tags = if plan.by_tag { crate::roster::tags() } else { BTreeMap::new() };
+        let zone = format!("euw1-az{}", index % 3 + 1);
+        let node = cloud.launch(vpc, &zone, plan.addresses.max(1), tags);
         Self {
             node,
             name: format!("n{index}"),

@@ -63,6 +63,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         timing: plan.timing,
         members: Vec::new(),
         resources: Resources::default(),
+        roster: None,
         intent: None,
         paused: None,
         excluded: None,
@@ -428,6 +429,7 @@ impl Sim<'_> {
             timing: self.lease.timing,
             members,
             resources: self.resources.clone(),
+            roster: self.roster(),
             made_from: None,
             at: self.global().wall,
             event: Row {
@@ -494,21 +496,25 @@ impl Sim<'_> {
 
     /// Another instance takes the place of one that is terminated, as soon as the lease is elsewhere.
     pub(crate) fn replace(&mut self, machine: usize) {
-        if self.lease.holder.as_ref() == Some(self.machines[machine].arn())
-            || self.lease.state == LeaseState::Retired
-        {
+        let waits = self.lease.holder.as_ref() == Some(self.machines[machine].arn()) && !self.plan.by_tag;
+        if waits || self.lease.state == LeaseState::Retired {
             return self.queue.push(self.now + SECOND, Event::Replace { machine });
         }
         let index = self.machines.len();
         let clocks = Clocks { ppm: self.rng.i64(-10_000..=10_000), wall_ms: 0 };
-        let made = Machine::new(index, clocks, &self.cloud, &self.vpc, self.plan.addresses, &mut self.rng);
+        let made = Machine::new(index, clocks, &self.cloud, &self.vpc, self.plan, &mut self.rng);
         self.by_arn.insert(made.arn().clone(), index);
         self.machines.push(made);
         self.watch.machine_added();
         self.watch.mutated(self.now);
         self.see(Sometimes::MemberReplaced);
-        let registration = self.registration("member replaced");
-        self.reconfigure(&registration);
+        if self.plan.by_tag {
+            // A group launches it, and may tell of that.
+            self.instance_event(1);
+        } else {
+            let registration = self.registration("member replaced");
+            self.reconfigure(&registration);
+        }
         self.queue.push(self.now, Event::Boot { machine: index });
     }
 }

@@ -87,6 +87,8 @@ pub struct Plan {
     pub from_gateways: bool,
     /// How many subnets whose route table is swapped.
     pub subnets: usize,
+    /// Whether its nodes are named by a tag, and the arbiter follows it.
+    pub by_tag: bool,
     /// How long things take.
     pub delays: Delays,
     /// Whether nodes are kept out of step.
@@ -248,6 +250,7 @@ pub fn steady(seed: u64, profile: &'static str, lost_per_million: u32) -> Plan {
     (plan.takeover, plan.cool_down_ms, plan.failback) = (Takeover::Automatic, 0, Failback::Manual);
     plan.fencing = Fencing::None;
     plan.alarmed = None;
+    plan.by_tag = false;
     plan.lost_per_million = lost_per_million;
     plan.ends = crate::steady::HOUR;
     plan
@@ -295,6 +298,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
         tables,
         from_gateways: seed.is_multiple_of(2),
         subnets: subnets(seed),
+        by_tag: by_tag(seed),
         delays: Delays {
             table: (MS, 20 * MS),
             ec2: (50 * MS, 350 * MS),
@@ -359,6 +363,11 @@ fn failback(seed: u64) -> Failback {
 /// One cluster in four has a subnet whose route table is swapped. Drawn apart, so that the others are as they were.
 fn subnets(seed: u64) -> usize {
     usize::from(fastrand::Rng::with_seed(seed ^ 0x7375_626e_6574_0001).u32(..4) == 0)
+}
+
+/// One cluster in four names its nodes by a tag. Drawn apart as well.
+fn by_tag(seed: u64) -> bool {
+    fastrand::Rng::with_seed(seed ^ 0x0062_795f_7461_6721).u32(..4) == 0
 }
 
 /// Most wall clocks are a little off, and a few by minutes.

@@ -98,6 +98,9 @@ sometimes! {
     FenceLifted "a takeover without a fence, on an operator's word";
     FenceUnseen "a stop that an invocation has not seen done in time";
     FenceAsked "a node that an operator wants to be stopped";
+    Joined "an instance with the tag that became a member";
+    RetiredMember "a terminated member retired by the arbiter";
+    NobodyShown "a look of EC2's at the tag that showed nobody";
     NewMemberHolds "a replaced member that holds the lease";
 }
 

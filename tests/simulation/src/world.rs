@@ -140,8 +140,11 @@ impl<'a> Sim<'a> {
         let uid = RegistrationUid::new("uid-0").expect("a plain name");
         let mut rng = fastrand::Rng::with_seed(plan.seed.rotate_left(17) ^ 0x0062_6174_6f6e);
         let machines: Vec<Machine> = (0..plan.clocks.len())
-            .map(|index| Machine::new(index, plan.clocks[index], &cloud, &vpc, plan.addresses, &mut rng))
+            .map(|index| Machine::new(index, plan.clocks[index], &cloud, &vpc, plan, &mut rng))
             .collect();
+        if plan.by_tag {
+            cloud.launch(&vpc, "euw1-az1", plan.addresses.max(1), crate::roster::foreign_tags());
+        }
         let by_arn = machines.iter().enumerate().map(|(index, m)| (m.arn().clone(), index)).collect();
         let lease = crate::outside::no_lease(&cluster, &uid, plan);
         Self {
@@ -222,6 +225,10 @@ impl<'a> Sim<'a> {
                 self.land(function, &call, answer_at, origin)
             }
             Event::AskForFailback(request) => self.ask_for_failback(&request),
+            Event::Muster { judged } => self.muster_looks(&judged),
+            Event::Members { registration, holder, revision } => {
+                self.members_change(&registration, holder.as_ref(), revision);
+            }
             Event::Sweep => self.sweep(),
             Event::Person => self.person_looks(),
             Event::FaultBegins(index) => self.fault_begins(index),

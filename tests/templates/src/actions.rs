@@ -84,6 +84,7 @@ fn ec2_actions(code: &str) -> BTreeSet<String> {
         ("tables", "ec2:DescribeRouteTables"),
         ("interface_tags", "ec2:DescribeNetworkInterfaces"),
         ("tables_of", "ec2:DescribeRouteTables"),
+        ("tagged", "ec2:DescribeInstances"),
         ("vpc_networks", "ec2:DescribeVpcs"),
     ] {
         if methods.contains(method) {

@@ -299,7 +299,24 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     let given: Value = serde_json::from_str(&alone.outputs["Uid"]).expect("the properties came back");
     assert_eq!(given["Routes"], json!([]));
 
-    for stack in ["orders", "nat", "vpn", "mesh", "db"].map(|name| format!("baton-cluster-{name}")) {
+    let from = |stack: &str, parameters: &[(&str, &str)]| {
+        let given: Vec<_> = [("Cluster", stack), ("Addresses", &*world.addresses[0].allocation)]
+            .into_iter()
+            .chain(parameters.iter().copied())
+            .collect();
+        let made = create(account, stack, &workspace("infra/cluster.yaml"), &given);
+        serde_json::from_str::<Value>(&made.outputs["Uid"]).expect("the properties came back")
+    };
+    let given = from("by-group", &[("AutoScalingGroup", "nat")]);
+    assert_eq!((&given["NodesFrom"], given.get("Nodes")), (&json!({"AutoScalingGroupName": "nat"}), None));
+    assert_eq!(given["MaxNodes"], json!("3"));
+    let given = from("by-tag", &[("NodeTagKey", "role"), ("NodeTagValue", "nat"), ("MaxNodes", "5")]);
+    assert_eq!(given["NodesFrom"], json!({"Tag": {"Key": "role", "Value": "nat"}}));
+    assert_eq!(given["MaxNodes"], json!("5"));
+
+    let clusters = ["orders", "nat", "vpn", "mesh", "db"].map(|name| format!("baton-cluster-{name}"));
+    let others = ["by-group", "by-tag"].map(str::to_owned);
+    for stack in clusters.into_iter().chain(others) {
         let end = account.delete_stack(&stack).expect("the stack is settled");
         assert_eq!(end.status, "DELETE_COMPLETE", "{stack}: {:?}", end.failures);
     }

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use baton_arbiter::launch;
 use baton_arbiter::notice::Kind;
 use baton_arbiter::trail;
 use baton_client::metric::{DIMENSION, NAMESPACE};
 use baton_protocol::notification::DETAIL_TYPES;
 use baton_protocol::readiness::Want;
+use baton_protocol::roster::{LARGEST, MOST};
 use baton_protocol::standing;
 use baton_protocol::wake::{DETAIL_TYPE, SOURCE_AGENT, SOURCE_CONTROL_PLANE, SOURCE_OPERATOR};
 use baton_sandbox::Venv;
-use baton_store::key::{REQUEST_PREFIX, WAKE};
+use baton_store::key::{CLUSTERS, REQUEST_PREFIX, WAKE};
 use baton_templates::template::{Template, list, texts};
 use serde_json::{Value, json};
 
@@ -104,6 +106,9 @@ fn notices_and_alarms_are_matched_as_the_arbiter_reads_them() {
     let pattern = &CONTROL_PLANE.resource("NoticeRule")["EventPattern"];
     assert_eq!(texts(&pattern["source"]), Kind::ALL.map(|kind| kind.source().to_owned()).into());
     assert_eq!(texts(&pattern["detail-type"]), Kind::ALL.map(|kind| kind.detail_type().to_owned()).into());
+    let pattern = &CONTROL_PLANE.resource("LaunchRule")["EventPattern"];
+    assert_eq!(texts(&pattern["source"]), BTreeSet::from([launch::SOURCE.to_owned()]));
+    assert_eq!(texts(&pattern["detail-type"]), BTreeSet::from([launch::DETAIL_TYPE.to_owned()]));
     let pattern = &CONTROL_PLANE.resource("InstanceAlarmRule")["EventPattern"];
     assert_eq!(texts(&pattern["source"]), BTreeSet::from(["aws.cloudwatch".to_owned()]));
     let ringing = json!({
@@ -216,6 +221,24 @@ fn the_stream_is_filtered_by_the_keys_that_the_store_writes() {
     assert_eq!(patterns, expected);
     // The filters name keys and nothing else, so keys are all the stream has to carry.
     assert_eq!(CONTROL_PLANE.resource("Table")["StreamSpecification"]["StreamViewType"], "KEYS_ONLY");
+}
+
+#[test]
+fn who_changes_members_may_change_their_row_in_the_directory_and_delete_none() {
+    for statement in CONTROL_PLANE.statements("ArbiterRole") {
+        let keys = &statement.condition["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"];
+        if texts(keys).contains(CLUSTERS) {
+            assert_eq!(statement.actions, BTreeSet::from(["dynamodb:PutItem".to_owned()]));
+            return;
+        }
+    }
+    panic!("the arbiter's role does not reach the directory");
+}
+
+#[test]
+fn a_cluster_s_largest_number_of_nodes_is_the_registrar_s() {
+    let parameter = &CLUSTER.body["Parameters"]["MaxNodes"];
+    assert_eq!((&parameter["Default"], &parameter["MaxValue"]), (&json!(MOST), &json!(LARGEST)));
 }
 
 #[test]

@@ -7,9 +7,10 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceNetworkInterface, Reservation};
 use baton_protocol::ec2::{CloudFailure, InstanceState};
 use baton_protocol::ids::{InstanceArn, InstanceId};
+use baton_protocol::roster::Tag;
 use futures_util::future::try_join_all;
 
-use super::{asked_for, filters, optional, pages, required, text};
+use super::{asked_for, filter, filters, optional, pages, required, text};
 use crate::error::unreadable;
 use crate::{InstanceSeen, InterfaceOnInstance};
 
@@ -17,6 +18,9 @@ const DESCRIBE: &str = "DescribeInstances";
 
 /// As many instances as one filter can name, and more than EC2's smallest page.
 const PAGE: i32 = 200;
+
+/// The state of an instance that can serve.
+const RUNNING: &str = "running";
 
 /// The state of an instance.
 pub(super) async fn state(client: &Client, id: &InstanceId) -> Result<InstanceState, CloudFailure> {
@@ -37,12 +41,7 @@ pub(super) async fn instances(
     region: Option<&str>,
     ids: &[InstanceId],
 ) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
-    let region = region.ok_or_else(|| {
-        CloudFailure::Refused(
-            "no region is configured, so an instance has no ARN; set AWS_REGION or the region of the profile"
-                .into(),
-        )
-    })?;
+    let region = known(region)?;
     let mut seen = BTreeMap::new();
     for reservation in reservations(client, ids).await? {
         for row in reservation.instances() {
@@ -55,14 +54,49 @@ pub(super) async fn instances(
     Ok(seen)
 }
 
+/// What EC2 says about the running instances that carry a tag.
+pub(super) async fn tagged(
+    client: &Client,
+    region: Option<&str>,
+    tag: &Tag,
+) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
+    let region = known(region)?;
+    let filters = vec![
+        filter(&format!("tag:{}", tag.key()), &[tag.value()]),
+        filter("instance-state-name", &[RUNNING]),
+    ];
+    let mut seen = BTreeMap::new();
+    for reservation in described(client, filters).await? {
+        for row in reservation.instances() {
+            let id: InstanceId = required(DESCRIBE, "the id of an instance", row.instance_id())?;
+            let instance = instance_seen(region, reservation.owner_id(), &id, row)?;
+            if tag.is_in(&instance.tags) && instance.state == InstanceState::Other(RUNNING.to_owned()) {
+                seen.insert(id, instance);
+            } else {
+                tracing::warn!(action = DESCRIBE, %id, "EC2 answered with a row that was not asked for; left out");
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn known(region: Option<&str>) -> Result<&str, CloudFailure> {
+    region.ok_or_else(|| {
+        CloudFailure::Refused(
+            "no region is configured, so an instance has no ARN; set AWS_REGION or the region of the profile"
+                .into(),
+        )
+    })
+}
+
 async fn reservations(client: &Client, ids: &[InstanceId]) -> Result<Vec<Reservation>, CloudFailure> {
     let answers =
-        try_join_all(filters("instance-id", ids).into_iter().map(|filter| described(client, filter)));
+        try_join_all(filters("instance-id", ids).into_iter().map(|filter| described(client, vec![filter])));
     Ok(answers.await?.into_iter().flatten().collect())
 }
 
-async fn described(client: &Client, filter: Filter) -> Result<Vec<Reservation>, CloudFailure> {
-    let pages = pages!(DESCRIBE, client.describe_instances().filters(filter), PAGE);
+async fn described(client: &Client, filters: Vec<Filter>) -> Result<Vec<Reservation>, CloudFailure> {
+    let pages = pages!(DESCRIBE, client.describe_instances().set_filters(Some(filters.clone())), PAGE);
     Ok(pages.into_iter().flat_map(|page| page.reservations.unwrap_or_default()).collect())
 }
 
@@ -223,6 +257,31 @@ mod tests {
         let seen = instances(&canned.client(), Some("cn-north-1"), &[id()]).await.expect("readable");
         assert_eq!(seen[&id()].zone, "cn-north-1a");
         assert!(seen[&id()].arn.as_str().starts_with("arn:aws-cn:ec2:cn-north-1:"));
+    }
+
+    #[tokio::test]
+    async fn instances_are_asked_for_by_their_tag_and_others_left_out() {
+        let zone = "<availabilityZone>eu-west-1a</availabilityZone>";
+        let tags =
+            |value: &str| format!("<tagSet><item><key>role</key><value>{value}</value></item></tagSet>");
+        let tag = Tag::new("role", "nat").expect("valid");
+        for (state, value, expected) in
+            [("running", "nat", 1), ("running", "natty", 0), ("stopped", "nat", 0)]
+        {
+            let canned = Canned::answers([(200, body(state, &format!("{}{}", placed(zone), tags(value))))]);
+            let seen = tagged(&canned.client(), Some("eu-west-1"), &tag).await.expect("readable");
+            assert_eq!(seen.len(), expected, "{state} {value}");
+            let asked = &canned.requests()[0];
+            assert_eq!((&*asked["Filter.1.Name"], &*asked["Filter.1.Value.1"]), ("tag:role", "nat"));
+            assert_eq!(
+                (&*asked["Filter.2.Name"], &*asked["Filter.2.Value.1"]),
+                ("instance-state-name", "running")
+            );
+        }
+        // Half an answer would pass for the absence of the other half.
+        let canned = Canned::answers([(200, body("running", &tags("nat")))]);
+        let unreadable = tagged(&canned.client(), Some("eu-west-1"), &tag).await;
+        assert!(matches!(unreadable, Err(CloudFailure::Unknown(_))), "{unreadable:?}");
     }
 
     #[test]

@@ -55,6 +55,17 @@ impl MemoryCloud {
     /// A running instance in a VPC and zone, whose primary interface has so many private addresses and goes when the
     /// instance does.
     pub fn node(&self, vpc: &str, zone: &str, private_ips: usize) -> MemoryNode {
+        self.launch(vpc, zone, private_ips, BTreeMap::new())
+    }
+
+    /// The same with tags that it has from its launch on: no look ever shows it without them.
+    pub fn launch(
+        &self,
+        vpc: &str,
+        zone: &str,
+        private_ips: usize,
+        tags: BTreeMap<String, String>,
+    ) -> MemoryNode {
         let (partition, region, account) = PLACE;
         let (instance, arn) = self.state().mutate(|world| {
             assert!(world.vpcs.contains_key(vpc), "no VPC {vpc} in this world");
@@ -66,7 +77,7 @@ impl MemoryCloud {
                 state: "running".into(),
                 zone: zone.to_owned(),
                 vpc: vpc.to_owned(),
-                tags: BTreeMap::new(),
+                tags,
             };
             world.instances.insert(instance.clone(), made);
             (instance, arn)
@@ -316,6 +327,14 @@ impl MemoryCloud {
                 Some(value) => drop(made.tags.insert(key.to_owned(), value.to_owned())),
                 None => drop(made.tags.remove(key)),
             }
+        });
+    }
+
+    /// Takes a tag away from an instance.
+    pub fn untag(&self, instance: &InstanceId, key: &str) {
+        self.state().mutate(|world| {
+            let made = world.instances.get_mut(instance);
+            made.unwrap_or_else(|| panic!("no instance {instance} in this world")).tags.remove(key);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId};
+use baton_protocol::roster::Tag;
 
 /// One look, call or landing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Asked {
     InterfaceTags(Vec<InterfaceId>),
     /// Every route table of a VPC.
     TablesOf(String),
+    /// A description of the instances that carry a tag.
+    Tagged(Tag),
     /// The networks of a VPC.
     VpcNetworks(String),
     /// A description of subnets or route tables.

@@ -13,6 +13,7 @@ use baton_protocol::ids::{
 };
 use baton_protocol::mutant;
 use baton_protocol::resource::{Destination, Placement, Route, TableAssociation};
+use baton_protocol::roster::Tag;
 use baton_protocol::tables::{self, Tables};
 
 use crate::{InstanceSeen, InterfaceOnInstance, SubnetSeen, TableSeen};
@@ -187,6 +188,14 @@ impl World {
             routes: self.routes(table),
         };
         known(ids, |id| self.tables.get(id).map(seen))
+    }
+
+    pub(super) fn tagged(&self, tag: &Tag) -> BTreeMap<InstanceId, InstanceSeen> {
+        let running = self.instances.iter().filter(|(_, instance)| instance.state == "running");
+        running
+            .filter(|(_, instance)| tag.is_in(&instance.tags))
+            .map(|(id, instance)| (id.clone(), self.instance_seen(id, instance)))
+            .collect()
     }
 
     fn instance_seen(&self, id: &InstanceId, instance: &Instance) -> InstanceSeen {

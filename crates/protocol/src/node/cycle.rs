@@ -298,7 +298,11 @@ impl Node {
             self.stop(Reason::Deposed);
         }
         self.promote_failed = false;
-        if lease.holder.is_none() {
+        // There may be room for a node that is no member. Whether it is one, EC2 is asked.
+        let may_join = lease.has_room() && lease.member(&self.me).is_none();
+        if may_join && self.nudge.is_none_or(|nudge| nudge.why != Why::Release) {
+            self.nudge(now, Why::Hello);
+        } else if lease.holder.is_none() {
             self.nudge(now, Why::Vacant);
         } else if self.claim.is_none() && self.nudge.is_some_and(|nudge| nudge.why != Why::Release) {
             self.nudge = None;

@@ -108,6 +108,7 @@ pub(crate) fn lease() -> Lease {
             routes: vec![route()],
             ..Resources::default()
         },
+        roster: None,
         intent: None,
         paused: None,
         excluded: None,

@@ -58,11 +58,19 @@ impl DynamoStore {
             (_, found) => return Err(WriteFailure::Refused(found)),
         };
         // What is not chosen is not written.
-        let fencing = if next.fencing.is_none() { " REMOVE #fencing" } else { ", #fencing = :fencing" };
+        let (mut set, mut unset) = (String::new(), Vec::new());
+        for (name, chosen) in [("fencing", !next.fencing.is_none()), ("roster", next.roster.is_some())] {
+            if chosen {
+                set.push_str(&format!(", #{name} = :{name}"));
+            } else {
+                unset.push(format!("#{name}"));
+            }
+        }
+        let unset = if unset.is_empty() { String::new() } else { format!(" REMOVE {}", unset.join(", ")) };
         let change = format!(
             "SET #mode = :mode, #takeover = :takeover, #cool_down_ms = :cool_down, #failback = :failback, \
              #timing = :timing, #members = :members, #resources = :resources, #revision = :revision, \
-             #moved = :moved{fencing}"
+             #moved = :moved{set}{unset}"
         );
         let mut lease = Action::update(Key::lease(&registration.cluster), change)
             .only_if(condition::REGISTERED_AS_READ)
@@ -83,6 +91,9 @@ impl DynamoStore {
             .value(":moved", number(next.moved.0));
         if !next.fencing.is_none() {
             lease = lease.value(":fencing", attribute(&next.fencing)?);
+        }
+        if let Some(roster) = &next.roster {
+            lease = lease.value(":roster", attribute(roster)?);
         }
         self.put_accepted(registration, next.revision, lease).await
     }
@@ -139,6 +150,7 @@ impl DynamoStore {
             failback: registration.failback,
             timing: registration.timing,
             members: &registration.members,
+            roster: registration.roster.as_ref(),
             resources: &registration.resources,
             at: registration.at,
         };

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use baton_protocol::ids::RequestId;
 use baton_protocol::lease::{Intent, Mode, Pause};
-use baton_protocol::resource::Observed;
+use baton_protocol::resource::{Observed, Placement};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 
 use super::*;
-use crate::testing::{allocation, arn, association, cluster, lease, member, registration, resources, uid};
+use crate::testing::{
+    allocation, arn, association, cluster, lease, member, registration, resources, roster, uid,
+};
 
 fn written(next: Next) -> Lease {
     match next {
@@ -121,12 +123,35 @@ fn a_change_of_mode_and_timing_leaves_the_move_complete() {
 }
 
 #[test]
-fn a_change_of_members_or_of_resources_reopens_the_move_and_completes_none() {
+fn who_else_is_a_member_leaves_the_move_complete() {
+    for moved in [7, 6, 3] {
+        let held = Lease { moved: Epoch(moved), ..lease() };
+        let mut asked = registration("uid-1");
+        asked.members = vec![member(3), Member { priority: 7, ..member(1) }];
+        asked.roster = Some(roster());
+        let next = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
+        let expected = Lease {
+            members: asked.members.clone(),
+            roster: asked.roster.clone(),
+            revision: 4,
+            ..held.clone()
+        };
+        assert_eq!(next, expected);
+        asked.roster = None;
+        assert_eq!(written(reconfigure(Some(&next), &asked, held.holder.as_ref())).roster, None);
+    }
+}
+
+#[test]
+fn a_change_of_the_holder_s_place_or_of_resources_reopens_the_move_and_completes_none() {
     let mut members = registration("uid-1");
-    members.members.push(member(3));
+    members.members[0].interface = member(3).interface;
+    let mut seats = registration("uid-1");
+    let seat = Placement { interface: member(1).interface, private_ip: [10, 0, 1, 11].into() };
+    seats.members[0].placements.insert(allocation(1), seat);
     let mut addresses = registration("uid-1");
     addresses.resources = resources(&[1, 2, 3]);
-    for asked in [members, addresses] {
+    for asked in [members, seats, addresses] {
         for (moved, after) in [(7, 6), (6, 6), (3, 3)] {
             let held = Lease { moved: Epoch(moved), ..lease() };
             let next = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
@@ -173,7 +198,10 @@ fn a_retirement_keeps_epoch_holder_and_move_and_drops_what_was_wished() {
 #[test]
 fn the_directory_names_the_instances_of_a_registration() {
     let instances = vec![arn(1).instance_id(), arn(2).instance_id()];
-    assert_eq!(entry(&registration("uid-1")), Entry { cluster: cluster(), instances });
+    let mut asked = registration("uid-1");
+    assert_eq!(entry(&asked), Entry { cluster: cluster(), instances: instances.clone(), group: None });
+    asked.roster = Some(roster());
+    assert_eq!(entry(&asked), Entry { cluster: cluster(), instances, group: Some("nat".to_owned()) });
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod failback;
 mod hooks;
 mod notices;
 mod probe;
+mod roster;
 mod swap;
 mod tables;
 mod world;

@@ -157,6 +157,7 @@ impl World {
                 subnets: self.subnets.clone(),
                 ..Resources::default()
             },
+            roster: None,
             made_from: None,
             at: WallTime(1),
             event: event(Happening::Registered { revision: 1, summary: "test".to_owned() }),

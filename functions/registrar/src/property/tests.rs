@@ -340,3 +340,65 @@ fn a_subnet_has_one_table_for_each_node() {
         subnets(json!([{ "SubnetId": "vpc-1", "Tables": { "a": "rtb-0000000a", "b": "rtb-0000000b" } }]));
     assert!(id.expect_err("wrong")[0].starts_with("SubnetTables[0].SubnetId: "));
 }
+
+#[test]
+fn nodes_are_named_one_by_one_or_by_a_group_or_another_tag() {
+    let read = |from: Value, most: Value, priority: Value| {
+        let mut properties = good();
+        properties.as_object_mut().expect("a map").remove("Nodes");
+        properties["NodesFrom"] = from;
+        properties["MaxNodes"] = most;
+        properties["Priority"] = priority;
+        parse(&properties).map(|desired| (desired.nodes.len(), desired.roster.expect("there")))
+    };
+    let group = json!({ "AutoScalingGroupName": "nat" });
+    let roster = |tag, most, priority| Ok((0, Roster { tag, most, priority, changed: WallTime(0) }));
+    let nat = Tag::of_group("nat").expect("valid");
+    assert_eq!(read(group.clone(), Value::Null, Value::Null), roster(nat.clone(), 3, 100));
+    assert_eq!(read(group.clone(), json!("20"), json!("1")), roster(nat, 20, 1));
+    let tag = json!({ "Tag": { "Key": "role", "Value": "nat" } });
+    assert_eq!(read(tag, json!(2), Value::Null), roster(Tag::new("role", "nat").expect("valid"), 2, 100));
+    for (from, most, priority, told) in [
+        (
+            json!({}),
+            Value::Null,
+            Value::Null,
+            "NodesFrom: expected either AutoScalingGroupName or Tag, found a map",
+        ),
+        (json!("nat"), Value::Null, Value::Null, "NodesFrom: expected a map, found `nat`"),
+        (
+            json!({ "AutoScalingGroupName": "nat", "Tag": { "Key": "a", "Value": "b" } }),
+            Value::Null,
+            Value::Null,
+            "NodesFrom: expected either AutoScalingGroupName or Tag, found a map",
+        ),
+        (
+            json!({ "Tag": { "Key": "a" } }),
+            Value::Null,
+            Value::Null,
+            "NodesFrom.Tag.Value: expected text, found nothing",
+        ),
+        (group.clone(), json!("1"), Value::Null, "MaxNodes: expected 2 to 20 nodes, found `1`"),
+        (group.clone(), json!("21"), Value::Null, "MaxNodes: expected 2 to 20 nodes, found `21`"),
+        (group, Value::Null, json!("0"), "Priority: expected a priority from 1 to 999, found `0`"),
+    ] {
+        assert_eq!(read(from, most, priority), Err(vec![told.to_owned()]));
+    }
+    let found =
+        read(json!({ "AutoScalingGroupName": "*" }), Value::Null, Value::Null).expect_err("a pattern");
+    assert!(found[0].starts_with("NodesFrom.AutoScalingGroupName: expected a tag: "), "{found:?}");
+}
+
+#[test]
+fn nodes_are_not_named_in_two_ways() {
+    let found = wrong(|p| p["NodesFrom"] = json!({ "AutoScalingGroupName": "nat" }));
+    let expected =
+        "Nodes: expected nothing beside NodesFrom: nodes are named one by one or by a tag, found a list";
+    assert_eq!(found, [expected]);
+    let found = wrong(|p| (p["MaxNodes"], p["Priority"]) = (json!(4), json!(1)));
+    let expected = [
+        "MaxNodes: expected nothing, as the nodes are named one by one, found 4",
+        "Priority: expected nothing, as the nodes are named one by one, found 1",
+    ];
+    assert_eq!(found, expected);
+}

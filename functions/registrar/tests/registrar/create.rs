@@ -23,7 +23,7 @@ fn run() -> Incarnation {
     Incarnation::new("run-1").expect("valid")
 }
 
-fn wall_now() -> WallTime {
+pub(crate) fn wall_now() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     WallTime(u64::try_from(since.as_millis()).expect("fits"))
 }

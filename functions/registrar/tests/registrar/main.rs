@@ -4,6 +4,7 @@ mod answer;
 mod create;
 mod delete;
 mod place;
+mod roster;
 mod support;
 mod table;
 mod update;

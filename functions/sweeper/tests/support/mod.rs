@@ -71,6 +71,7 @@ pub(crate) async fn register(store: &MemoryStore, cluster: &str) {
             addresses: vec![Address { allocation, public_ip: Ipv4Addr::new(198, 51, 100, 1) }],
             ..Resources::default()
         },
+        roster: None,
         made_from: None,
         at: NOW,
         event,

@@ -6,6 +6,7 @@ use baton_cloud::Cloud;
 use baton_protocol::ec2::{Call, Effect, InstanceState, InterfaceSeen, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId};
 use baton_protocol::resource::{Placement, Route};
+use baton_protocol::roster::Tag;
 
 use super::{Difference, NETWORK, World, association, destination, is_not_found, nobody, route};
 
@@ -113,6 +114,32 @@ pub async fn a_terminated_instance_is_seen_terminated<W: World>(world: &W) {
     assert_eq!(state(world, &b.instance).await, InstanceState::Other("running".into()));
     let seen = world.cloud().instances(std::slice::from_ref(&a.instance)).await.expect("described");
     assert_eq!(seen[&a.instance].state, InstanceState::Terminated);
+}
+
+/// Who is a node of a cluster that names a tag. Others that begin alike are not.
+pub async fn instances_are_found_by_their_tag_while_they_run<W: World>(world: &W) {
+    let vpc = world.vpc(&[NETWORK]).await;
+    let nodes = [world.node(&vpc, 0).await, world.node(&vpc, 1).await, world.node(&vpc, 2).await];
+    // A server may have instances of other scenarios.
+    let role = nodes[0].instance.as_str();
+    let tag = Tag::new("role", role).expect("a tag");
+    assert_eq!(world.cloud().tagged(&tag).await, Ok(BTreeMap::new()));
+    for node in &nodes[..2] {
+        world.tag(node.instance.as_str(), "role", role).await;
+        world.tag(node.instance.as_str(), "baton:cluster", "orders others").await;
+    }
+    world.tag(nodes[2].instance.as_str(), "role", &format!("{role}-2")).await;
+    let seen = world.cloud().tagged(&tag).await.expect("described");
+    let ids: Vec<_> = nodes[..2].iter().map(|node| node.instance.clone()).collect();
+    let described = world.cloud().instances(&ids).await.expect("described");
+    assert_eq!(seen, described, "as by their ids");
+    assert_eq!(seen[&ids[0]].tags["baton:cluster"], "orders others");
+    let shown = seen[&ids[1]].shown();
+    assert_eq!((shown.instance.instance_id(), &*shown.vpc), (ids[1].clone(), &*vpc));
+    assert_eq!(shown.primary, Some((nodes[1].interface.clone(), nodes[1].private_ips.to_vec())));
+    world.terminate(&ids[0]).await;
+    let seen = world.cloud().tagged(&tag).await.expect("described");
+    assert_eq!(seen.keys().collect::<Vec<_>>(), [&ids[1]]);
 }
 
 /// Its addresses are freed, its interface goes, and routes through it lead nowhere.

@@ -123,6 +123,7 @@ pub fn registration(number: u8) -> Registration {
         timing: Timing::DEFAULT,
         members: (1..=3).map(member).collect(),
         resources: resources(),
+        roster: None,
         made_from: None,
         at: AT,
         event: event(Epoch(0), AT, &summary, Happening::Registered { revision: 1, summary: summary.clone() }),

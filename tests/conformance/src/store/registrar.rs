@@ -5,6 +5,7 @@ use baton_protocol::history::{Event, Ground, Happening};
 use baton_protocol::ids::{Epoch, InstanceArn};
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::request::Wish;
+use baton_protocol::roster::{Roster, Tag};
 use baton_protocol::timing::Timing;
 use baton_store::{Entry, Moved, Registration, Store};
 
@@ -44,7 +45,7 @@ pub async fn a_new_registration_is_vacant(record: &impl Record) {
     assert_eq!((found.members, found.resources), (asked.members, asked.resources));
     assert_eq!(store.history(&cluster(), 10).await, Ok(vec![asked.event]));
     let instances = (1..=3).map(|number| node(number).instance_id()).collect();
-    assert_eq!(store.clusters().await, Ok(vec![Entry { cluster: cluster(), instances }]));
+    assert_eq!(store.clusters().await, Ok(vec![Entry { cluster: cluster(), instances, group: None }]));
 }
 
 /// CloudFormation may send a request twice.
@@ -174,21 +175,41 @@ pub async fn a_reconfiguration_keeps_epoch_and_holder(record: &impl Record) {
     assert!(rows.contains(&asked.event), "{rows:?}");
 }
 
-/// Where members or resources changed the move is verified again.
-pub async fn a_change_of_members_or_resources_reopens_the_move(record: &impl Record) {
+/// Who else is a member moves nothing, and what was seen at the holder is there still.
+pub async fn a_change_of_other_members_leaves_the_move_complete(record: &impl Record) {
     let store = record.store();
     let held = held_by_the_first(store).await;
     complete_the_move(store, 1).await;
     let mut fewer = changed(1, 2);
     fewer.members.pop();
+    let tag = Tag::of_group("nat").expect("valid");
+    fewer.roster = Some(Roster { tag, most: 3, priority: 100, changed: AT });
     store.reconfigure(&fewer, held.holder.as_ref()).await.expect("reconfigured");
-    assert_eq!(lease(store).await.moved, Epoch(0));
+    let after = lease(store).await;
+    assert_eq!((after.moved, after.members.len(), &after.roster), (Epoch(1), 2, &fewer.roster));
     let instances = vec![node(1).instance_id(), node(2).instance_id()];
-    assert_eq!(store.clusters().await, Ok(vec![Entry { cluster: cluster(), instances }]));
+    let entry = |group| Entry { cluster: cluster(), instances: instances.clone(), group };
+    assert_eq!(store.clusters().await, Ok(vec![entry(Some("nat".to_owned()))]));
+
+    fewer = Registration { roster: None, event: changed(1, 3).event, ..fewer };
+    store.reconfigure(&fewer, held.holder.as_ref()).await.expect("reconfigured");
+    assert_eq!((lease(store).await.moved, lease(store).await.roster), (Epoch(1), None));
+    assert_eq!(store.clusters().await, Ok(vec![entry(None)]));
+}
+
+/// Where the holder's place or the resources changed the move is verified again.
+pub async fn a_change_of_the_place_or_resources_reopens_the_move(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    complete_the_move(store, 1).await;
+    let mut elsewhere = changed(1, 2);
+    elsewhere.members[0].interface = elsewhere.members[2].interface.clone();
+    store.reconfigure(&elsewhere, held.holder.as_ref()).await.expect("reconfigured");
+    assert_eq!(lease(store).await.moved, Epoch(0));
 
     complete_the_move(store, 1).await;
     let mut without_routes = changed(1, 3);
-    without_routes.members.pop();
+    without_routes.members = elsewhere.members;
     without_routes.resources.routes.clear();
     store.reconfigure(&without_routes, held.holder.as_ref()).await.expect("reconfigured");
     assert_eq!(lease(store).await.moved, Epoch(0));

@@ -303,3 +303,66 @@ fn beats_of_a_node_are_jittered_by_a_tenth_at_most() {
     assert!(gaps.iter().all(|gap| (900..=1_101).contains(gap)), "{gaps:?}");
     assert!(gaps.iter().any(|gap| *gap != gaps[0]), "in step with nobody");
 }
+
+/// A cluster whose nodes are named by a tag, with room for so many.
+fn by_tag(rig: &mut Rig, most: u16) {
+    use crate::roster::{Roster, Tag};
+    let tag = Tag::of_group("nat").expect("valid");
+    rig.lease_mut().roster = Some(Roster { tag, most, priority: 100, changed: WallTime(0) });
+}
+
+#[test]
+fn a_node_that_is_no_member_says_hello_ever_more_rarely_while_there_is_room() {
+    let mut rig = Rig::booted();
+    by_tag(&mut rig, 3);
+    rig.lease_mut().holder = Some(arn(2));
+    rig.lease_mut().members = vec![member(2), member(3)];
+    holder_beats_to(&mut rig, 200_000);
+    assert_eq!(
+        rig.wakes(Why::Hello),
+        [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 192_000]
+    );
+    assert_eq!(rig.count(|command| *command == Command::LeaveWake(Why::Hello)), 10, "each with its item");
+    rig.lease_mut().members.push(member(4));
+    holder_beats_to(&mut rig, 400_000);
+    assert_eq!(rig.wakes(Why::Hello).len(), 10, "it is full");
+    assert_eq!((claimed_at(&rig), rig.hooks()), (None, vec!["-start".to_owned()]));
+}
+
+#[test]
+fn a_node_that_is_no_member_says_nothing_where_nodes_are_named_one_by_one() {
+    let mut rig = Rig::booted();
+    rig.lease_mut().holder = Some(arn(2));
+    rig.lease_mut().members = vec![member(2), member(3)];
+    holder_beats_to(&mut rig, 60_000);
+    assert_eq!(rig.wakes(Why::Hello), [0; 0]);
+}
+
+#[test]
+fn a_newcomer_asks_to_join_where_nobody_holds_and_then_for_the_lease() {
+    let mut rig = Rig::booted();
+    by_tag(&mut rig, 3);
+    (rig.lease_mut().members, rig.lease_mut().holder) = (vec![], None);
+    rig.run_to(10_500);
+    assert_eq!((rig.wakes(Why::Hello).len(), rig.wakes(Why::Vacant).len()), (5, 0));
+    rig.lease_mut().members = vec![member(1)];
+    rig.run_to(20_000);
+    assert_eq!(rig.wakes(Why::Hello).len(), 5);
+    assert!(rig.wakes(Why::Vacant).len() >= 4);
+}
+
+#[test]
+fn a_node_that_became_a_member_takes_part_without_a_restart() {
+    let mut rig = Rig::standing_by();
+    by_tag(&mut rig, 3);
+    rig.lease_mut().members = vec![member(2), member(3)];
+    holder_beats_to(&mut rig, 5_000);
+    rig.run_to(30_000);
+    assert_eq!(claimed_at(&rig), None, "the holder is silent, and this is no member");
+    rig.lease_mut().members.push(member(1));
+    rig.run_to(32_500);
+    assert!(claimed_at(&rig).is_some());
+    rig.grant(1);
+    rig.run_to(35_000);
+    assert_eq!(rig.node.serving(), Some(Epoch(2)));
+}

@@ -1,0 +1,130 @@
+//! Clusters whose nodes are named by an Auto Scaling group or another tag.
+
+use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
+use baton_protocol::history::Happening;
+use baton_protocol::roster::Tag;
+use baton_protocol::time::WallTime;
+use baton_store::Store;
+use serde_json::{Value, json};
+
+use crate::create::wall_now;
+use crate::support::{Bench, STACK, failed, succeeded};
+
+const GROUP: &str = "aws:autoscaling:groupName";
+
+impl Bench {
+    /// The properties of `orders`, whose nodes are the instances of the group `nat`.
+    fn by_group(&self) -> Value {
+        let mut properties = self.properties();
+        properties.as_object_mut().expect("a map").remove("Nodes");
+        properties["NodesFrom"] = json!({ "AutoScalingGroupName": "nat" });
+        properties
+    }
+
+    fn launch(&self, number: usize) {
+        self.cloud.tag(&self.nodes[number].instance, GROUP, "nat");
+    }
+
+    /// The members of `orders`, by the numbers of their instances.
+    async fn members(&self) -> Vec<usize> {
+        let number = |instance| self.nodes.iter().position(|node| node.arn == instance).expect("a node");
+        self.standing().await.members.into_iter().map(|member| number(member.instance)).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_running_instances_of_a_group_are_registered_by_their_ids() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.launch(2);
+    let mut properties = bench.by_group();
+    properties["Priority"] = json!("7");
+    properties["MaxNodes"] = json!("5");
+    succeeded(&bench.create("create-1", STACK, properties).await);
+    let lease = bench.standing().await;
+    assert_eq!(bench.members().await, [0, 2]);
+    for member in &lease.members {
+        assert_eq!((member.node.as_str(), member.priority), (member.instance.instance_id().as_str(), 7));
+    }
+    let roster = lease.roster.expect("kept");
+    assert_eq!((roster.tag, roster.most, roster.priority), (Tag::of_group("nat").expect("valid"), 5, 7));
+    let entries = bench.record.clusters().await.expect("read");
+    assert_eq!(entries[0].group.as_deref(), Some("nat"));
+    let rows = bench.record.history(&lease.cluster, 1).await.expect("read");
+    let Happening::Registered { summary, .. } = &rows[0].what else { panic!("{rows:?}") };
+    assert!(summary.contains("by the Auto Scaling group nat"), "{summary}");
+}
+
+#[tokio::test]
+async fn a_group_that_has_still_to_launch_is_registered_without_nodes() {
+    let bench = Bench::new().await;
+    succeeded(&bench.create("create-1", STACK, bench.by_group()).await);
+    let lease = bench.standing().await;
+    assert_eq!((lease.members, lease.holder, lease.resources.addresses.len()), (vec![], None, 2));
+    assert_eq!(bench.bus.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn any_tag_will_do_and_the_owner_s_consent_is_asked_for() {
+    let bench = Bench::new().await;
+    for node in &bench.nodes {
+        bench.cloud.tag(&node.instance, "role", "nat");
+    }
+    bench.cloud.tag(&bench.nodes[1].instance, "baton:cluster", "others");
+    bench.cloud.tag(&bench.nodes[2].instance, "baton:cluster", "others orders");
+    let mut properties = bench.by_group();
+    properties["NodesFrom"] = json!({ "Tag": { "Key": "role", "Value": "nat" } });
+    succeeded(&bench.create("create-1", STACK, properties).await);
+    assert_eq!(bench.members().await, [0, 2]);
+}
+
+#[tokio::test]
+async fn nothing_is_registered_while_ec2_does_not_say_who_is_there() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.cloud.fail(Fault::on("DescribeInstances", CloudTrouble::Deny).always());
+    let reason = failed(&bench.create("create-1", STACK, bench.by_group()).await);
+    assert!(reason.contains("asking EC2 for the Auto Scaling group nat failed"), "{reason}");
+    assert_eq!(bench.lease("orders").await, None);
+}
+
+#[tokio::test]
+async fn a_change_keeps_who_is_there_takes_in_who_has_come_and_drops_who_is_terminated() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.launch(1);
+    let id = succeeded(&bench.create("create-1", STACK, bench.by_group()).await);
+    bench.grant_to(0, wall_now()).await;
+    let before = bench.standing().await;
+    succeeded(&bench.update("update-0", &id, bench.by_group()).await);
+    assert_eq!(bench.standing().await, before, "the same request changes nothing");
+
+    bench.cloud.terminate(&bench.nodes[1].instance);
+    bench.launch(2);
+    let mut properties = bench.by_group();
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    let after = bench.standing().await;
+    assert_eq!((bench.members().await, after.cool_down_ms), (vec![0, 2], 60_000));
+    assert!(after.roster.expect("kept").changed > WallTime(0));
+}
+
+#[tokio::test]
+async fn a_cluster_of_named_nodes_becomes_one_of_a_group_and_keeps_its_holder() {
+    let bench = Bench::new().await;
+    let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
+    bench.grant_to(0, wall_now()).await;
+    // Nobody carries the tag: the group has still to launch, and who is there stays.
+    succeeded(&bench.update("update-1", &id, bench.by_group()).await);
+    assert_eq!(bench.members().await, [0, 1]);
+    bench.launch(2);
+    succeeded(&bench.update("update-2", &id, bench.by_group()).await);
+    assert_eq!(bench.members().await, [0, 2], "the holder stays until another holds");
+    let lease = bench.standing().await;
+    assert_eq!(
+        (lease.member(&bench.nodes[0].arn).expect("there").node.as_str(), lease.moved),
+        ("a", lease.moved)
+    );
+    succeeded(&bench.update("update-3", &id, bench.properties()).await);
+    assert_eq!((bench.members().await, bench.standing().await.roster), (vec![0, 1], None));
+}
