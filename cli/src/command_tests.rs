@@ -4,9 +4,9 @@ use std::io;
 
 use baton_client::BusFailure;
 use baton_protocol::findings::{Ended, Findings, Recovery};
-use baton_protocol::heartbeat::{Claim, Health};
-use baton_protocol::history::{Departed, Evidence, Ground, Happening, Newcomer};
-use baton_protocol::ids::{Epoch, Seq};
+use baton_protocol::heartbeat::Health;
+use baton_protocol::history::{Ground, Happening};
+use baton_protocol::ids::Epoch;
 use baton_protocol::outcome::Failure;
 use baton_protocol::request::Wish;
 use baton_protocol::time::WallTime;
@@ -225,127 +225,6 @@ fn a_watch_outlives_a_table_that_does_not_answer_for_a_while() {
     let told = String::from_utf8(err).expect("text");
     assert!(told.contains("throttled"), "{told}");
     assert_eq!(String::from_utf8(out.seen).expect("text").matches("Cluster orders").count(), 3);
-}
-
-// --- history ---
-
-fn with_history() -> World {
-    let world = World::new();
-    let store = &world.store.inner;
-    world.run("switchover --to db-b --yes --reason drill");
-    let asked = world.requests().remove(0);
-    ready(store.answer(&name("orders"), &asked.id, "the holder was asked")).expect("answers");
-    let claim = Claim {
-        epoch: Epoch(1),
-        holder: arn('a'),
-        incarnation: name("run-a"),
-        seq: Seq(4),
-        silent_ms: 6_100,
-        at: before(0),
-    };
-    let after = |ms: u64| WallTime(NOW.0 + ms);
-    let rows = [
-        (
-            Happening::Granted {
-                from: Some(arn('a')),
-                to: arn('b'),
-                ground: Ground::Silence,
-                reason: "db-a is silent".to_owned(),
-                evidence: Evidence {
-                    holder_seq: Some(Seq(4)),
-                    holder_beat_at: Some(before(900)),
-                    claim: Some((arn('b'), claim)),
-                    ..Evidence::default()
-                },
-            },
-            after(6_300),
-        ),
-        (step("DisassociateAddress", "eipalloc-0123456789abcdef0", 140, None), after(6_500)),
-        (
-            step("AssociateAddress", "eipalloc-0123456789abcdef0", 2_045, Some("RequestLimitExceeded: slow")),
-            after(8_545),
-        ),
-        (
-            Happening::Stuck {
-                resource: "10.9.0.1/32 in rtb-1".to_owned(),
-                why: "no such table\nadd it".to_owned(),
-            },
-            after(8_600),
-        ),
-        (Happening::Moved { took_ms: 3_000 }, after(9_300)),
-        (
-            Happening::Members {
-                revision: 4,
-                joined: vec![Newcomer { node: name("i-0eeeeeeeeeeeeeeee"), instance: arn('b') }],
-                retired: vec![Departed {
-                    node: name("node-c"),
-                    instance: arn('c'),
-                    why: "EC2 says that it is terminated".to_owned(),
-                }],
-            },
-            after(20_000),
-        ),
-        (Happening::Held { cooling: false, braked: false, until: Some(after(100_000)) }, after(39_000)),
-        (Happening::Held { cooling: false, braked: true, until: Some(after(45_000)) }, after(39_500)),
-        (
-            Happening::Drift {
-                resource: "10.9.0.1/32 in rtb-1".to_owned(),
-                found: "leads to igw-0123456789abcdef0".to_owned(),
-            },
-            after(40_000),
-        ),
-        (Happening::Repaired { took_ms: 412 }, after(40_412)),
-        (
-            Happening::Asked {
-                to: Some(arn('a')),
-                reason: "spot interruption".to_owned(),
-                failover: false,
-                until: after(160_000),
-                request: None,
-            },
-            after(41_000),
-        ),
-        (Happening::Lapsed { reason: "spot interruption".to_owned(), request: None }, after(41_500)),
-    ];
-    for (what, at) in rows {
-        ready(store.append(&event("orders", Epoch(2), "arbiter", what, at))).expect("appends");
-    }
-    world.set_now(after(60_000));
-    world
-}
-
-fn step(call: &str, resource: &str, took_ms: u64, failure: Option<&str>) -> Happening {
-    let (call, resource, failure) = (call.to_owned(), resource.to_owned(), failure.map(str::to_owned));
-    Happening::Step { call, resource, took_ms, failure }
-}
-
-#[test]
-fn history_merges_events_and_requests_with_the_newest_last() {
-    let mut world = with_history();
-    assert_golden("history.tsv", &world.without_ids(&world.run("history --format tsv").out));
-    world.look = TERMINAL;
-    assert_golden("history-terminal.txt", &world.without_ids(&world.run("history").out));
-    assert_golden("history.json", &world.without_ids(&world.run("history --json").out));
-}
-
-#[test]
-fn history_keeps_the_newest_rows() {
-    let world = with_history();
-    let shown = world.run("history --limit 2 --format tsv").out;
-    let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
-    assert_eq!(what, ["what", "wanted", "lapsed"]);
-}
-
-#[test]
-fn a_request_stands_before_the_grant_that_followed_it_whatever_the_clocks_say() {
-    let world = World::new();
-    world.run("switchover --yes");
-    // The arbiter's clock is a minute behind the operator's.
-    release(&world.store.inner, 'a', Epoch(1));
-    grant(&world.store.inner, 'b', Ground::Release, None, before(60_000));
-    let shown = world.run("history --limit 2 --format tsv").out;
-    let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
-    assert_eq!(what, ["what", "asked", "granted"]);
 }
 
 // --- switchover ---

@@ -20,6 +20,7 @@ pub mod trouble;
 pub mod view;
 pub mod waker;
 pub mod watch;
+pub mod wishes;
 
 use baton_store::Store;
 use clap::CommandFactory;
@@ -98,5 +99,7 @@ mod failback_tests;
 mod failover_tests;
 #[cfg(test)]
 mod fence_tests;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod testing;

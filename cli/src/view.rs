@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::findings::FindingsView;
 use crate::text::{length, printable, rfc3339};
+use crate::wishes::{ExclusionView, IntentView, PauseView};
 
 /// The version of everything that `--format json` writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -217,64 +218,6 @@ pub struct AddressView {
     pub seen_at: Vec<String>,
 }
 
-/// A pause as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PauseView {
-    /// When it ends by itself.
-    pub until: String,
-    /// How long that is from now.
-    pub remaining_ms: u64,
-    /// Who asked.
-    pub by: String,
-    /// Why.
-    pub why: String,
-}
-
-/// An exclusion as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExclusionView {
-    /// The node.
-    pub node: String,
-    /// When it ends by itself.
-    pub until: String,
-    /// How long that is from now.
-    pub remaining_ms: u64,
-    /// Who asked.
-    pub by: String,
-    /// Why.
-    pub why: String,
-}
-
-impl ExclusionView {
-    /// The exclusion in a cluster, if one stands at `now`.
-    pub fn of(lease: &Lease, now: WallTime) -> Option<Self> {
-        lease.live_exclusion(now).map(|exclusion| Self {
-            node: lease.name_of(&exclusion.node),
-            until: rfc3339(exclusion.until),
-            remaining_ms: exclusion.until.0.saturating_sub(now.0),
-            by: printable(&exclusion.by),
-            why: printable(&exclusion.why),
-        })
-    }
-}
-
-/// An intent as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IntentView {
-    /// Whether a silent holder is to be taken over from; otherwise it is to hand over.
-    pub failover: bool,
-    /// The node that shall hold next; none: whichever is best.
-    pub to: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// When it ends by itself.
-    pub until: String,
-    /// How long that is from now.
-    pub remaining_ms: u64,
-    /// The request behind it.
-    pub request: Option<String>,
-}
-
 impl View {
     /// What is to be shown of a cluster at `now`.
     pub fn of(
@@ -373,18 +316,6 @@ impl ObstacleView {
     fn sentence(&self) -> String {
         let to = self.node.as_ref().map(|node| format!(" to {node}")).unwrap_or_default();
         format!("unprotected: {} could not be moved{to}: {}", self.resource, self.why)
-    }
-}
-
-impl PauseView {
-    /// The pause of a cluster, if one stands at `now`.
-    pub fn of(lease: &Lease, now: WallTime) -> Option<Self> {
-        lease.paused.as_ref().filter(|_| lease.is_paused(now)).map(|pause| Self {
-            until: rfc3339(pause.until),
-            remaining_ms: pause.until.0.saturating_sub(now.0),
-            by: printable(&pause.by),
-            why: printable(&pause.why),
-        })
     }
 }
 

@@ -21,8 +21,9 @@ use crate::exit::Exit;
 use crate::output::json;
 use crate::text::{length, to_second};
 use crate::trouble::Trouble;
-use crate::view::{ExclusionView, SCHEMA_VERSION};
+use crate::view::SCHEMA_VERSION;
 use crate::waker::Waker;
+use crate::wishes::ExclusionView;
 
 /// How often is looked again for what is to be ended or replaced, where others change it meanwhile.
 const LOOKS: u32 = 4;

@@ -16,8 +16,9 @@ use crate::exit::Exit;
 use crate::output::json;
 use crate::text::{length, rfc3339, to_second};
 use crate::trouble::Trouble;
-use crate::view::{PauseView, SCHEMA_VERSION};
+use crate::view::SCHEMA_VERSION;
 use crate::waker::Waker;
+use crate::wishes::PauseView;
 
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]

@@ -14,8 +14,9 @@ use crate::exit::Exit;
 use crate::output::json;
 use crate::text::to_second;
 use crate::trouble::Trouble;
-use crate::view::{PauseView, SCHEMA_VERSION};
+use crate::view::SCHEMA_VERSION;
 use crate::waker::Waker;
+use crate::wishes::PauseView;
 
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]

@@ -23,8 +23,9 @@ use crate::handover::{Handover, Standing, Transition};
 use crate::output::{self, json};
 use crate::text::{length, moment, rfc3339};
 use crate::trouble::Trouble;
-use crate::view::{ExclusionView, SCHEMA_VERSION, View};
+use crate::view::{SCHEMA_VERSION, View};
 use crate::waker::Waker;
+use crate::wishes::ExclusionView;
 
 /// How often the table is read while somebody waits. A hand-over takes a few seconds, and each stage is to be seen.
 const POLL: Duration = Duration::from_millis(200);
