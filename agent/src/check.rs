@@ -20,6 +20,7 @@ mod systemd;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod vip;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use crate::config::{Check, Probe, When};
+use crate::vip::Keeper;
 use aside::Aside;
 use debounce::{Debounce, Verdict};
 
@@ -214,15 +216,15 @@ pub struct Checks {
     turn: watch::Sender<(Turn, u64)>,
 }
 
-/// Starts the checks of a standby.
-pub fn start(checks: Vec<Check>) -> Checks {
+/// Starts the checks of a standby. One of them may look after the virtual addresses, by their keeper.
+pub fn start(checks: Vec<Check>, vip: Option<Keeper>) -> Checks {
     let report = watch::Sender::new(HealthReport::new(&checks));
     let turn = watch::Sender::new((Turn::default(), 0));
     let mut tasks = JoinSet::new();
     for (index, check) in checks.into_iter().enumerate() {
         let reporter = Reporter { index, sender: report.clone() };
         // Aborted when `Checks` is dropped.
-        tasks.spawn(run(check, reporter, turn.subscribe()));
+        tasks.spawn(run(check, reporter, turn.subscribe(), vip.clone()));
     }
     Checks { tasks, report, turn }
 }
@@ -295,8 +297,8 @@ fn tell(check: &str, change: Option<Verdict>, warned: bool, tried: &Try) {
     }
 }
 
-async fn run(check: Check, reporter: Reporter, mut turns: watch::Receiver<(Turn, u64)>) {
-    let mut aside = Aside::default();
+async fn run(check: Check, reporter: Reporter, mut turns: watch::Receiver<(Turn, u64)>, vip: Option<Keeper>) {
+    let mut aside = Aside::new(vip);
     loop {
         let speaks = |(turn, _): &(Turn, u64)| turn.lets_speak(check.when);
         let Ok(turn) = turns.wait_for(speaks).await.map(|turn| *turn) else { return };
@@ -350,5 +352,9 @@ async fn one_try(probe: &Probe, timeout: Duration, aside: &mut Aside) -> Try {
         Probe::Memory { available_at_least } => room::memory(*available_at_least),
         Probe::Cpu { waiting_at_most } => room::cpu(*waiting_at_most),
         Probe::Load { per_cpu_at_most } => room::load(*per_cpu_at_most),
+        Probe::Vip => match aside.vip.clone() {
+            Some(keeper) => aside.look(timeout, move || vip::look(&keeper)).await,
+            None => Try::good("there is nothing to look after"),
+        },
     }
 }

@@ -11,6 +11,7 @@ mod raw;
 mod semantic;
 #[cfg(test)]
 mod tests;
+mod vip;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use baton_protocol::recovery::Limit;
 
 pub use diagnostic::{ConfigError, Problem, render};
 pub use environment::Environment;
+pub use vip::{OWN_INTERFACE, Vip};
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/baton/agent.toml";
@@ -48,7 +50,11 @@ impl Config {
             let recover = cluster.recover.as_ref().map(|recover| &recover.hook);
             let hooks = [cluster.promote.as_ref(), cluster.demote.as_ref(), recover];
             let hooks = hooks.into_iter().flatten().count();
-            format!("cluster {} ({hooks} hooks, {} checks)", cluster.name, cluster.checks.len())
+            let checks = cluster.checks.iter().filter(|check| check.probe != Probe::Vip).count();
+            let vip = cluster.vip.as_ref().map_or_else(String::new, |vip| {
+                format!(", {} virtual addresses on {}", vip.addresses.len(), vip.interface)
+            });
+            format!("cluster {} ({hooks} hooks, {checks} checks{vip})", cluster.name)
         };
         let clusters: Vec<_> = self.clusters.iter().map(cluster).collect();
         clusters.join(", ")
@@ -72,7 +78,9 @@ pub struct Cluster {
     pub recover: Option<Recover>,
     /// What the dead-man stops.
     pub service: Option<Service>,
-    /// The health checks.
+    /// What is added to an interface of this node while it serves.
+    pub vip: Option<Vip>,
+    /// The health checks; the one of the virtual addresses among them.
     pub checks: Vec<Check>,
 }
 
@@ -217,6 +225,9 @@ pub enum Probe {
         /// For each CPU, in hundredths.
         per_cpu_at_most: u64,
     },
+    /// Look after the virtual addresses: whether they are there while this node serves, and whether they could be
+    /// otherwise. Comes with `[cluster.<name>.vip]`.
+    Vip,
 }
 
 /// What the exit codes of a script mean.

@@ -33,6 +33,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Vip;
 use crate::{clock, file};
 pub use target::Target;
 
@@ -94,6 +95,9 @@ struct Validity {
     /// What to kill. Here and not only in the dead-man's arguments, so that a changed configuration needs no
     /// new one.
     target: Target,
+    /// The virtual addresses to be removed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vip: Option<Vip>,
 }
 
 /// What the dead-man leaves when it has stopped the service.
@@ -172,11 +176,17 @@ impl DeadMan {
         let validity = match stored {
             Some(stored) => Validity { target, ..stored },
             None => {
-                let valid_until = BootTime(0);
-                Validity { armed: false, epoch: Epoch(0), valid_until, boot_id, hook_group: None, target }
+                let (armed, epoch, valid_until) = (false, Epoch(0), BootTime(0));
+                Validity { armed, epoch, valid_until, boot_id, hook_group: None, target, vip: None }
             }
         };
         Ok(Self { paths, program, validity, child: None })
+    }
+
+    /// Names the virtual addresses that go with the service.
+    pub fn also_lowering(mut self, vip: Option<Vip>) -> Self {
+        self.validity.vip = vip;
+        self
     }
 
     /// The dead-man's program beside the one that runs.
@@ -277,10 +287,14 @@ impl DeadMan {
     }
 
     fn start(&mut self) -> Result<(), DeadManError> {
-        let (flag, path) = self.validity.target.as_arguments();
+        let Validity { target, vip, .. } = &self.validity;
+        let (flag, path) = target.as_arguments();
         let mut command = Command::new(&self.program);
         // Nothing of the agent's surroundings is needed, and credentials least of all.
         command.env_clear().arg(self.paths.directory()).arg(flag).arg(path);
+        if let Some(vip) = vip {
+            command.args([guard::VIP, &vip.interface]).args(vip.addresses.iter().map(ToString::to_string));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let failed = |source| DeadManError::Start { program: self.program.clone(), source };
         let mut child = command.spawn().map_err(failed)?;

@@ -7,10 +7,11 @@
 mod hooks;
 mod mending;
 mod table;
+mod vip;
 
 use std::time::Duration;
 
-use baton_protocol::ids::InstanceArn;
+use baton_protocol::ids::{Epoch, InstanceArn};
 use baton_protocol::node::{Command, Exit, HookOutcome, Node, NodeConfig, Shutdown};
 use baton_protocol::timing::Timing;
 use baton_store::Store;
@@ -26,9 +27,10 @@ use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
 use crate::{clock, notify};
-use hooks::{Hooks, Outcome};
+use hooks::{Hooks, Outcome, Stage};
 use mending::Mending;
 use table::{Answer, Caller};
+use vip::Addresses;
 
 pub use table::Wakes;
 
@@ -96,6 +98,7 @@ struct Driver {
     leaving: Option<String>,
     exit: Option<Exit>,
     mending: Mending,
+    addresses: Addresses,
 }
 
 impl Driver {
@@ -113,7 +116,8 @@ impl Driver {
         let dead_man = match &parts.cluster.service {
             Some(service) => {
                 let program = DeadMan::program().map_err(DriverError::Program)?;
-                Some(DeadMan::new(Paths::new(directory), program, Target::from(service))?)
+                let dead_man = DeadMan::new(Paths::new(directory), program, Target::from(service))?;
+                Some(dead_man.also_lowering(parts.cluster.vip.clone()))
             }
             None => None,
         };
@@ -137,6 +141,7 @@ impl Driver {
             node.handle_fenced(clock::now());
         }
         let mending = Mending::new(&parts.cluster);
+        let addresses = Addresses::new(&parts.cluster);
         Ok(Self {
             node,
             state,
@@ -146,6 +151,7 @@ impl Driver {
             leaving: None,
             exit: None,
             mending,
+            addresses,
         })
     }
 
@@ -155,9 +161,9 @@ impl Driver {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), DriverError> {
         let caller = Caller::new(parts, self.node.incarnation().clone());
-        let mut hooks = Hooks::new(&parts.cluster);
+        let mut hooks = Hooks::new(&parts.cluster, self.addresses.keeper.clone());
         let mut open = FuturesUnordered::new();
-        let mut checks = check::start(parts.cluster.checks.clone());
+        let mut checks = check::start(parts.cluster.checks.clone(), self.addresses.keeper.clone());
         let mut health = checks.report();
         let mut seen = tokio::time::interval(SEEN_EVERY);
         loop {
@@ -170,6 +176,7 @@ impl Driver {
                     }
                 }
             }
+            self.keep_addresses();
             if self.take_health(&checks, &mut health) || self.recover_if_due(&mut hooks) {
                 continue;
             }
@@ -182,7 +189,7 @@ impl Driver {
             let due = until(self.next_deadline());
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
-                (direction, outcome) = hooks.finished() => self.take_hook(direction, outcome),
+                (stage, outcome) = hooks.finished() => self.take_hook(stage, outcome, &mut hooks),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
                     let now = clock::now();
@@ -226,11 +233,8 @@ impl Driver {
                     self.node.handle_promoted(clock::now(), HookOutcome::Failed);
                     return None;
                 }
-                let addresses = self.addresses();
-                let dead_man = self.dead_man.as_mut().filter(|_| guarded);
-                if let Err(reason) = hooks.promote(epoch, addresses, dead_man) {
-                    tracing::error!(epoch = epoch.0, reason, "promote failed");
-                    self.node.handle_promoted(clock::now(), HookOutcome::Failed);
+                if !hooks.raise(epoch, guarded, self.node.valid_until()) {
+                    self.promote(epoch, guarded, hooks);
                 }
             }
             Command::Demote { epoch, reason } => hooks.demote(epoch, reason, self.addresses()),
@@ -247,6 +251,19 @@ impl Driver {
             call => return Some(call),
         }
         None
+    }
+
+    fn promote(&mut self, epoch: Epoch, guarded: bool, hooks: &mut Hooks) {
+        let addresses = self.addresses();
+        let dead_man = self.dead_man.as_mut().filter(|_| guarded);
+        if let Err(reason) = hooks.promote(epoch, addresses, dead_man) {
+            self.promote_failed(epoch, &reason);
+        }
+    }
+
+    fn promote_failed(&mut self, epoch: Epoch, reason: &str) {
+        tracing::error!(epoch = epoch.0, reason, "promote failed");
+        self.node.handle_promoted(clock::now(), HookOutcome::Failed);
     }
 
     fn disarm(&mut self) {
@@ -294,10 +311,15 @@ impl Driver {
         if !std::mem::replace(&mut self.ready, true) {
             notify::ready();
         }
+        self.compare_with_routes();
         self.tell_status();
     }
 
-    fn take_hook(&mut self, direction: Direction, outcome: Outcome) {
+    fn take_hook(&mut self, stage: Stage, outcome: Outcome, hooks: &mut Hooks) {
+        let direction = match stage {
+            Stage::Hook(direction) => direction,
+            Stage::Raise { epoch, guarded } => return self.take_raised(epoch, guarded, outcome, hooks),
+        };
         let now = clock::now();
         let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
         if direction != Direction::Demote {

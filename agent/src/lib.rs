@@ -19,6 +19,7 @@ pub mod log;
 pub mod notify;
 pub mod run;
 pub mod state;
+pub mod vip;
 
 pub use run::run;
 

@@ -10,14 +10,22 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Try;
+use crate::vip::Keeper;
 
 /// The look of one check that is under way, if one is.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
+    /// What the check of the virtual addresses looks by.
+    pub(super) vip: Option<Keeper>,
     open: Option<oneshot::Receiver<Try>>,
 }
 
 impl Aside {
+    /// A check that may be the one of the virtual addresses.
+    pub(super) fn new(vip: Option<Keeper>) -> Self {
+        Self { vip, open: None }
+    }
+
     /// What a look finds within `timeout`. Dropping the future leaves the look to itself.
     pub(super) async fn look(
         &mut self,

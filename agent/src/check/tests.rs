@@ -10,6 +10,11 @@ use crate::testing::{eventually, is_alive};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// Checks without virtual addresses.
+fn start(checks: Vec<Check>) -> Checks {
+    super::start(checks, None)
+}
+
 fn check(name: &str, probe: Probe) -> Check {
     let (interval, timeout) = (Duration::from_millis(20), Duration::from_secs(10));
     Check { name: name.to_owned(), probe, interval, timeout, rise: 1, fall: 1, when: When::Always }

@@ -40,6 +40,7 @@ pub(super) struct Cluster {
     #[serde(default)]
     pub(super) hooks: Hooks,
     pub(super) service: Option<Spanned<Service>>,
+    pub(super) vip: Option<Vip>,
     #[serde(default)]
     pub(super) check: BTreeMap<Spanned<String>, Check>,
 }
@@ -72,6 +73,13 @@ pub(super) struct Hook {
 pub(super) struct Service {
     pub(super) pid_file: Option<Spanned<String>>,
     pub(super) cgroup: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Vip {
+    pub(super) addresses: Spanned<Vec<Spanned<String>>>,
+    pub(super) interface: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

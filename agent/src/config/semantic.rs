@@ -3,6 +3,8 @@
 //! Every rule records its problem and goes on, so that one run of `baton-agent validate` shows everything. A
 //! value that was refused is left out of the result, which is only used when nothing was refused.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::{Check, Cluster, CommandLine, Config, Hook, Service, When};
 mod address;
 mod probe;
 mod recover;
+mod vip;
 
 /// Clusters on one node. Each has its own heartbeat, so far more would no longer beat in time.
 const CLUSTERS_MOST: usize = 16;
@@ -57,7 +60,8 @@ pub(super) fn check(name: &str, text: &str) -> Result<(Checked, Vec<Problem>), C
         ConfigError::Invalid(vec![problem])
     })?;
     let (programs, users, asked) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rules = Rules { source, problems: Vec::new(), programs, users, asked };
+    let virtual_addresses = BTreeMap::new();
+    let mut rules = Rules { source, problems: Vec::new(), programs, users, asked, virtual_addresses };
     let value = rules.file(file);
     let Rules { problems, programs, users, asked, .. } = rules;
     Ok((Checked { value, programs, users, asked }, problems))
@@ -70,6 +74,8 @@ struct Rules {
     programs: Vec<Spanned<PathBuf>>,
     users: Vec<Spanned<String>>,
     asked: Vec<Spanned<Asked>>,
+    /// Those named so far, and by which cluster.
+    virtual_addresses: BTreeMap<IpAddr, String>,
 }
 
 impl Rules {
@@ -162,8 +168,10 @@ impl Rules {
                 "let one script look at several things",
             );
         }
-        let checks: Vec<_> =
-            raw.check.into_iter().filter_map(|(name, check)| self.check(&name, check)).collect();
+        let vip = raw.vip.and_then(|vip| self.vip(name.get_ref(), vip));
+        let looks_after = vip.as_ref().map(|_| self.vip_check(&raw.check));
+        let checks = raw.check.into_iter().filter_map(|(name, check)| self.check(&name, check));
+        let checks = checks.chain(looks_after).collect();
         let name = parsed.ok()?;
         Some(Cluster {
             directory: directory?.join(name.as_str()),
@@ -173,6 +181,7 @@ impl Rules {
             demote: demote.flatten(),
             recover,
             service: service.flatten(),
+            vip,
             checks,
         })
     }

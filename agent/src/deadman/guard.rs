@@ -4,6 +4,7 @@
 //! that is permitted, deaf to every signal that can be blocked. It reads the validity at least twice a
 //! second, so it also notices soon that it is no longer needed.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +28,8 @@ use thread_priority::{
 
 use super::target::{self, Target};
 use super::{Fired, Paths, Validity, read_validity};
-use crate::{clock, file};
+use crate::config::Vip;
+use crate::{clock, file, vip};
 
 /// From one look at the validity to the next, while it lasts.
 const LOOK: Duration = Duration::from_millis(500);
@@ -40,23 +42,22 @@ const READ_PAUSE: Duration = Duration::from_millis(10);
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// The whole program: `baton-deadman DIRECTORY --pid-file PATH | --cgroup PATH`. Exit code 0: disarmed, or
-/// another one guards; 1: fired; 2: wrong usage; 3: it cannot guard.
+/// The argument after which the virtual addresses come: their interface, and each of them.
+pub(super) const VIP: &str = "--vip";
+
+/// A removal of the virtual addresses that fails is tried again, at most this often.
+const LOWERS: u32 = 3;
+
+/// The whole program: `baton-deadman DIRECTORY --pid-file PATH | --cgroup PATH [--vip INTERFACE ADDRESS...]`. Exit code 0:
+/// disarmed, or another one guards; 1: fired; 2: wrong usage; 3: it cannot guard.
 pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.collect();
-    let parsed = match arguments.as_slice() {
-        [directory, flag, path] => flag
-            .to_str()
-            .and_then(|flag| Target::from_arguments(flag, Path::new(path)))
-            .filter(|_| !directory.as_bytes().is_empty())
-            .map(|target| (Paths::new(Path::new(directory)), target)),
-        _ => None,
-    };
-    let Some((paths, target)) = parsed else {
-        say("usage: baton-deadman DIRECTORY --pid-file PATH | --cgroup PATH; started by baton-agent");
+    let Some((paths, known)) = parse(&arguments) else {
+        say("usage: baton-deadman DIRECTORY --pid-file PATH | --cgroup PATH [--vip INTERFACE ADDRESS...]; \
+             started by baton-agent");
         return ExitCode::from(2);
     };
-    match guard(&paths, target) {
+    match guard(&paths, known) {
         Ok(code) => code,
         Err(error) => {
             say(&format!("cannot guard {}: {error}", paths.directory().display()));
@@ -65,7 +66,25 @@ pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     }
 }
 
-fn guard(paths: &Paths, target: Target) -> io::Result<ExitCode> {
+fn parse(arguments: &[OsString]) -> Option<(Paths, Known)> {
+    let [directory, flag, path, rest @ ..] = arguments else { return None };
+    let target = Target::from_arguments(flag.to_str()?, Path::new(path))?;
+    let vip = match rest {
+        [] => None,
+        [flag, interface, addresses @ ..] if flag.to_str() == Some(VIP) => {
+            let addresses = addresses.iter().map(|address| address.to_str()?.parse().ok());
+            Some(Vip {
+                interface: interface.to_str()?.to_owned(),
+                addresses: addresses.collect::<Option<_>>()?,
+            })
+        }
+        _ => return None,
+    };
+    let known = Known { target, epoch: None, hook_group: None, vip };
+    (!directory.as_bytes().is_empty()).then(|| (Paths::new(Path::new(directory)), known))
+}
+
+fn guard(paths: &Paths, mut known: Known) -> io::Result<ExitCode> {
     detach()?;
     harden();
     let boot_id = file::boot_id()?;
@@ -73,21 +92,19 @@ fn guard(paths: &Paths, target: Target) -> io::Result<ExitCode> {
         answer("held");
         return Ok(ExitCode::SUCCESS);
     };
-    if target::holds_this_process(&target) {
+    if target::holds_this_process(&known.target) {
         let reason = "the service's control group holds the dead-man itself";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     answer("ready");
-    let mut known = Known { target, epoch: None, hook_group: None };
     // From here on there is no way out but being disarmed or firing: whatever fails, fires.
     loop {
         let validity = match read_patiently(paths, &boot_id) {
             Ok(validity) => validity,
             Err(why) => return Ok(fire(paths, &known, why)),
         };
-        let Validity { armed, valid_until, .. } = validity;
-        known =
-            Known { target: validity.target, epoch: Some(validity.epoch), hook_group: validity.hook_group };
+        let Validity { armed, epoch, valid_until, hook_group, target, vip, .. } = validity;
+        known = Known { target, epoch: Some(epoch), hook_group, vip };
         if !armed {
             match leave(paths, &boot_id, lock) {
                 Ok(None) => return Ok(ExitCode::SUCCESS),
@@ -112,6 +129,7 @@ struct Known {
     target: Target,
     epoch: Option<Epoch>,
     hook_group: Option<i32>,
+    vip: Option<Vip>,
 }
 
 /// Gives up the lock and looks once more, in this order: see the introduction of the module above. The lock
@@ -129,11 +147,36 @@ fn leave(paths: &Paths, boot_id: &str, lock: Flock<File>) -> io::Result<Option<F
 fn fire(paths: &Paths, known: &Known, why: String) -> ExitCode {
     let mut fired = Fired { epoch: known.epoch, at: clock::boot(), why, outcome: None };
     mark(paths, &fired);
-    let stopped = target::stop(&known.target, known.hook_group);
-    fired.outcome = Some(stopped.to_string());
+    // The addresses go once the service has: what it has open is closed under its address, so clients are told. And no kill
+    // waits for the kernel, where others may be busy with the network. Nor do they wait for long for a process that is stuck.
+    let mut lowered = None;
+    let stopped =
+        target::stop_and(&known.target, known.hook_group, || lowered = known.vip.as_ref().map(lower));
+    let outcome = match lowered {
+        None => stopped.to_string(),
+        Some(lowered) => format!("{stopped}; {lowered}"),
+    };
+    say(&format!("stopped the service of {}: {}; {outcome}", paths.directory().display(), fired.why));
+    fired.outcome = Some(outcome);
     mark(paths, &fired);
-    say(&format!("stopped the service of {}: {}; {stopped}", paths.directory().display(), fired.why));
     ExitCode::FAILURE
+}
+
+/// Removes the virtual addresses; in words, what came of it.
+fn lower(vip: &Vip) -> String {
+    let mut lowered = vip::lower(vip);
+    for _ in 1..LOWERS {
+        if lowered.is_ok() {
+            break;
+        }
+        pause(READ_PAUSE);
+        lowered = vip::lower(vip);
+    }
+    match lowered {
+        Ok(none) if none.is_empty() => "there were no virtual addresses".to_owned(),
+        Ok(addresses) => format!("removed {}", vip::Shown(&addresses)),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn mark(paths: &Paths, fired: &Fired) {

@@ -67,6 +67,8 @@ const AGE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Killing is repeated until two looks in a row find nothing, at most this often.
 const PASSES_MOST: u32 = 100;
+/// So many looks, of those, may find something before what comes then no longer waits: 250 ms, within the shortest D.
+const PASSES_BEFORE_THEN: u32 = 25;
 /// From one look to the next. SIGKILL takes effect within a few milliseconds unless a process is stuck in the
 /// kernel.
 const PASS_PAUSE: Duration = Duration::from_millis(10);
@@ -105,9 +107,15 @@ impl std::fmt::Display for Stopped {
 
 /// Kills the service and the hook's group, at once and until nothing is left. Blocks for a second at most.
 pub fn stop(target: &Target, hook_group: Option<i32>) -> Stopped {
+    stop_and(target, hook_group, || {})
+}
+
+/// The same, and something else once: as soon as a look finds nothing, or else after a quarter of a second.
+pub(super) fn stop_and(target: &Target, hook_group: Option<i32>, then: impl FnOnce()) -> Stopped {
+    let mut then = Some(then);
     let mut stopped = Stopped::default();
     let mut clean = 0;
-    for _ in 0..PASSES_MOST {
+    for pass in 0..PASSES_MOST {
         let mut found = 0;
         if let Some(group) = hook_group {
             found += kill_group(group, &mut stopped);
@@ -118,6 +126,9 @@ pub fn stop(target: &Target, hook_group: Option<i32>) -> Stopped {
         };
         stopped.killed += found;
         clean = if found == 0 { clean + 1 } else { 0 };
+        if let Some(then) = then.take_if(|_| clean > 0 || pass == PASSES_BEFORE_THEN) {
+            then();
+        }
         if clean == 2 {
             stopped.complete = true;
             break;
@@ -300,4 +311,56 @@ fn process(pid: i32) -> Option<Process> {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| u64::try_from(n).ok())?;
     let started = BootTime(ticks.checked_mul(1_000_000_000 / per_second.max(1))?);
     Some(Process { pid, parent: fields.get(1)?.parse().ok()?, group: fields.get(2)?.parse().ok()?, started })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    fn read_pid(path: &Path) -> Option<i32> {
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
+    #[test]
+    fn what_comes_then_comes_when_the_service_has_ended() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("pid");
+        let mut service = Command::new("sleep").arg("600").process_group(0).spawn().expect("a service");
+        let pid = i32::try_from(service.id()).expect("an id");
+        fs::write(&path, pid.to_string()).expect("written");
+        let mut alive_then = Vec::new();
+        let stopped = stop_and(&Target::PidFile(path), None, || alive_then.push(process(pid).is_some()));
+        assert!(stopped.complete, "{stopped}");
+        assert_eq!(alive_then, [false]);
+        service.wait().expect("ours");
+    }
+
+    #[test]
+    fn what_comes_then_does_not_wait_for_what_does_not_end() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("pid");
+        // Somebody starts it again whenever it ends, each time with another group.
+        let again = format!(
+            "while :; do setsid sleep 600 & echo $! > {0}.next; mv {0}.next {0}; wait; done",
+            path.display()
+        );
+        let mut supervisor =
+            Command::new("/bin/sh").args(["-c", &again]).process_group(0).spawn().expect("a shell");
+        while read_pid(&path).is_none() {
+            clock::block_until(clock::boot() + PASS_PAUSE).expect("a timer");
+        }
+        let begun = clock::boot();
+        let mut then = Vec::new();
+        let stopped =
+            stop_and(&Target::PidFile(path.clone()), None, || then.push(clock::boot().since(begun)));
+        let whole = clock::boot().since(begun);
+        supervisor.kill().expect("ours");
+        supervisor.wait().expect("ours");
+        stop(&Target::PidFile(path), None);
+        assert!(then.len() == 1 && then[0] < whole, "{then:?} of {whole:?}");
+        assert!(stopped.complete || then[0] * 2 < whole, "{then:?} of {whole:?}");
+    }
 }

@@ -1,4 +1,5 @@
-//! The hooks of one cluster: at most one runs, a demote ends whichever that is, and always ends with the service down.
+//! The hooks of one cluster, and its virtual addresses around them: at most one runs, a demote ends whichever that is, and
+//! always ends with the service and the addresses down.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -7,14 +8,31 @@ use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::node::Reason;
+use baton_protocol::time::BootTime;
+use futures_util::future::join;
 
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
 use crate::hook::{self, Circumstances, Direction};
 use crate::log::chain;
+use crate::vip::{Keeper, VipError, Wish};
 
 /// How a hook ended; where it failed, why.
 pub(super) type Outcome = Result<(), String>;
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The virtual addresses are added, before the promote hook of this epoch may run.
+    Raise {
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether the dead-man must guard what the hook starts.
+        guarded: bool,
+    },
+    /// A hook.
+    Hook(Direction),
+}
 
 type Ending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -25,18 +43,20 @@ pub(super) struct Hooks {
     demote: Option<Hook>,
     recover: Option<Hook>,
     target: Option<Target>,
+    vip: Option<Keeper>,
     /// Which one, and its end. Dropping it kills the hook's process group.
-    running: Option<(Direction, Ending)>,
+    running: Option<(Stage, Ending)>,
 }
 
 impl Hooks {
-    pub(super) fn new(cluster: &Cluster) -> Self {
+    pub(super) fn new(cluster: &Cluster, vip: Option<Keeper>) -> Self {
         Self {
             cluster: cluster.name.clone(),
             promote: cluster.promote.clone(),
             demote: cluster.demote.clone(),
             recover: cluster.recover.as_ref().map(|recover| recover.hook.clone()),
             target: cluster.service.as_ref().map(Target::from),
+            vip,
             running: None,
         }
     }
@@ -46,12 +66,25 @@ impl Hooks {
     }
 
     /// The end of the hook that runs; pending for ever while none does. Cancel-safe: the hook is kept until it ended.
-    pub(super) async fn finished(&mut self) -> (Direction, Outcome) {
-        let Some((direction, ending)) = &mut self.running else { return std::future::pending().await };
-        let direction = *direction;
+    pub(super) async fn finished(&mut self) -> (Stage, Outcome) {
+        let Some((stage, ending)) = &mut self.running else { return std::future::pending().await };
+        let stage = *stage;
         let outcome = ending.await;
         self.running = None;
-        (direction, outcome)
+        (stage, outcome)
+    }
+
+    /// Begins to add the virtual addresses, so that the service finds them when the promote hook starts it; whether there are
+    /// any. The promote hook is started once they are there. Nothing is added from `until` on.
+    pub(super) fn raise(&mut self, epoch: Epoch, guarded: bool, until: Option<BootTime>) -> bool {
+        let Some(keeper) = self.vip.clone() else { return false };
+        keeper.wish_up(until);
+        let ending = async move {
+            let raised = beside(move || keeper.raise()).await;
+            raised.map_err(|error| format!("no virtual addresses: {error}"))
+        };
+        self.running = Some((Stage::Raise { epoch, guarded }, Box::pin(ending)));
+        true
     }
 
     /// Starts the promote hook, and tells the dead-man its process group, so that a hook which outlasts the validity dies
@@ -64,7 +97,7 @@ impl Hooks {
     ) -> Result<(), String> {
         tracing::info!(epoch = epoch.0, "promote");
         let Some(hook) = &self.promote else {
-            self.running = Some((Direction::Promote, Box::pin(std::future::ready(Ok(())))));
+            self.running = Some((Stage::Hook(Direction::Promote), Box::pin(std::future::ready(Ok(())))));
             return Ok(());
         };
         let circumstances = self.circumstances(epoch, "granted", addresses);
@@ -93,32 +126,45 @@ impl Hooks {
 
     /// Kills a recover hook that still runs; whether one did.
     pub(super) fn abandon_recovery(&mut self) -> bool {
-        self.running.take_if(|(direction, _)| *direction == Direction::Recover).is_some()
+        self.running.take_if(|(stage, _)| *stage == Stage::Hook(Direction::Recover)).is_some()
     }
 
-    /// Stops the service by its hook; by force where there is none, or where it fails.
+    /// Stops the service by its hook; by force where there is none, or where it fails. The virtual addresses go when it has
+    /// stopped, or beside it where there is no time to wait.
     pub(super) fn demote(&mut self, epoch: Option<Epoch>, reason: Reason, addresses: Vec<Ipv4Addr>) {
         tracing::info!(epoch = epoch.map(|epoch| epoch.0), reason = reason.as_str(), "demote");
         // A promote or recover hook that still runs must not start what is being stopped.
         self.running = None;
+        let keeper = self.vip.clone();
+        if let Some(keeper) = &keeper {
+            // From here on nothing is raised any more, late though it may come.
+            keeper.wish(if reason.leaves_time() { Wish::AsItIs } else { Wish::Down });
+        }
         let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
         let started = self.demote.as_ref().map(|hook| hook::start(Direction::Demote, hook, &circumstances));
         let target = self.target.clone();
-        self.running = Some((
-            Direction::Demote,
-            Box::pin(async move {
-                let outcome = match started {
-                    Some(Ok(running)) => end(running).await,
-                    Some(Err(error)) => {
-                        tracing::error!(reason = chain(&error), "demote failed");
-                        Err(chain(&error))
-                    }
-                    None => Err("there is no demote hook".to_owned()),
-                };
-                make_sure_it_is_down(target, &outcome).await;
+        let stopped = async move {
+            let outcome = match started {
+                Some(Ok(running)) => end(running).await,
+                Some(Err(error)) => {
+                    tracing::error!(reason = chain(&error), "demote failed");
+                    Err(chain(&error))
+                }
+                None => Err("there is no demote hook".to_owned()),
+            };
+            make_sure_it_is_down(target, &outcome).await;
+            outcome
+        };
+        let ending: Ending = match keeper {
+            None => Box::pin(stopped),
+            Some(keeper) if reason.leaves_time() => Box::pin(async move {
+                let outcome = stopped.await;
+                lower(keeper).await;
                 outcome
             }),
-        ));
+            Some(keeper) => Box::pin(async move { join(stopped, lower(keeper)).await.0 }),
+        };
+        self.running = Some((Stage::Hook(Direction::Demote), ending));
     }
 
     fn circumstances(&self, epoch: Epoch, reason: &str, addresses: Vec<Ipv4Addr>) -> Circumstances {
@@ -132,12 +178,12 @@ fn started(
     hook: &Hook,
     circumstances: &Circumstances,
     dead_man: Option<&mut DeadMan>,
-) -> Result<(Direction, Ending), String> {
+) -> Result<(Stage, Ending), String> {
     let running = hook::start(direction, hook, circumstances).map_err(|error| chain(&error))?;
     if let Some(dead_man) = dead_man {
         dead_man.set_hook_group(Some(running.group())).map_err(|error| chain(&error))?;
     }
-    Ok((direction, Box::pin(end(running))))
+    Ok((Stage::Hook(direction), Box::pin(end(running))))
 }
 
 async fn end(running: hook::Running) -> Outcome {
@@ -190,6 +236,28 @@ async fn make_sure_it_is_down(target: Option<Target>, outcome: &Outcome) {
     }
 }
 
+/// Removes the virtual addresses, until they are gone: where no hook stops the service, their end is the end of serving, and an
+/// oath must not be sworn over an address that still answers.
+async fn lower(keeper: Keeper) {
+    keeper.wish(Wish::Down);
+    loop {
+        let next = keeper.clone();
+        match beside(move || next.lower()).await {
+            Ok(()) | Err(VipError::Overtaken) => return,
+            Err(error) => {
+                tracing::error!(reason = chain(&error), "the virtual addresses do not go; it is tried again")
+            }
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// The kernel works off a request while it is sent, and waits meanwhile for whoever else is busy with the network.
+async fn beside(call: impl FnOnce() -> Result<(), VipError> + Send + 'static) -> Result<(), VipError> {
+    let lost = |_| Err(VipError::Kernel { what: "see it through".to_owned(), errno: nix::errno::Errno::EIO });
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(lost)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -217,6 +285,7 @@ mod tests {
                 limit: baton_protocol::recovery::Limit { times: 3, within: Duration::from_secs(600) },
             }),
             service: None,
+            vip: None,
             checks: Vec::new(),
         }
     }
@@ -229,21 +298,21 @@ mod tests {
     #[tokio::test]
     async fn the_dead_man_knows_the_group_of_a_recover_hook_and_a_demote_kills_it_first() {
         let place = tempfile::tempdir().expect("a directory");
-        let (mut hooks, mut dead_man) = (Hooks::new(&cluster(place.path())), dead_man(place.path()));
+        let (mut hooks, mut dead_man) = (Hooks::new(&cluster(place.path()), None), dead_man(place.path()));
         hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man)).expect("started");
         let group = dead_man.orphaned_hook().expect("told");
         assert!(is_alive(group));
         assert!(hooks.recover(Epoch(1), "again", Vec::new(), None).is_err(), "one at a time");
         hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new());
         eventually("the hook is gone", || !is_alive(group)).await;
-        assert_eq!(hooks.finished().await, (Direction::Demote, Ok(())));
+        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
     }
 
     #[tokio::test]
     async fn a_hook_that_the_dead_man_cannot_be_told_of_is_killed() {
         let place = tempfile::tempdir().expect("a directory");
         let mut dead_man = dead_man(&place.path().join("o"));
-        let mut hooks = Hooks::new(&cluster(place.path()));
+        let mut hooks = Hooks::new(&cluster(place.path()), None);
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
         let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man));
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
@@ -254,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
-        let mut hooks = Hooks::new(&cluster(place.path()));
+        let mut hooks = Hooks::new(&cluster(place.path()), None);
         hooks.recover(Epoch(1), "web", Vec::new(), None).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
         hooks.demote(None, Reason::Start, Vec::new());

@@ -1,12 +1,15 @@
 //! A node on a table in memory: its driver runs in the test's own runtime, its checks and hooks are processes.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_agent::clock;
-use baton_agent::config::{Check, Cluster, CommandLine, ExitCodes, Hook, Probe, Recover, Shutdown, When};
+use baton_agent::config::{
+    Check, Cluster, CommandLine, ExitCodes, Hook, Probe, Recover, Service, Shutdown, Vip, When,
+};
 use baton_agent::driver::{Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
@@ -26,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The longest a test waits for anything.
-const BOUND: Duration = Duration::from_secs(40);
+pub(crate) const BOUND: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A bus on which nobody listens.
@@ -88,12 +91,21 @@ fn member(n: u8) -> Member {
 
 /// Node 1 of a cluster of two, which holds the lease from the start.
 pub(crate) struct Node {
-    place: tempfile::TempDir,
+    place: PathBuf,
+    _kept: Option<tempfile::TempDir>,
     store: MemoryStore,
     /// Its checks.
     pub(crate) checks: Vec<Check>,
     /// Whether the end of the agent leaves the service running.
     pub(crate) shutdown_stays: bool,
+    /// Its virtual addresses.
+    pub(crate) vip: Option<Vip>,
+    /// What the dead-man stops.
+    pub(crate) service: Option<Service>,
+    /// What its hooks do besides telling that they ran.
+    pub(crate) promote: String,
+    /// The other one.
+    pub(crate) demote: String,
     recover: Option<Recover>,
     stop: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
@@ -102,17 +114,29 @@ pub(crate) struct Node {
 impl Node {
     /// A node whose agent has not started yet.
     pub(crate) async fn new() -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        // Without a dead-man, whose program is not beside a test's.
+        let node = Self::at(place.path(), Mode::Available).await;
+        Self { _kept: Some(place), ..node }
+    }
+
+    /// The same with its files in this directory, where an earlier one may have left some.
+    pub(crate) async fn at(place: &Path, mode: Mode) -> Self {
         let store = MemoryStore::new();
-        register(&store).await;
+        register(&store, mode).await;
         let run = join(&store, 1).await;
         grant(&store, 1, &run).await;
-        let place = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir_all(place.path().join("o/orders")).expect("made");
+        std::fs::create_dir_all(place.join("o/orders")).expect("made");
         Self {
-            place,
+            place: place.to_owned(),
+            _kept: None,
             store,
             checks: Vec::new(),
             shutdown_stays: false,
+            vip: None,
+            service: None,
+            promote: ":".to_owned(),
+            demote: ":".to_owned(),
             recover: None,
             stop: watch::Sender::new(false),
             running: None,
@@ -121,7 +145,7 @@ impl Node {
 
     /// A path in the node's own directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
+        self.place.join(name)
     }
 
     /// Writes a file there.
@@ -148,9 +172,9 @@ impl Node {
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
         let hooks = self.path("hooks");
-        let hook = |name: &str| {
-            let command =
-                shell(&format!("test \"$BATON_REASON\" = start || echo {name} >> {}", hooks.display()));
+        let hook = |name: &str, more: &str| {
+            let tell = format!("test \"$BATON_REASON\" = start || echo {name} >> {}", hooks.display());
+            let command = shell(&format!("{tell}\n{more}"));
             Some(Hook { command, timeout: Duration::from_secs(20) })
         };
         let parts = Parts {
@@ -159,10 +183,11 @@ impl Node {
                 name: cluster(),
                 directory: self.path("o/orders"),
                 shutdown: if self.shutdown_stays { Shutdown::Stay } else { Shutdown::Handover },
-                promote: hook("promote"),
-                demote: hook("demote"),
+                promote: hook("promote", &self.promote),
+                demote: hook("demote", &self.demote),
                 recover: self.recover.clone(),
-                service: None,
+                service: self.service.clone(),
+                vip: self.vip.clone(),
                 checks: self.checks.clone(),
             },
             store: self.store.clone(),
@@ -204,6 +229,14 @@ impl Node {
             None => join(&self.store, 2).await,
         };
         grant(&self.store, 2, &run).await;
+    }
+
+    /// Deletes the cluster.
+    pub(crate) async fn retire(&self) {
+        let lease = self.store.lease(&cluster()).await.expect("read").expect("registered");
+        let (epoch, what) = (lease.epoch, Happening::Retired {});
+        let event = Event { cluster: cluster(), epoch, at: wall(), by: "test".to_owned(), what };
+        self.store.retire(&cluster(), &lease.uid, &event).await.expect("retired");
     }
 
     /// Waits until this node's heartbeat is as wanted.
@@ -273,7 +306,7 @@ async fn join(store: &MemoryStore, n: u8) -> Incarnation {
     incarnation
 }
 
-async fn register(store: &MemoryStore) {
+async fn register(store: &MemoryStore, mode: Mode) {
     let what = Happening::Registered { revision: 1, summary: "made".to_owned() };
     let event = Event { cluster: cluster(), epoch: Epoch(0), at: wall(), by: "test".to_owned(), what };
     let allocation = AllocationId::new("eipalloc-00000001").expect("valid");
@@ -281,13 +314,12 @@ async fn register(store: &MemoryStore) {
     let registration = Registration {
         cluster: cluster(),
         uid: RegistrationUid::new("uid-1").expect("valid"),
-        // Without a dead-man, whose program is not beside a test's.
-        mode: Mode::Available,
+        mode,
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
         failback: Default::default(),
-        timing: Timing::FAST,
+        timing: if mode == Mode::Available { Timing::FAST } else { Timing::DEFAULT },
         roster: None,
         members: vec![member(1), member(2)],
         resources: Resources { addresses: vec![Address { allocation, public_ip }], ..Resources::default() },

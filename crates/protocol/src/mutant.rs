@@ -158,6 +158,7 @@ mod registry {
         SwapCountsAtOnce "s55" "a subnet's table that is in place counts whoever has put it there";
         SwapUnseen "s56" "a subnet's association that a look has shown is replaced without another sight of the lease";
         ForeignTableTaken "s57" "a subnet is taken from a table that is none of the prepared";
+        AddressesAnywhere "s61" "virtual addresses are put back where the node may not serve";
         MarkOverwritten "s23" "a mark takes the place of another invocation's";
     }
 

@@ -25,6 +25,7 @@
 //! The methods come in three kinds. `handle_*` takes in what happened; [`Node::poll_command`] hands out what to do, to be
 //! called until it returns `None` after every `handle_*`; [`Node::next_deadline`] says when [`Node::handle_timer`] is due.
 
+mod address;
 mod canonical;
 mod command;
 mod cycle;

@@ -1,5 +1,6 @@
 //! The rules of a node, each as a schedule: what happened, and what the node did about it.
 
+mod address;
 mod chaos;
 mod driver;
 mod duty;
