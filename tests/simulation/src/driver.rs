@@ -206,6 +206,7 @@ impl Sim<'_> {
             self.see(Sometimes::DeadManFired);
         }
         self.stop_serving(machine, "the dead-man stopped it");
+        self.lower_addresses(machine, "the dead-man took them away");
         if promoting.is_some() {
             self.promote_ended(machine, HookOutcome::Failed);
         }
@@ -230,6 +231,7 @@ impl Sim<'_> {
         let length = if hangs { 8 * SECOND } else { draw(&mut self.rng, self.plan.delays.hook) };
         let outcome = if fails || hangs { HookOutcome::Failed } else { HookOutcome::Done };
         let number = self.begin_hook(machine, true);
+        self.raise_addresses(machine, epoch);
         self.start_serving(machine, epoch);
         self.queue.push(self.now + length, Event::Hook { machine, number, outcome });
     }
@@ -237,6 +239,9 @@ impl Sim<'_> {
     fn demote(&mut self, machine: usize, epoch: Option<Epoch>, reason: Reason) {
         self.watch_demote(machine, epoch, reason);
         self.say(machine, || format!("demotes: {}", reason.as_str()));
+        if !reason.leaves_time() {
+            self.lower_addresses(machine, "there is no time to wait");
+        }
         let hangs = self.machines[machine].is_struck(Kind::DemoteHangs);
         let length = if hangs { 6 * SECOND } else { draw(&mut self.rng, self.plan.delays.hook) };
         let outcome = if hangs { HookOutcome::Failed } else { HookOutcome::Done };
@@ -268,6 +273,7 @@ impl Sim<'_> {
         if hook.promotes {
             self.promote_ended(machine, outcome);
         } else {
+            self.lower_addresses(machine, "its service has stopped");
             let local = self.local(machine);
             let checks = self.now + self.rng.u64(SECOND..2 * SECOND);
             self.queue.push(checks, Event::Health { machine });
@@ -330,6 +336,7 @@ impl Sim<'_> {
             self.say(machine, || "its recover hook starts the service".to_owned());
             self.start_serving(machine, epoch);
         }
+        self.look_at_addresses(machine);
         self.tell(machine, |node| node.handle_health(local, health));
         self.tell(machine, |node| node.handle_leaving(local, leaving));
     }

@@ -3,7 +3,7 @@
 
 /// A promise that is looked at all the time.
 pub const INVARIANTS: &[(&str, &str)] = &[
-    ("I1", "In strict mode at most one node serves at any moment."),
+    ("I1", "In strict mode at most one node serves, or has the virtual addresses, at any moment."),
     (
         "I2",
         "The epoch grows by one with each grant and each registration, never goes back, and the holder changes only with it.",

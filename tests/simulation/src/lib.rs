@@ -4,6 +4,7 @@
 //! `verdict` hold it against the promises of `invariant`, `sometimes` makes sure that the promises were put to the test,
 //! and `batch` runs many.
 
+mod address;
 pub mod batch;
 #[cfg(feature = "mutants")]
 pub mod bound;

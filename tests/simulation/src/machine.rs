@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) guard_stands: bool,
     /// The epoch at which clients may get an answer from this machine.
     pub(crate) serving: Option<Epoch>,
+    /// The epoch at which it got the virtual addresses, if it has them.
+    pub(crate) addressed: Option<Epoch>,
     pub(crate) hook: Option<Hook>,
     pub(crate) hooks: u32,
     pub(crate) timer_at: Option<Real>,
@@ -103,6 +105,7 @@ impl Machine {
             fired: false,
             guard_stands: false,
             serving: None,
+            addressed: None,
             hook: None,
             hooks: 0,
             timer_at: None,
@@ -198,6 +201,7 @@ impl Sim<'_> {
         m.timer_at = None;
         (m.dead_man, m.dead_man_event, m.fired, m.dead_man_fires) = (None, None, false, false);
         self.stop_serving(machine, "its machine is off");
+        self.lower_addresses(machine, "its machine is off");
     }
 
     pub(crate) fn start_agent(&mut self, machine: usize, boot: u32) {

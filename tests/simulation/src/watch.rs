@@ -144,6 +144,11 @@ impl Watch {
         self.ghosts.push(Ghost::default());
     }
 
+    /// Whether each grant from one epoch to the other was made in strict mode.
+    pub(crate) fn is_strict(&self, from: Epoch, to: Epoch) -> bool {
+        self.modes.range(from..=to).all(|(_, mode)| *mode == Mode::Strict)
+    }
+
     /// Whether a machine's last heartbeat carried a claim.
     pub(crate) fn claims(&self, machine: usize) -> bool {
         self.ghosts[machine].claims.is_some()

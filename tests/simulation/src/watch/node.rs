@@ -41,7 +41,8 @@ impl Sim<'_> {
         if registered.0 - epoch.min(serving).0 != 1 || !self.watch.registered.contains(&registered) {
             self.broken("I6", format!("n{machine} serves epoch {epoch} by the promote of epoch {serving}"));
         }
-        self.machines[machine].serving = Some(epoch);
+        let m = &mut self.machines[machine];
+        (m.serving, m.addressed) = (Some(epoch), m.addressed.map(|_| epoch));
         self.one_server(machine, epoch);
     }
 
@@ -69,8 +70,7 @@ impl Sim<'_> {
         for other in 0..self.machines.len() {
             let Some(older) = self.machines[other].serves().filter(|_| other != machine) else { continue };
             let (from, to) = (older.min(epoch), older.max(epoch));
-            let strict = self.watch.modes.range(from..=to).all(|(_, mode)| *mode == Mode::Strict);
-            if strict {
+            if self.watch.is_strict(from, to) {
                 self.broken(
                     "I1",
                     format!("n{machine} serves epoch {epoch} while n{other} serves epoch {older}"),
