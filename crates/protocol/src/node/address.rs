@@ -10,7 +10,7 @@ impl Reason {
     /// lease, or its right to it, has no such time: somebody else may serve at this moment, or at the next.
     pub fn leaves_time(self) -> bool {
         match self {
-            Self::Intent | Self::Unhealthy | Self::Shutdown | Self::PromoteFailed => true,
+            Self::Intent | Self::Unhealthy | Self::Leaving | Self::Shutdown | Self::PromoteFailed => true,
             Self::Start | Self::SelfFence | Self::Deposed | Self::Usurped => false,
         }
     }
