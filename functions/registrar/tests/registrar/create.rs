@@ -327,7 +327,9 @@ async fn a_cluster_may_have_nothing_but_a_subnet_and_its_tables_are_examined() {
     properties["SubnetTables"] = json!([{ "SubnetId": subnet.to_string(), "Tables": { "a": tables[0].to_string(), "b": tables[1].to_string() } }]);
     let refused = bench.create("create-1", STACK, properties.clone()).await;
     let reason = refused["Reason"].as_str().expect("told");
-    assert!(reason.contains("subnet-ready") && reason.contains("table-prepared"), "{reason}");
+    let untagged = format!("the subnet {subnet} has no tag");
+    let leads_nowhere = format!("the route table {} for b has no route that leads to", tables[1]);
+    assert!(reason.contains(&untagged) && reason.contains(&leads_nowhere), "{reason}");
     bench.cloud.tag_subnet(&subnet, "baton:cluster", "orders");
     for (table, node) in tables.iter().zip(&bench.nodes) {
         bench.cloud.tag_table(table, "baton:cluster", Some("orders"));
