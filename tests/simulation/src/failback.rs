@@ -78,7 +78,9 @@ impl Sim<'_> {
         let (Some(holder), Some(to), Some(found)) = (holder, to, heartbeats.get(&due.to)) else {
             return self.broken("I22", "a failback is due between nodes that are not there".to_owned());
         };
-        if self.machines[to].priority >= self.machines[holder].priority {
+        // As the lease says: who has joined by its tag has another place in it than its machine was made with.
+        let priority = |n: usize| self.lease.member(self.machines[n].arn()).map(|member| member.priority);
+        if priority(to) >= priority(holder) {
             self.broken("I22", format!("n{to} is not preferred to n{holder}, and a failback to it is due"));
         }
         // A node's seconds are a hundredth too long or too short at most.

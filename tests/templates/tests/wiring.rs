@@ -263,6 +263,7 @@ fn what_the_arbiter_moves_must_carry_the_tag() {
         "ec2:DisassociateAddress",
         "ec2:ModifyNetworkInterfaceAttribute",
         "ec2:ReplaceRoute",
+        "ec2:ReplaceRouteTableAssociation",
     ];
     let mut seen = BTreeSet::new();
     for statement in CONTROL_PLANE.statements("ArbiterRole") {
