@@ -29,6 +29,30 @@ fn some() -> impl Strategy<Value = Vec<Operation>> {
         16 => operation().prop_map(|operation| vec![operation]),
         2 => sent_again(),
         1 => moved_between(),
+        2 => asked_in_turn(),
+    ]
+}
+
+/// Wishes that meet what another one has left in the lease.
+fn asked_in_turn() -> impl Strategy<Value = Vec<Operation>> {
+    let fence = |whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() };
+    let back = |to| Wish::Failback { to: node(to), why: "it is well again".to_owned() };
+    let over = || Wish::Switchover { to: None, why: String::new() };
+    let drain = |whose| Wish::Exclude {
+        node: node(whose),
+        why: "a disk".to_owned(),
+        hand_over: true,
+        replaces: None,
+        withdraws: false,
+    };
+    let instead =
+        |id, whose| Operation::Exclude { id, whose, hand_over: false, withdraws: true, instead: None };
+    let two = || (another(), another(), three());
+    prop_oneof![
+        (another(), three())
+            .prop_map(move |(id, whose)| vec![Operation::Ask(id, fence(whose)), Operation::EndFence(None)]),
+        two().prop_map(move |(a, b, to)| vec![Operation::Ask(a, over()), Operation::Ask(b, back(to))]),
+        two().prop_map(move |(a, b, whose)| vec![Operation::Ask(a, drain(whose)), instead(b, 4 - whose)]),
     ]
 }
 
@@ -178,10 +202,10 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
         7 => Just(Wish::Pause { why: "upgrade".to_owned() }),
         1 => Just(Wish::Resume {}),
-        2 => exclude(),
+        4 => exclude(),
         2 => three().prop_map(|whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() }),
         1 => Just(Wish::Failover { to: None, why: String::new() }),
-        2 => three().prop_map(|to| Wish::Failback { to: node(to), why: "it is well again".to_owned() }),
+        1 => three().prop_map(|to| Wish::Failback { to: node(to), why: "it is well again".to_owned() }),
     ]
 }
 
