@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fault::take_over;
 use super::trigger::called;
 use super::{Seen, and, standing, whole};
-use crate::rig::{Rig, Trouble};
+use crate::rig::{Rig, Trouble, now};
 
 /// What the prepared tables route, which no route of the cluster does.
 const ELSEWHERE: &str = "203.0.113.0/24";
@@ -48,7 +48,10 @@ pub(super) async fn swap(rig: &mut Rig) -> Result<Seen, Trouble> {
 /// Another configuration of the cluster, and the move that follows it.
 async fn reconfigure(rig: &mut Rig, to: &Registration) -> Result<(), Trouble> {
     let holder = rig.lease().await?.holder;
-    let done = rig.store().reconfigure(to, holder.as_ref()).await;
+    // Each configuration has a row of its own in the history.
+    let mut to = Registration { at: now(), ..to.clone() };
+    to.event.at = now();
+    let done = rig.store().reconfigure(&to, holder.as_ref()).await;
     done.map_err(|failure| format!("the table: {failure:?}"))?;
     for _ in 0..5 {
         rig.beat(&[0, 1, 2], None).await?;
