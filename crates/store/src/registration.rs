@@ -1,8 +1,9 @@
 //! What a registration makes of the lease that stands in its place. Pure; shared by the table and its twin.
 
-use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid, SubnetId};
+use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid, RouteTableId, SubnetId};
 use baton_protocol::lease::{Lease, LeaseState, Member, SCHEMA};
 use baton_protocol::mutant;
+use baton_protocol::resource::Resources;
 
 use crate::{Entry, Registration};
 
@@ -87,19 +88,24 @@ pub(crate) fn reconfigure(
         return Next::Refused;
     }
     let mut next = lease.clone();
-    let place = |members: &[Member]| {
-        members
-            .iter()
-            .find(|member| Some(&member.instance) == lease.holder.as_ref())
-            .map(|member| (member.interface.clone(), member.placements.clone()))
-    };
-    let moves = place(&lease.members) != place(&registration.members);
+    let holds = |member: &&Member| Some(&member.instance) == lease.holder.as_ref();
+    let (before, after) = (lease.members.iter().find(holds), registration.members.iter().find(holds));
+    let place = |member: &Member| (member.interface.clone(), member.placements.clone());
+    // Tables are prepared for names: under another one the holder has others.
+    let moves = before.map(place) != after.map(place)
+        || before.map(|member| prepared(&lease.resources, member))
+            != after.map(|member| prepared(&registration.resources, member));
     if moves || lease.resources != registration.resources {
         next.moved = lease.moved.min(Epoch(lease.epoch.0.saturating_sub(1)));
     }
     configure(&mut next, registration);
     next.revision = lease.revision + 1;
     Next::Write(Box::new(next))
+}
+
+/// The table that is prepared for a member, for each subnet.
+fn prepared<'a>(resources: &'a Resources, member: &Member) -> Vec<(&'a SubnetId, Option<&'a RouteTableId>)> {
+    resources.subnets.iter().map(|swapped| (&swapped.subnet, swapped.tables.get(&member.node))).collect()
 }
 
 /// Whether the lease is configured as this registration asks.

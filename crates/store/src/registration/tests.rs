@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use baton_protocol::ids::RequestId;
+use baton_protocol::ids::{NodeName, RequestId};
 use baton_protocol::lease::{Intent, Mode, Pause};
-use baton_protocol::resource::{Observed, Placement};
+use baton_protocol::resource::{Observed, Placement, SubnetTables};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 
@@ -164,6 +164,28 @@ fn a_change_of_the_holder_s_place_or_of_resources_reopens_the_move_and_completes
             };
             assert_eq!(next, expected);
         }
+    }
+}
+
+#[test]
+fn another_name_of_the_holder_reopens_the_move_where_tables_are_prepared_for_names() {
+    let name = |text| NodeName::new(text).expect("valid");
+    let tables = [(1, member(1).node), (2, name("renamed"))];
+    let table = |n| RouteTableId::new(format!("rtb-{n:08x}")).expect("valid");
+    let swapped = SubnetTables {
+        subnet: SubnetId::new("subnet-00000001").expect("valid"),
+        tables: tables.map(|(n, node)| (node, table(n))).into(),
+    };
+    for (subnets, after) in [(vec![swapped], 6), (vec![], 7)] {
+        let mut held = Lease { moved: Epoch(7), ..lease() };
+        held.resources.subnets = subnets;
+        let mut asked = registration("uid-1");
+        asked.resources = held.resources.clone();
+        let stays = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
+        assert_eq!(stays.moved, Epoch(7));
+        asked.members[0].node = name("renamed");
+        let next = written(reconfigure(Some(&held), &asked, held.holder.as_ref()));
+        assert_eq!((next.epoch, next.moved), (Epoch(7), Epoch(after)));
     }
 }
 
