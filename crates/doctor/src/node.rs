@@ -19,14 +19,11 @@ pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     let mut there = Vec::new();
     for node in &world.wanted.nodes {
         match instances.get(&node.instance) {
-            Some(facts) if facts.state == InstanceState::Terminated => findings.push(terminated(node)),
+            Some(facts) if facts.state == InstanceState::Terminated => {
+                findings.push(stays(world, node, terminated(node)));
+            }
             Some(facts) if facts.state != InstanceState::NotFound => there.push((node, facts)),
-            _ => findings.push(violation(
-                Requirement::InstanceExists,
-                format!("{} ({}) does not exist in this account and region", node.instance, node.node),
-                "a node that is not there can take nothing over",
-                "correct the instance id; for an instance that was started just now, try again",
-            )),
+            _ => findings.push(stays(world, node, missing(node))),
         }
     }
     for (node, facts) in &there {
@@ -36,6 +33,24 @@ pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     }
     one_vpc(&there, findings);
     two_zones(world, &there, findings);
+}
+
+/// Nobody named the members that a tag names, so nobody can take one out: that is the arbiter's to do.
+fn stays(world: &World, node: &WantedNode, finding: Finding) -> Finding {
+    if !world.kept.contains(&node.instance) {
+        return finding;
+    }
+    let remedy = "nothing needs doing: it is retired when another node holds, or EC2 goes on not showing it";
+    Finding { severity: Severity::Warning, remedy: remedy.to_owned(), ..finding }
+}
+
+fn missing(node: &WantedNode) -> Finding {
+    violation(
+        Requirement::InstanceExists,
+        format!("{} ({}) does not exist in this account and region", node.instance, node.node),
+        "a node that is not there can take nothing over",
+        "correct the instance id; for an instance that was started just now, try again",
+    )
 }
 
 fn terminated(node: &WantedNode) -> Finding {

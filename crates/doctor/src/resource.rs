@@ -179,6 +179,12 @@ fn neighbours(world: &World, findings: &mut Vec<Finding>) {
         );
         let routes = world.wanted.routes.iter().filter(|route| other.routes.contains(route));
         shared.extend(routes.map(ToString::to_string));
+        // Routes are turned to each holder, and those of a prepared table never are.
+        let routed = world.wanted.routes.iter().map(|route| &route.table);
+        shared.extend(routed.filter(|id| other.prepared.contains(id)).map(ToString::to_string));
+        let routed: BTreeSet<_> = other.routes.iter().map(|route| &route.table).collect();
+        let prepared = world.wanted.subnets.iter().flat_map(|swapped| swapped.tables.values());
+        shared.extend(prepared.filter(|id| routed.contains(id)).map(ToString::to_string));
         let subnets = world.wanted.subnets.iter().map(|swapped| &swapped.subnet);
         shared.extend(subnets.filter(|id| other.subnets.contains(id)).map(ToString::to_string));
         for what in shared {

@@ -1,3 +1,4 @@
+mod kept;
 mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,7 @@ fn world() -> World {
             choices: Choices::default(),
         },
         members: BTreeSet::new(),
+        kept: BTreeSet::new(),
         instances: Seen::Known((1..=2).map(|n| (instance(n), facts(n))).collect()),
         networks: Seen::Known(vec![network("10.0.0.0/16"), network("2001:db8::/56")]),
         addresses: Seen::Known(BTreeMap::from([
@@ -292,6 +294,7 @@ fn neighbour(world: &mut World, owns: impl FnOnce(&mut Neighbour)) {
         seats: BTreeSet::from([seat(7, 0)]),
         routes: BTreeSet::from([route(7)]),
         subnets: BTreeSet::new(),
+        prepared: BTreeSet::new(),
     };
     owns(&mut other);
     edit(&mut world.neighbours).push(other);

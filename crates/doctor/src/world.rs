@@ -133,6 +133,8 @@ pub struct Neighbour {
     pub routes: BTreeSet<Route>,
     /// Its subnets.
     pub subnets: BTreeSet<SubnetId>,
+    /// The tables that are prepared for its nodes.
+    pub prepared: BTreeSet<RouteTableId>,
 }
 
 /// What was asked for, and everything that was seen about it.
@@ -142,6 +144,9 @@ pub struct World {
     pub wanted: Wanted,
     /// The instances that are members of the cluster already.
     pub members: BTreeSet<InstanceId>,
+    /// Those of them that a tag names and whose places are known from the lease: they stay, whatever EC2 shows of them,
+    /// until the arbiter retires them.
+    pub kept: BTreeSet<InstanceId>,
     /// The wanted instances; those EC2 does not know are absent.
     pub instances: Seen<BTreeMap<InstanceId, InstanceFacts>>,
     /// The networks of the VPC, or VPCs, that the instances are in.

@@ -201,6 +201,11 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// The tables that are prepared for a node, whose routes stay as they are.
+    pub fn prepared(&self) -> impl Iterator<Item = &RouteTableId> {
+        self.subnets.iter().flat_map(|swapped| swapped.tables.values())
+    }
+
     /// Whether something is sent to a node's interface that is not addressed to it.
     pub fn needs_forwarding(&self) -> bool {
         !self.routes.is_empty() || !self.subnets.is_empty()

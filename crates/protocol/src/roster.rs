@@ -181,10 +181,14 @@ pub struct Standing<'a> {
     pub holder: Option<&'a InstanceArn>,
     /// How many private addresses a node has to have.
     pub addresses: usize,
+    /// Where other clusters' addresses may sit. They are read only where somebody would join.
+    pub taken: &'a BTreeSet<Placement>,
 }
 
+static NOTHING_TAKEN: BTreeSet<Placement> = BTreeSet::new();
+
 impl<'a> Standing<'a> {
-    /// Of a lease that has a roster.
+    /// Of a lease that has a roster, as if no other cluster had a node.
     pub fn of(lease: &'a Lease) -> Option<Self> {
         Some(Self {
             cluster: &lease.cluster,
@@ -192,6 +196,7 @@ impl<'a> Standing<'a> {
             members: &lease.members,
             holder: lease.holder.as_ref(),
             addresses: lease.resources.addresses.len(),
+            taken: &NOTHING_TAKEN,
         })
     }
 
@@ -374,6 +379,11 @@ fn obstacle(standing: Standing<'_>, shown: &Shown, members: &[&Member], vpc: Opt
             "{interface} has {} private addresses, expected {addresses}",
             private_ips.len()
         ));
+    }
+    let place = |ip: &Ipv4Addr| Placement { interface: interface.clone(), private_ip: *ip };
+    let seats = private_ips.iter().take(addresses).map(place);
+    if let Some(seat) = seats.into_iter().find(|seat| standing.taken.contains(seat)) {
+        return Some(format!("an address of another cluster goes to {} on {interface}", seat.private_ip));
     }
     let name = name_of(&shown.instance);
     let taken = members.iter().any(|member| name.as_ref() == Some(&member.node));

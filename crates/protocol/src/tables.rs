@@ -6,7 +6,7 @@
 //! to a node that has lost the lease. So what comes and what goes rest on different things (ADR 0029):
 //!
 //! * a table is taken in that EC2 shows as it was described and that carries [`CONSENT`], unless its route leads to a gateway
-//!   that it may not be taken from, or is another cluster's;
+//!   that it may not be taken from, or is another cluster's, or the table is prepared for one node of any cluster (ADR 0031);
 //! * a table is let go that two answers some time apart show without the tag, or do not show at all. Of every table of the
 //!   VPC only one that is gone: a route that somebody has deleted is made again, as any other. An answer that shows no table
 //!   is none, since a VPC has one always;
@@ -95,6 +95,8 @@ pub enum Refused {
     Gateway(String),
     /// The route is another cluster's.
     Shared,
+    /// A cluster has prepared the table for one of its nodes.
+    Prepared,
     /// The cluster would have more tables, or routes, than one may.
     TooMany,
 }
@@ -107,6 +109,9 @@ impl fmt::Display for Refused {
                 write!(f, "it leads to {gateway} there, and may not be taken from a gateway")
             }
             Self::Shared => f.write_str("it is another cluster's there"),
+            Self::Prepared => {
+                f.write_str("the table is prepared for one node, and its routes stay as they are")
+            }
             Self::TooMany => write!(f, "a cluster has at most {MOST_TABLES} tables and {MOST_ROUTES} routes"),
         }
     }
@@ -215,17 +220,29 @@ impl Change {
     }
 }
 
-/// What is to be changed, and what would join and is left with the reason: `joining` is taken in but for what is `others'`,
-/// and `gone`, which two answers did not show, is let go.
+/// What is to be changed, and what would join and is left with the reason: `joining` is taken in but for what is `others'`
+/// and what lies in a table that is prepared for a node, theirs or the cluster's own; and `gone`, which two answers did not
+/// show, is let go.
 pub fn change(
     lease: &Lease,
     joining: &BTreeSet<Route>,
     gone: &BTreeSet<Route>,
     others: &BTreeSet<Route>,
+    prepared: &BTreeSet<RouteTableId>,
 ) -> (Option<Change>, BTreeMap<Route, Refused>) {
-    let (shared, joining): (BTreeSet<_>, BTreeSet<_>) =
-        joining.iter().cloned().partition(|route| others.contains(route));
-    let mut refused: BTreeMap<_, _> = shared.into_iter().map(|route| (route, Refused::Shared)).collect();
+    let mut prepared = prepared.clone();
+    prepared.extend(lease.resources.prepared().cloned());
+    let mut refused = BTreeMap::new();
+    let mut joining = joining.clone();
+    joining.retain(|route| {
+        let why = match () {
+            () if others.contains(route) => Refused::Shared,
+            () if prepared.contains(&route.table) => Refused::Prepared,
+            () => return true,
+        };
+        refused.insert(route.clone(), why);
+        false
+    });
     let mut change = attempt(lease, &joining, gone);
     let tables: BTreeSet<_> = change.resources.routes.iter().map(|route| &route.table).collect();
     if tables.len() > MOST_TABLES || change.resources.routes.len() > MOST_ROUTES {

@@ -76,9 +76,11 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         let follows = tables::is_asked(&hint);
         let mut report = parts.drive(hint.clone(), by.clone(), deadline).await;
         tell(&cluster, &report);
-        let joined = muster(parts, &hint, &by, deadline).await;
+        let no_candidate = matches!(report.outcome, Outcome::Stayed(Stay::NoCandidate(_)));
+        let stands = no_candidate || matches!(report.outcome, Outcome::Stuck(_));
+        let joined = muster(parts, &hint, stands, &by, deadline).await;
         // Nobody could take over, and now somebody may.
-        if joined && matches!(report.outcome, Outcome::Stayed(Stay::NoCandidate(_))) {
+        if joined && no_candidate {
             report = parts.drive(hint, by.clone(), deadline).await;
             tell(&cluster, &report);
         }
@@ -137,19 +139,24 @@ async fn follow<S: Store, C: Cloud, W: Successor>(
     }
 }
 
-/// Follows the tag that names the nodes, for as long as there is time. Whether somebody joined.
+/// Follows the tag that names the nodes, for as long as there is time. Whether somebody joined. The change ends another
+/// invocation that has begun a move meanwhile, so a successor goes on with it.
 async fn muster<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     hint: &Hint,
+    stands: bool,
     by: &str,
     deadline: BootTime,
 ) -> bool {
     let cluster = &hint.cluster;
     let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
-    match tokio::time::timeout(left, roster::follow(parts, hint, by)).await {
+    match tokio::time::timeout(left, roster::follow(parts, hint, stands, by)).await {
         Ok(roster::Followed::NotAsked | roster::Followed::Unchanged) => false,
         Ok(followed) => {
             tracing::info!(%cluster, ?followed, "roster");
+            if matches!(followed, roster::Followed::Changed { .. }) {
+                parts.successor.wake(cluster).await;
+            }
             matches!(followed, roster::Followed::Changed { joined, .. } if joined > 0)
         }
         Err(_) => {

@@ -13,6 +13,7 @@ pub mod handler;
 pub mod hooks;
 pub mod launch;
 pub mod notice;
+mod others;
 pub mod probe;
 pub mod roster;
 pub mod tables;

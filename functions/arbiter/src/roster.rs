@@ -4,7 +4,7 @@
 //! This comes after everything else of an invocation, since a service that is down waits for nothing. The change is written
 //! on the condition that the lease is still the one that was judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_cloud::{Cloud, InstanceSeen};
@@ -21,6 +21,7 @@ use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
 
 use crate::drive::{Parts, Successor};
+use crate::others;
 
 /// Of so many instances that carry the tag the heartbeats are read: as many as one read of the table shows beside the members'.
 const NEWCOMERS: usize = 50;
@@ -30,7 +31,7 @@ const ASKED_FOR: Duration = Duration::from_secs(600);
 /// What became of a look at the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Followed {
-    /// The cluster names its nodes one by one, is not protected, or is of a newer schema.
+    /// The cluster names its nodes one by one, is not protected, is being moved, or is of a newer schema.
     NotAsked,
     /// Everybody is who the tag says.
     Unchanged,
@@ -49,13 +50,15 @@ pub enum Followed {
     Failed(Failure),
 }
 
-/// Looks who carries the tag, and changes the members where that asks for it.
+/// Looks who carries the tag, and changes the members where that asks for it. `stands` says that the invocation could not
+/// bring the move to its end, or found nobody to take over: only other members may help then.
 pub async fn follow<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     hint: &Hint,
+    stands: bool,
     by: &str,
 ) -> Followed {
-    match attempt(parts, hint, by).await {
+    match attempt(parts, hint, stands, by).await {
         Ok(followed) => followed,
         Err(failure) => Followed::Failed(failure),
     }
@@ -64,10 +67,13 @@ pub async fn follow<S: Store, C: Cloud, W: Successor>(
 async fn attempt<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     hint: &Hint,
+    stands: bool,
     by: &str,
 ) -> Result<Followed, Failure> {
-    let lease = parts.store.lease(&hint.cluster).await?.filter(|lease| roster::is_asked(hint, lease));
-    let Some(lease) = lease else { return Ok(Followed::NotAsked) };
+    let asked = |lease: &Lease| roster::is_asked(hint, lease) && (stands || !is_moved(lease));
+    let Some(lease) = parts.store.lease(&hint.cluster).await?.filter(asked) else {
+        return Ok(Followed::NotAsked);
+    };
     let Some(standing) = Standing::of(&lease) else { return Ok(Followed::NotAsked) };
     let seen = match look(&parts.cloud, standing).await {
         Ok(seen) => seen,
@@ -75,7 +81,14 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     };
     let heartbeats = heartbeats(&parts.store, &lease, &seen).await?;
     let now = parts.now().wall;
-    let judgement = roster::judge(standing, &seen, &heartbeats, now);
+    let mut judgement = roster::judge(standing, &seen, &heartbeats, now);
+    let taken = match judgement.join.is_empty() || lease.resources.addresses.is_empty() {
+        true => BTreeSet::new(),
+        false => others::seats(&parts.store, &lease.cluster).await?,
+    };
+    if !taken.is_empty() {
+        judgement = roster::judge(Standing { taken: &taken, ..standing }, &seen, &heartbeats, now);
+    }
     for (instance, why) in &judgement.unfit {
         tracing::warn!(cluster = %lease.cluster, %instance, why, "carries the tag and cannot join");
     }
@@ -87,6 +100,11 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
         hand_over(&parts.store, &lease, by, now).await?;
     }
     Ok(followed)
+}
+
+/// A move that goes on is another invocation's, and a change of the revision under it would end that.
+fn is_moved(lease: &Lease) -> bool {
+    lease.holder.is_some() && lease.moved < lease.epoch
 }
 
 /// Both answers, or none: half of what EC2 knows would pass for the absence of the rest.

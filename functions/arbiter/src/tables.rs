@@ -5,8 +5,6 @@
 //! which somebody has deleted is made again before anybody asks which tables hold it. The change is written on the condition
 //! that the lease is still the one that was judged, and a successor moves what was taken in.
 
-use std::collections::BTreeSet;
-
 use baton_cloud::Cloud;
 use baton_protocol::arbiter::Hint;
 use baton_protocol::drift;
@@ -19,12 +17,9 @@ use baton_protocol::resource::Route;
 use baton_protocol::tables::{self, Change, Difference, LOOKS_APART, Refused};
 use baton_protocol::wake::Why;
 use baton_store::{Registration, Store};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::drive::{Parts, Successor};
-
-/// How many leases of other clusters are read side by side.
-const SIDE_BY_SIDE: usize = 16;
+use crate::others;
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,9 +87,12 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     if drift::is_left(&lease, &heartbeats, parts.now().wall) {
         return Ok(Followed::NotNow);
     }
-    let others =
-        if found.joining.is_empty() { BTreeSet::new() } else { others(&parts.store, cluster).await? };
-    let (change, refused) = tables::change(&lease, &found.joining, &found.missing, &others);
+    let (others, prepared) = if found.joining.is_empty() {
+        Default::default()
+    } else {
+        others::routes(&parts.store, cluster).await?
+    };
+    let (change, refused) = tables::change(&lease, &found.joining, &found.missing, &others, &prepared);
     tell_refused(cluster, refused.iter());
     match change {
         Some(change) => write(parts, &lease, change, by).await,
@@ -124,15 +122,6 @@ async fn look<S: Store, C: Cloud, W: Successor>(
     let second = tables::compare(lease, &parts.cloud.tables_of(vpc).await?);
     let missing = first.missing.intersection(&second.missing).cloned().collect();
     Ok(Difference { missing, ..second })
-}
-
-/// The routes of the other clusters. One that cannot be read may have any of them.
-async fn others<S: Store>(store: &S, own: &ClusterName) -> Result<BTreeSet<Route>, Failure> {
-    let entries = store.clusters().await?.into_iter().filter(|entry| entry.cluster != *own);
-    let leases = stream::iter(entries).map(|entry| async move { store.lease(&entry.cluster).await });
-    let leases: Vec<Option<Lease>> = leases.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
-    let active = leases.into_iter().flatten().filter(|lease| lease.state == LeaseState::Active);
-    Ok(active.flat_map(|lease| lease.resources.routes).collect())
 }
 
 async fn write<S: Store, C: Cloud, W: Successor>(

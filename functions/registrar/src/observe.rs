@@ -12,7 +12,7 @@ use baton_doctor::{
     InstanceFacts, InterfaceFacts, Neighbour, Places, Seen, TAG, Wanted, WantedNode, World, places,
 };
 use baton_protocol::choice::Choices;
-use baton_protocol::ec2::{CloudFailure, Look, Sight};
+use baton_protocol::ec2::{CloudFailure, InstanceState, Look, Sight};
 use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId, RouteTableId};
 use baton_protocol::lease::{Lease, LeaseState, Member};
 use baton_protocol::outcome::Failure;
@@ -34,15 +34,16 @@ pub struct Observation {
     /// What the requirements are checked against.
     pub world: World,
     instances: BTreeMap<InstanceId, InstanceSeen>,
+    kept: BTreeMap<InstanceId, Member>,
 }
 
-/// Looks at everything that `desired` depends on. `members` are the instances that are in the cluster already.
+/// Looks at everything that `desired` depends on. `lease` is the one that is to be changed.
 pub async fn observe<S: Store, C: Cloud>(
     store: &S,
     cloud: &C,
     patience: Patience,
     desired: &Desired,
-    members: BTreeSet<InstanceId>,
+    lease: Option<&Lease>,
 ) -> Observation {
     let ids: Vec<_> = desired.nodes.iter().map(|node| node.instance.clone()).collect();
     let instances = patience.ask(|| cloud.instances(&ids)).await;
@@ -54,7 +55,8 @@ pub async fn observe<S: Store, C: Cloud>(
         Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
     };
     let vpc_tables = vpc_tables(cloud, patience, &facts, desired).await;
-    let (routes, from_gateways) = routes_of(desired, vpc_tables.known());
+    let vpc = vpc_of(&facts, desired);
+    let (routes, from_gateways) = routes_of(desired, vpc_tables.known(), held(lease, vpc.as_ref()));
     let (addresses, interface_tags, seats, tables, subnets, networks, neighbours) = tokio::join!(
         addresses(cloud, patience, desired),
         interface_tags(cloud, patience, &facts, desired),
@@ -76,11 +78,13 @@ pub async fn observe<S: Store, C: Cloud>(
         routes,
         from_gateways,
         subnets: desired.subnets.clone(),
-        choices: Choices { vpc: vpc_of(&facts, desired), ..desired.choices.clone() },
+        choices: Choices { vpc, ..desired.choices.clone() },
     };
+    let kept = kept(desired, lease);
     let world = World {
         wanted,
-        members,
+        members: lease.iter().flat_map(|lease| &lease.members).map(|m| m.instance.instance_id()).collect(),
+        kept: kept.keys().cloned().collect(),
         instances: facts,
         networks,
         addresses,
@@ -91,7 +95,7 @@ pub async fn observe<S: Store, C: Cloud>(
         subnets,
         neighbours,
     };
-    Observation { world, instances: found }
+    Observation { world, instances: found, kept }
 }
 
 impl Observation {
@@ -99,7 +103,11 @@ impl Observation {
     /// not there.
     pub fn configuration(&self, desired: &Desired) -> Option<(Vec<Member>, Resources)> {
         let members = self.world.wanted.nodes.iter().zip(&desired.nodes).map(|(wanted, node)| {
-            let seen = self.instances.get(&node.instance)?;
+            let seen = self.instances.get(&node.instance).filter(|seen| is_there(seen));
+            if let Some(member) = self.kept.get(&node.instance).filter(|_| seen.is_none()) {
+                return Some(Member { priority: node.priority, ..member.clone() });
+            }
+            let seen = seen?;
             let Places { interface, placements } = places(&self.world, wanted)?;
             Some(Member {
                 node: node.node.clone(),
@@ -123,6 +131,26 @@ impl Observation {
         };
         Some((members.collect::<Option<_>>()?, resources))
     }
+}
+
+fn is_there(seen: &InstanceSeen) -> bool {
+    !matches!(seen.state, InstanceState::Terminated | InstanceState::NotFound)
+}
+
+/// The members that stay whatever EC2 shows of them, where a tag names the nodes: nobody could take one out of the request.
+/// Whoever has no place for an address that is asked for now, or one of another choice, has to be looked at.
+fn kept(desired: &Desired, lease: Option<&Lease>) -> BTreeMap<InstanceId, Member> {
+    let chosen = |lease: &&Lease| desired.roster.is_some() && lease.resources.choices == desired.choices;
+    let Some(lease) = lease.filter(chosen) else { return BTreeMap::new() };
+    let wanted: BTreeSet<_> = desired.addresses.iter().collect();
+    let placed = |member: &&Member| member.placements.keys().collect::<BTreeSet<_>>() == wanted;
+    let members = lease.members.iter().filter(placed);
+    members.map(|member| (member.instance.instance_id(), member.clone())).collect()
+}
+
+/// What the lease that is to be changed holds, if that is in the same VPC.
+fn held<'a>(lease: Option<&'a Lease>, vpc: Option<&String>) -> Option<&'a Resources> {
+    lease.map(|lease| &lease.resources).filter(|held| vpc.is_none() || held.choices.vpc.as_ref() == vpc)
 }
 
 fn facts(seen: &InstanceSeen) -> InstanceFacts {
@@ -201,10 +229,10 @@ async fn seats<C: Cloud>(
         return Seen::Known(Vec::new());
     }
     let Some(instances) = instances.known() else { return Seen::Unasked };
-    if desired.nodes.is_empty() {
+    let interfaces = interfaces(instances);
+    if nobody_is_there(instances, desired) {
         return Seen::Known(Vec::new());
     }
-    let interfaces = interfaces(instances);
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
@@ -215,6 +243,13 @@ async fn seats<C: Cloud>(
         Seen::Unknown(why) => Seen::Unknown(why),
         Seen::Unasked => Seen::Unasked,
     }
+}
+
+/// Where a tag names the nodes there may be none yet, or none any more.
+fn nobody_is_there(instances: &BTreeMap<InstanceId, InstanceFacts>, desired: &Desired) -> bool {
+    let there =
+        |facts: &InstanceFacts| !matches!(facts.state, InstanceState::Terminated | InstanceState::NotFound);
+    desired.nodes.is_empty() || (desired.roster.is_some() && !instances.values().any(there))
 }
 
 /// The VPC that the nodes are in, where tables are to be looked for in it.
@@ -238,13 +273,21 @@ async fn vpc_tables<C: Cloud>(
     seen(patience.ask(|| cloud.tables_of(&vpc)).await)
 }
 
-/// The routes in tables that were named, and then those of each description.
-fn routes_of(desired: &Desired, seen: Option<&Tables>) -> (Vec<Route>, BTreeSet<Route>) {
+/// The routes in tables that were named, and then those of each description. Where that stands already, what is held stays:
+/// this is one answer, and only the arbiter lets a table go (ADR 0029).
+fn routes_of(
+    desired: &Desired,
+    seen: Option<&Tables>,
+    held: Option<&Resources>,
+) -> (Vec<Route>, BTreeSet<Route>) {
     let (mut routes, mut from_gateways) = (desired.routes.clone(), desired.from_gateways.clone());
     for choice in &desired.choices.tables {
         let taken = seen.map(|seen| find(choice, seen).taken).unwrap_or_default();
         let found = taken.into_iter().map(|table| Route { table, destination: choice.destination });
-        let found: Vec<_> = found.collect();
+        let held = held.filter(|held| held.choices.tables.contains(choice));
+        let held = held.into_iter().flat_map(|held| &held.routes);
+        let held = held.filter(|route| route.destination == choice.destination).cloned();
+        let found: BTreeSet<_> = found.chain(held).collect();
         from_gateways.extend(found.iter().filter(|_| choice.from_gateways).cloned());
         routes.extend(found);
     }
@@ -276,7 +319,7 @@ async fn networks<C: Cloud>(
     desired: &Desired,
 ) -> Seen<Vec<Destination>> {
     let Some(instances) = instances.known() else { return Seen::Unasked };
-    if desired.nodes.is_empty() {
+    if nobody_is_there(instances, desired) {
         return Seen::Known(Vec::new());
     }
     let vpcs: BTreeSet<_> =
@@ -294,7 +337,11 @@ async fn networks<C: Cloud>(
 
 /// The other clusters. Two registrations at the same moment do not see each other; what they share is then found when
 /// the arbiter looks at the seat and refuses to evict.
-async fn neighbours<S: Store>(store: &S, patience: Patience, own: &ClusterName) -> Seen<Vec<Neighbour>> {
+pub(crate) async fn neighbours<S: Store>(
+    store: &S,
+    patience: Patience,
+    own: &ClusterName,
+) -> Seen<Vec<Neighbour>> {
     let read = async {
         let entries = patience.ask(|| store.clusters()).await?;
         let others = entries.into_iter().map(|entry| entry.cluster).filter(|cluster| cluster != own);
@@ -324,5 +371,6 @@ fn neighbour(lease: &Lease) -> Neighbour {
         seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
         routes: lease.resources.routes.iter().cloned().collect(),
         subnets: lease.resources.subnets.iter().map(|subnet| subnet.subnet.clone()).collect(),
+        prepared: lease.resources.prepared().cloned().collect(),
     }
 }

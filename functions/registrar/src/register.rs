@@ -9,7 +9,7 @@ use baton_cloud::Cloud;
 use baton_doctor::{Finding, Severity, examine, refuses};
 use baton_protocol::choice::Choices;
 use baton_protocol::history::{Event, Happening};
-use baton_protocol::ids::{Epoch, InstanceArn, InstanceId, RegistrationUid};
+use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::resource::Route;
@@ -101,7 +101,8 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         .await
     }
 
-    /// Makes attempts until one settles the request or there is no time left. EC2 is looked at once for all of them.
+    /// Makes attempts until one settles the request or there is no time left. Where nodes and tables are named, EC2 is looked at
+    /// once for all of them.
     async fn settle(
         &self,
         doing: &str,
@@ -152,7 +153,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         if let Some(lease) = &retired {
             predecessor::check(self.store, self.cloud, self.patience, lease, desired, self.now).await?;
         }
-        let seen = self.look(desired, BTreeSet::new(), seen).await;
+        let seen = self.look(desired, None, seen).await;
         require(desired, seen)?;
         let (epoch, revision) =
             retired.map_or((Epoch(0), 1), |lease| (lease.epoch.next(), lease.revision + 1));
@@ -171,7 +172,11 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         lease: Lease,
         seen: &mut Option<Observation>,
     ) -> Result<Standing, Missed> {
-        let desired = &self.resolve(desired, Some(&lease), seen).await?;
+        let desired = &match self.resolve(desired, Some(&lease), seen).await {
+            Ok(resolved) => resolved,
+            Err(refusal) if says_the_same(&lease, desired) => return Ok(left(&lease, &refusal)),
+            Err(refusal) => return Err(refusal.into()),
+        };
         let stays = |holder: &InstanceArn| {
             let id = holder.instance_id();
             desired.nodes.iter().any(|node| node.instance == id)
@@ -180,18 +185,16 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             let holder = predecessor::named(&lease, holder);
             return Err(Refusal::HolderRemoved { cluster: lease.cluster, holder }.into());
         }
-        let members = lease.members.iter().map(|member| member.instance.instance_id()).collect();
-        let seen = self.look(desired, members, seen).await;
+        let seen = self.look(desired, Some(&lease), seen).await;
         if let Err(refusal) = require(desired, seen) {
-            // The rollback of an update that was refused asks for what stands. It has to succeed whatever state the
-            // nodes are in, or the stack could not go back.
             if says_the_same(&lease, desired) {
-                tracing::warn!(cluster = %lease.cluster, reason = %refusal, "left as it is: nothing was to change");
-                return Ok(standing(&lease));
+                return Ok(left(&lease, &refusal));
             }
             return Err(refusal.into());
         }
         let next = self.registration(desired, &lease.uid, seen, lease.epoch, lease.revision + 1)?;
+        // The arbiter changes members and routes as well, and what it has changed since is not undone.
+        let next = Registration { made_from: Some(lease.revision), ..next };
         if next.stands_in(&lease) {
             return Ok(standing(&lease));
         }
@@ -201,14 +204,15 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         }
     }
 
-    /// The nodes that a tag names are asked for in each attempt: the arbiter changes members as well.
+    /// Where a tag names the nodes, or tables are described, everything is looked at in each attempt: the arbiter changes
+    /// members and routes as well.
     async fn resolve(
         &self,
         desired: &Desired,
         lease: Option<&Lease>,
         seen: &mut Option<Observation>,
     ) -> Result<Desired, Refusal> {
-        if desired.roster.is_some() {
+        if desired.roster.is_some() || !desired.choices.tables.is_empty() {
             *seen = None;
         }
         roster::resolve(self.store, self.cloud, self.patience, desired, lease, self.now).await
@@ -217,12 +221,12 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
     async fn look<'o>(
         &self,
         desired: &Desired,
-        members: BTreeSet<InstanceId>,
+        lease: Option<&Lease>,
         seen: &'o mut Option<Observation>,
     ) -> &'o Observation {
         match seen {
             Some(seen) => seen,
-            None => seen.insert(observe(self.store, self.cloud, self.patience, desired, members).await),
+            None => seen.insert(observe(self.store, self.cloud, self.patience, desired, lease).await),
         }
     }
 
@@ -260,6 +264,13 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
 fn standing(lease: &Lease) -> Standing {
     let id = PhysicalId { cluster: lease.cluster.clone(), uid: lease.uid.clone() };
     Standing { id, epoch: lease.epoch }
+}
+
+/// The rollback of an update that was refused asks for what stands. It has to succeed whatever state the nodes and EC2 are
+/// in, or the stack could not go back.
+fn left(lease: &Lease, refusal: &Refusal) -> Standing {
+    tracing::warn!(cluster = %lease.cluster, reason = %refusal, "left as it is: nothing was to change");
+    standing(lease)
 }
 
 fn missed(desired: &Desired, failure: WriteFailure<Option<Lease>>) -> Missed {
@@ -310,6 +321,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
     let described =
         |route: &&Route| choices.tables.iter().any(|choice| choice.destination == route.destination);
     let routes: BTreeSet<_> = lease.resources.routes.iter().filter(|route| !described(route)).collect();
+    let from_gateways = lease.resources.from_gateways.iter().filter(|route| !described(route));
     lease.mode == desired.mode
         && lease.takeover == desired.takeover
         && lease.cool_down_ms == desired.cool_down_ms
@@ -323,6 +335,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         }
         && addresses.eq(desired.addresses.iter())
         && routes == desired.routes.iter().collect()
+        && from_gateways.eq(desired.from_gateways.iter())
         && lease.resources.subnets.iter().collect::<BTreeSet<_>>() == desired.subnets.iter().collect()
         && choices == desired.choices
 }

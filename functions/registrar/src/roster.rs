@@ -3,20 +3,22 @@
 //! The arbiter follows the tag from then on, by the same judgement, so a request that finds nobody is no mistake: an Auto
 //! Scaling group may have still to launch, with a role that rests on this very stack (ADR 0030).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
-use baton_doctor::MOST_NODES;
+use baton_doctor::{MOST_NODES, Seen};
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::heartbeat::Heartbeat;
-use baton_protocol::ids::{InstanceArn, InstanceId};
+use baton_protocol::ids::{ClusterName, InstanceArn, InstanceId};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::Failure;
-use baton_protocol::roster::{self, Judgement, Seen, Shown, Standing};
+use baton_protocol::resource::Placement;
+use baton_protocol::roster::{self, Judgement, Shown, Standing};
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 use futures_util::future::try_join_all;
 
+use crate::observe::neighbours;
 use crate::patience::Patience;
 use crate::property::{Desired, DesiredNode};
 use crate::refusal::Refusal;
@@ -41,7 +43,7 @@ pub(crate) async fn resolve<S: Store, C: Cloud>(
     let (tagged, there) =
         tokio::try_join!(patience.ask(|| cloud.tagged(&roster.tag)), patience.ask(|| cloud.instances(&ids)))
             .map_err(failed)?;
-    let seen = Seen { tagged: shown(&tagged), members: shown(&there) };
+    let seen = roster::Seen { tagged: shown(&tagged), members: shown(&there) };
     let about = members.iter().map(|member| &member.instance);
     let newcomers = seen.tagged.values().map(|shown| &shown.instance).take(MOST_NODES);
     let heartbeats = heartbeats(store, patience, desired, about.chain(newcomers)).await?;
@@ -54,8 +56,18 @@ pub(crate) async fn resolve<S: Store, C: Cloud>(
     }
     let holder = active.and_then(|lease| lease.holder.as_ref());
     let addresses = desired.addresses.len();
-    let standing = Standing { cluster: &desired.cluster, roster: &roster, members, holder, addresses };
-    let judgement = roster::judge(standing, &seen, &heartbeats, now);
+    let cluster = &desired.cluster;
+    let nothing = BTreeSet::new();
+    let standing = Standing { cluster, roster: &roster, members, holder, addresses, taken: &nothing };
+    let mut judgement = roster::judge(standing, &seen, &heartbeats, now);
+    // A newcomer that has no seat keeps no update from its end. A registration is refused, and told why.
+    let taken = match active {
+        Some(_) if !judgement.join.is_empty() && addresses > 0 => taken(store, patience, cluster).await,
+        _ => BTreeSet::new(),
+    };
+    if !taken.is_empty() {
+        judgement = roster::judge(Standing { taken: &taken, ..standing }, &seen, &heartbeats, now);
+    }
     for (instance, why) in &judgement.unfit {
         tracing::warn!(cluster = %desired.cluster, %instance, why, "carries the tag and cannot join");
     }
@@ -74,6 +86,14 @@ fn nodes(judgement: &Judgement<'_>, priority: u16) -> Vec<DesiredNode> {
         Some(DesiredNode { node: node?, instance: instance.instance_id(), priority })
     };
     stay.chain(join).filter_map(node).collect()
+}
+
+/// Where other clusters' addresses may sit. That they cannot be read is a finding of the examination.
+async fn taken<S: Store>(store: &S, patience: Patience, own: &ClusterName) -> BTreeSet<Placement> {
+    match neighbours(store, patience, own).await {
+        Seen::Known(others) => others.into_iter().flat_map(|other| other.seats).collect(),
+        Seen::Unknown(_) | Seen::Unasked => BTreeSet::new(),
+    }
 }
 
 fn shown(seen: &BTreeMap<InstanceId, InstanceSeen>) -> BTreeMap<InstanceId, Shown> {

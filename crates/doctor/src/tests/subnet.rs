@@ -51,11 +51,22 @@ fn a_subnet_in_order_has_no_findings_and_is_something_to_move() {
     assert_eq!(alone, []);
 }
 
+fn billing() -> Neighbour {
+    Neighbour {
+        cluster: ClusterName::new("billing").expect("valid"),
+        addresses: BTreeSet::new(),
+        seats: BTreeSet::new(),
+        routes: BTreeSet::new(),
+        subnets: BTreeSet::new(),
+        prepared: BTreeSet::new(),
+    }
+}
+
 #[test]
 fn each_requirement_of_a_subnet_and_of_its_tables_yields_its_own_finding() {
     use Requirement::*;
     type Break = fn(&mut World);
-    let broken: [(Requirement, Break); 12] = [
+    let broken: [(Requirement, Break); 14] = [
         (SubnetReady, |w| edit(&mut w.subnets).subnets.clear()),
         (SubnetReady, |w| subnet_of(w).vpc = "vpc-2".to_owned()),
         (SubnetReady, |w| subnet_of(w).tagged = false),
@@ -72,13 +83,15 @@ fn each_requirement_of_a_subnet_and_of_its_tables_yields_its_own_finding() {
         }),
         (ResourcesDiffer, |w| w.wanted.subnets.push(w.wanted.subnets[0].clone())),
         (Unshared, |w| {
-            edit(&mut w.neighbours).push(Neighbour {
-                cluster: ClusterName::new("billing").expect("valid"),
-                addresses: BTreeSet::new(),
-                seats: BTreeSet::new(),
-                routes: BTreeSet::new(),
-                subnets: BTreeSet::from([subnet(1)]),
-            });
+            edit(&mut w.neighbours).push(Neighbour { subnets: BTreeSet::from([subnet(1)]), ..billing() });
+        }),
+        (Unshared, |w| {
+            let routes = BTreeSet::from([Route { table: table(11), ..route(1) }]);
+            edit(&mut w.neighbours).push(Neighbour { routes, ..billing() });
+        }),
+        (Unshared, |w| {
+            let prepared = BTreeSet::from([w.wanted.routes[0].table.clone()]);
+            edit(&mut w.neighbours).push(Neighbour { prepared, ..billing() });
         }),
     ];
     for (number, (requirement, break_it)) in broken.into_iter().enumerate() {

@@ -131,6 +131,23 @@ fn who_could_not_serve_or_was_never_consented_to_does_not_join_and_is_told_of() 
 }
 
 #[test]
+fn whose_seat_another_cluster_s_address_may_take_does_not_join() {
+    let mut case = case();
+    for n in 4..=5 {
+        case.comes(n, |_| {});
+    }
+    let seat = |ip: [u8; 4]| Placement { interface: interface(4), private_ip: ip.into() };
+    // The cluster has one address, which goes to the first of an instance's.
+    for (ip, joins) in [([10, 0, 4, 10], 5), ([10, 0, 4, 11], 4)] {
+        let taken = [seat(ip)].into();
+        let standing = Standing { taken: &taken, ..Standing::of(&case.lease).expect("a roster") };
+        let judgement = judge(standing, &case.seen, &case.heartbeats, NOW);
+        assert_eq!(judgement.join.iter().map(|shown| &shown.instance).collect::<Vec<_>>(), [&arn(joins)]);
+        assert_eq!(judgement.unfit.is_empty(), joins == 4, "{:?}", judgement.unfit);
+    }
+}
+
+#[test]
 fn no_more_join_than_there_is_room_for_and_whoever_sits_keeps_its_seat() {
     let mut case = case();
     for n in 4..=6 {

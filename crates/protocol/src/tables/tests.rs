@@ -1,6 +1,8 @@
 use super::*;
 use crate::choice::Choices;
 use crate::ec2::RouteTarget;
+use crate::ids::SubnetId;
+use crate::resource::SubnetTables;
 use crate::testing::{interface, lease, route, table};
 
 fn destination(text: &str) -> Destination {
@@ -152,7 +154,8 @@ fn a_table_is_missing_that_is_gone_or_has_lost_its_tag_and_not_one_that_has_lost
 }
 
 fn changed(lease: &Lease, joining: &[u8], gone: &[u8]) -> Option<Change> {
-    let (change, refused) = change(lease, &routes(joining), &routes(gone), &BTreeSet::new());
+    let (change, refused) =
+        change(lease, &routes(joining), &routes(gone), &BTreeSet::new(), &BTreeSet::new());
     assert_eq!(refused, BTreeMap::new());
     change
 }
@@ -183,14 +186,14 @@ fn the_last_table_stays_until_another_one_joins() {
     // One that is another cluster's is no other one.
     let all = routes(&[1, 2]);
     let shared = [(route(3), Refused::Shared)].into();
-    assert_eq!(change(&lease, &routes(&[3]), &all, &routes(&[3])), (None, shared));
+    assert_eq!(change(&lease, &routes(&[3]), &all, &routes(&[3]), &BTreeSet::new()), (None, shared));
 }
 
 #[test]
 fn a_route_of_another_cluster_and_one_table_too_many_are_left() {
     let lease = described(Which::Every);
     let nobody = BTreeSet::new();
-    let (found, refused) = change(&lease, &routes(&[3, 4]), &nobody, &routes(&[4, 9]));
+    let (found, refused) = change(&lease, &routes(&[3, 4]), &nobody, &routes(&[4, 9]), &BTreeSet::new());
     assert_eq!(found.expect("a change").joined, routes(&[3]));
     assert_eq!(refused, [(route(4), Refused::Shared)].into());
     let many = |count: usize| -> BTreeSet<Route> {
@@ -198,11 +201,26 @@ fn a_route_of_another_cluster_and_one_table_too_many_are_left() {
         (0..count).map(|n| Route { table: id(n), ..route(1) }).collect()
     };
     let most = many(MOST_TABLES - 2);
-    assert_eq!(change(&lease, &most, &nobody, &nobody).0.expect("a change").joined, most);
-    let (none, refused) = change(&lease, &many(MOST_TABLES - 1), &nobody, &nobody);
+    assert_eq!(change(&lease, &most, &nobody, &nobody, &BTreeSet::new()).0.expect("a change").joined, most);
+    let (none, refused) = change(&lease, &many(MOST_TABLES - 1), &nobody, &nobody, &BTreeSet::new());
     assert_eq!((none, refused.len()), (None, MOST_TABLES - 1));
     // What is gone goes all the same, but for the last one: of the others none has joined.
-    let found = change(&lease, &many(MOST_TABLES), &routes(&[2]), &nobody).0.expect("a change");
+    let found =
+        change(&lease, &many(MOST_TABLES), &routes(&[2]), &nobody, &BTreeSet::new()).0.expect("a change");
     assert_eq!((found.joined.len(), found.left, found.resources.routes), (0, routes(&[2]), vec![route(1)]));
-    assert_eq!(change(&lease, &many(MOST_TABLES + 1), &routes(&[1, 2]), &nobody).0, None);
+    assert_eq!(change(&lease, &many(MOST_TABLES + 1), &routes(&[1, 2]), &nobody, &BTreeSet::new()).0, None);
+}
+
+#[test]
+fn a_table_that_any_cluster_has_prepared_for_a_node_is_left() {
+    let mut lease = described(Which::Every);
+    let own = SubnetTables {
+        subnet: SubnetId::new("subnet-00000001").expect("valid"),
+        tables: [(lease.members[0].node.clone(), route(3).table)].into(),
+    };
+    lease.resources.subnets = vec![own];
+    let theirs = [route(4).table].into();
+    let (found, refused) = change(&lease, &routes(&[3, 4, 5]), &BTreeSet::new(), &BTreeSet::new(), &theirs);
+    assert_eq!(found.expect("a change").joined, routes(&[5]));
+    assert_eq!(refused, [(route(3), Refused::Prepared), (route(4), Refused::Prepared)].into());
 }

@@ -1,11 +1,14 @@
 //! Clusters whose nodes are named by a tag: who joins, who is retired, and what of it an address notices.
 
+use baton_arbiter::roster::{self, Followed};
 use baton_cloud::Cloud;
 use baton_cloud::memory::{Asked, Fault, MemoryNode, Trouble};
+use baton_protocol::arbiter::Hint;
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{Epoch, InstanceArn, Seq};
+use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, Seq};
 use baton_protocol::lease::Lease;
+use baton_protocol::resource::Resources;
 use baton_protocol::roster::{Roster, Tag};
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Start, Store};
@@ -130,6 +133,53 @@ async fn a_launched_instance_joins_and_no_address_notices() {
     assert_eq!(world.told(), ["Members Changed"]);
     tell_of_launch(&world, "nat").await;
     assert_eq!(world.lease().await, lease, "a repeat changes nothing");
+}
+
+#[tokio::test]
+async fn a_move_under_way_is_not_ended_for_a_member_and_a_change_wakes_a_successor() {
+    let world = settled(4).await;
+    // Another invocation moves: an address of the cluster was changed, and EC2 has not answered it yet.
+    let lease = world.lease().await;
+    let mut placed = world.registration();
+    placed.members[0].placements.insert(world.addresses[0].allocation.clone(), world.nodes[0].seat(0));
+    placed.resources.routes.clear();
+    placed.roster = lease.roster.clone();
+    world.parts.store.reconfigure(&placed, lease.holder.as_ref()).await.expect("reconfigured");
+    let moving = world.lease().await;
+    assert!(moving.moved < moving.epoch);
+    launch(&world).await;
+    let (hint, by) = (Hint::of_instance(cluster()), "arbiter 1");
+    assert_eq!(roster::follow(&world.parts, &hint, false, by).await, Followed::NotAsked);
+    assert_eq!(world.lease().await, moving, "the other one's writes are as good as before");
+    // Where this invocation is stuck, another member may be what helps.
+    let changed = Followed::Changed { joined: 1, retired: 0 };
+    assert_eq!(roster::follow(&world.parts, &hint, true, by).await, changed);
+    world.wake().await;
+    world.woken();
+    launch(&world).await;
+    name_by_tag(&world, 9, 3).await;
+    world.wake().await;
+    assert_eq!((world.lease().await.members.len(), world.woken()), (5, 1));
+}
+
+#[tokio::test]
+async fn nobody_joins_on_a_seat_that_another_cluster_s_address_may_take() {
+    let world = settled(4).await;
+    let newcomer = launch(&world).await;
+    let mut other = world.registration();
+    other.cluster = ClusterName::new("billing").expect("valid");
+    other.event.cluster = other.cluster.clone();
+    other.members.truncate(1);
+    let seat = newcomer.seat(0);
+    other.members[0].placements = [(world.parts.cloud.address().allocation, seat)].into();
+    other.resources = Resources::default();
+    world.parts.store.register(&other).await.expect("registered");
+    let before = world.lease().await;
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(world.lease().await, before);
+    world.parts.store.retire(&other.cluster, &other.uid, &other.event).await.expect("retired");
+    tell_of_launch(&world, "nat").await;
+    assert!(world.lease().await.member(&newcomer.arn).is_some(), "what is retired has no seats");
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use baton_cloud::memory::{Fault, Trouble};
 use baton_protocol::choice::{Choices, Tag};
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{ClusterName, RegistrationUid, RouteTableId};
+use baton_protocol::ids::{ClusterName, RegistrationUid, RouteTableId, SubnetId};
 use baton_protocol::request::Wish;
-use baton_protocol::resource::{Destination, Resources, Route};
+use baton_protocol::resource::{Destination, Resources, Route, SubnetTables};
 use baton_protocol::tables::{TableChoice, Which};
 use baton_store::{Registration, Store};
 use serde_json::json;
@@ -115,6 +115,11 @@ async fn a_table_without_consent_at_a_gateway_or_of_another_cluster_is_left() {
     let gateway = RouteTarget::Other("nat-0123456789abcdef0".to_owned());
     let at_gateway = another(&world, Some(gateway.clone())).await;
     let theirs = another(&world, None).await;
+    let prepared = another(&world, None).await;
+    let swapped = SubnetTables {
+        subnet: SubnetId::new("subnet-0123456789abcdef0").expect("valid"),
+        tables: [(world.lease().await.members[0].node.clone(), prepared.clone())].into(),
+    };
     let destination = Destination::new(DESTINATION).expect("valid");
     let billing = ClusterName::new("billing").expect("valid");
     let mut row = event(Happening::Registered { revision: 1, summary: "test".to_owned() });
@@ -124,6 +129,7 @@ async fn a_table_without_consent_at_a_gateway_or_of_another_cluster_is_left() {
         uid: RegistrationUid::new("uid-2").expect("valid"),
         resources: Resources {
             routes: vec![Route { table: theirs.clone(), destination }],
+            subnets: vec![swapped],
             ..Resources::default()
         },
         event: row,
@@ -139,7 +145,7 @@ async fn a_table_without_consent_at_a_gateway_or_of_another_cluster_is_left() {
     let free = another(&world, None).await;
     turn(&world).await;
     let now = tables(&world).await;
-    assert!(now.contains(&free) && !now.contains(&theirs), "{now:?}");
+    assert!(now.contains(&free) && !now.contains(&theirs) && !now.contains(&prepared), "{now:?}");
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
 use baton_protocol::history::Happening;
+use baton_protocol::lease::Lease;
 use baton_protocol::roster::Tag;
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 use serde_json::{Value, json};
 
 use crate::create::wall_now;
-use crate::support::{Bench, STACK, failed, succeeded};
+use crate::support::{Bench, OTHER_STACK, STACK, failed, succeeded};
 
 const GROUP: &str = "aws:autoscaling:groupName";
 
@@ -110,10 +111,73 @@ async fn a_change_keeps_who_is_there_takes_in_who_has_come_and_drops_who_is_term
 }
 
 #[tokio::test]
+async fn a_holder_that_is_gone_and_a_member_that_ec2_does_not_show_stay_in_an_update() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.launch(1);
+    let id = succeeded(&bench.create("create-1", STACK, bench.by_group()).await);
+    bench.grant_to(0, wall_now()).await;
+    let before = bench.standing().await;
+    let mut properties = bench.by_group();
+    bench.cloud.forget(&bench.nodes[1].instance);
+    bench.cloud.terminate(&bench.nodes[0].instance);
+    properties["CoolDownSeconds"] = json!("60");
+    properties["Priority"] = json!("7");
+    succeeded(&bench.update("update-1", &id, properties.clone()).await);
+    let after = bench.standing().await;
+    let placed = |lease: &Lease| {
+        let members = lease.members.iter();
+        members.map(|m| (m.instance.clone(), m.interface.clone(), m.placements.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!((placed(&after), after.cool_down_ms), (placed(&before), 60_000));
+    assert!(after.members.iter().all(|member| member.priority == 7));
+    // Where another address would go on them is not known.
+    properties["Addresses"] = json!([bench.addresses[0].allocation.to_string()]);
+    let reason = failed(&bench.update("update-2", &id, properties).await);
+    assert!(reason.contains("is terminated"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_newcomer_on_another_cluster_s_seat_keeps_no_update_from_its_end() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.launch(1);
+    let id = succeeded(&bench.create("create-1", STACK, bench.by_group()).await);
+    let mut other = bench.properties();
+    other["Cluster"] = json!("billing");
+    other["Nodes"] = json!([bench.node(2, "c", "10"), {
+        "Name": "d", "InstanceId": bench.cloud.node(&bench.vpc, "euw1-az1", 1).instance.to_string(), "Priority": "20"
+    }]);
+    other["Addresses"] = json!([bench.cloud.address().allocation.to_string()]);
+    other["Routes"] = json!([]);
+    succeeded(&bench.create("create-2", OTHER_STACK, other).await);
+    bench.launch(2);
+    let mut properties = bench.by_group();
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    assert_eq!((bench.members().await, bench.standing().await.cool_down_ms), (vec![0, 1], 60_000));
+}
+
+#[tokio::test]
+async fn the_rollback_to_what_stands_succeeds_although_ec2_does_not_answer() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    let id = succeeded(&bench.create("create-1", STACK, bench.by_group()).await);
+    let before = bench.standing().await;
+    bench.cloud.fail(Fault::on("DescribeInstances", CloudTrouble::Deny).always());
+    let mut properties = bench.by_group();
+    properties["MaxNodes"] = json!("5");
+    failed(&bench.update("update-1", &id, properties).await);
+    assert_eq!(succeeded(&bench.update("update-2", &id, bench.by_group()).await), id);
+    assert_eq!(bench.standing().await, before);
+}
+
+#[tokio::test]
 async fn a_cluster_of_named_nodes_becomes_one_of_a_group_and_keeps_its_holder() {
     let bench = Bench::new().await;
     let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
     bench.grant_to(0, wall_now()).await;
+    let moved = bench.standing().await.moved;
     // Nobody carries the tag: the group has still to launch, and who is there stays.
     succeeded(&bench.update("update-1", &id, bench.by_group()).await);
     assert_eq!(bench.members().await, [0, 1]);
@@ -121,10 +185,7 @@ async fn a_cluster_of_named_nodes_becomes_one_of_a_group_and_keeps_its_holder() 
     succeeded(&bench.update("update-2", &id, bench.by_group()).await);
     assert_eq!(bench.members().await, [0, 2], "the holder stays until another holds");
     let lease = bench.standing().await;
-    assert_eq!(
-        (lease.member(&bench.nodes[0].arn).expect("there").node.as_str(), lease.moved),
-        ("a", lease.moved)
-    );
+    assert_eq!((lease.member(&bench.nodes[0].arn).expect("there").node.as_str(), lease.moved), ("a", moved));
     succeeded(&bench.update("update-3", &id, bench.properties()).await);
     assert_eq!((bench.members().await, bench.standing().await.roster), (vec![0, 1], None));
 }

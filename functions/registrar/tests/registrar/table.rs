@@ -3,7 +3,7 @@
 use baton_cloud::memory::{Fault, Trouble};
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::ids::RouteTableId;
-use baton_protocol::resource::{Resources, Route};
+use baton_protocol::resource::Route;
 use baton_store::{Registration, Store};
 use serde_json::{Value, json};
 
@@ -34,6 +34,58 @@ fn every(bench: &Bench) -> Value {
 
 async fn tables(bench: &Bench) -> Vec<RouteTableId> {
     bench.standing().await.resources.routes.into_iter().map(|route| route.table).collect()
+}
+
+/// The arbiter's part: it takes in one more table.
+async fn taking_in(bench: &Bench, table: &RouteTableId) -> Registration {
+    let lease = bench.standing().await;
+    let mut resources = lease.resources.clone();
+    resources.routes.push(Route { table: table.clone(), ..resources.routes[0].clone() });
+    let rows = bench.record.history(&lease.cluster, 1).await.expect("read");
+    Registration { resources, ..Registration::of(&lease, rows[0].at, rows[0].clone()) }
+}
+
+/// EC2 answers about the VPC's tables as before the last one got its two tags.
+fn answer_short(bench: &Bench) {
+    bench.cloud.fail(Fault::on("DescribeRouteTables", Trouble::Stale(2)).about(&bench.vpc).always());
+}
+
+#[tokio::test]
+async fn an_update_lets_no_table_go_for_a_short_answer() {
+    let bench = Bench::new().await;
+    let ours = [tagged(&bench), tagged(&bench)];
+    let id = succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
+    let before = bench.standing().await;
+    answer_short(&bench);
+    let mut properties = by_tag(&bench);
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    let after = bench.standing().await;
+    assert_eq!(
+        (after.cool_down_ms, &after.resources, after.moved),
+        (60_000, &before.resources, before.moved)
+    );
+    // Another description starts anew from what is seen.
+    bench.cloud.heal();
+    let node = RouteTarget::Interface(bench.nodes[0].interface.clone());
+    bench.cloud.put_route(&ours[1], DESTINATION, node);
+    succeeded(&bench.update("update-2", &id, every(&bench)).await);
+    assert_eq!(tables(&bench).await, ours[1..]);
+}
+
+#[tokio::test]
+async fn an_update_that_the_arbiter_overtakes_undoes_nothing_of_what_it_did() {
+    let bench = Bench::new().await;
+    let first = tagged(&bench);
+    let id = succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
+    let second = tagged(&bench);
+    let other = taking_in(&bench, &second).await;
+    *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
+    answer_short(&bench);
+    let mut properties = by_tag(&bench);
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    assert_eq!((tables(&bench).await, bench.standing().await.cool_down_ms), (vec![first, second], 60_000));
 }
 
 #[tokio::test]
@@ -79,17 +131,9 @@ async fn the_tables_that_a_description_comes_to_by_now_are_no_change_of_it() {
     let bench = Bench::new().await;
     let first = tagged(&bench);
     let id = succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
-    let before = bench.standing().await;
     // The arbiter has taken in another one.
     let second = tagged(&bench);
-    let mut resources = before.resources.clone();
-    resources.routes.push(Route { table: second.clone(), ..resources.routes[0].clone() });
-    let rows = bench.record.history(&before.cluster, 1).await.expect("read");
-    let followed = Registration {
-        resources: Resources { ..resources },
-        ..Registration::of(&before, rows[0].at, rows[0].clone())
-    };
-    bench.record.reconfigure(&followed, None).await.expect("followed");
+    bench.record.reconfigure(&taking_in(&bench, &second).await, None).await.expect("followed");
     let lease = bench.standing().await;
     succeeded(&bench.update("update-1", &id, by_tag(&bench)).await);
     assert_eq!(bench.standing().await, lease, "an update finds the same");

@@ -197,3 +197,14 @@ async fn a_change_of_nothing_but_the_policy_is_made_and_is_no_rollback() {
     }
     assert_eq!(bench.standing().await, lease);
 }
+
+#[tokio::test]
+async fn the_leave_to_take_a_route_from_a_gateway_is_a_change_while_a_node_is_gone_as_well() {
+    let bench = Bench::new().await;
+    let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
+    bench.cloud.terminate(&bench.nodes[1].instance);
+    let mut properties = bench.properties();
+    properties["Routes"][0]["ReplaceGatewayRoutes"] = json!("true");
+    failed(&bench.update("update-1", &id, properties).await);
+    assert_eq!(succeeded(&bench.update("update-2", &id, bench.properties()).await), id);
+}

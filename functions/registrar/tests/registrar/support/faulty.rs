@@ -37,6 +37,8 @@ pub(crate) struct Faulty {
     pub(crate) record: MemoryStore,
     pub(crate) reads: Mutex<VecDeque<Trouble>>,
     pub(crate) writes: Mutex<VecDeque<Trouble>>,
+    /// What somebody else writes just before the next change.
+    pub(crate) overtaken_by: Mutex<Option<Registration>>,
 }
 
 impl Faulty {
@@ -98,6 +100,10 @@ impl Store for Faulty {
         registration: &Registration,
         holder: Option<&InstanceArn>,
     ) -> Write<Option<Lease>> {
+        let other = self.overtaken_by.lock().expect("nobody panicked").take();
+        if let Some(other) = other {
+            self.record.reconfigure(&other, holder).await.expect("it comes first");
+        }
         write(&self.writes, self.record.reconfigure(registration, holder)).await
     }
 
