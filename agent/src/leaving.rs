@@ -21,10 +21,12 @@ pub const LIFECYCLE: &str = "meta-data/autoscaling/target-lifecycle-state";
 /// What is scheduled for an instance, often weeks before.
 pub const SCHEDULED: &str = "meta-data/events/maintenance/scheduled";
 
-/// A node leaves so long before the moment of what is scheduled: time for a standby to get well, and to hand over.
-const AHEAD: Duration = Duration::from_secs(600);
-/// What is scheduled without an end is awaited for so long after its beginning.
-const LASTS: Duration = Duration::from_secs(2 * 3_600);
+/// A node leaves so long before the moment of what is scheduled, which is the time that Spot gives: enough to hand over, and not
+/// so long that nodes which go one after the other are all about to leave at once.
+const AHEAD: Duration = Duration::from_secs(120);
+/// What is scheduled is awaited for so long after its beginning at most, however long its window is: a node that nothing has
+/// happened to until then is of more use as one that may take over.
+const LASTS: Duration = Duration::from_secs(600);
 /// More events than this are not an answer of the service.
 const EVENTS_MOST: usize = 64;
 /// No word of a page that is shown is longer.
@@ -58,22 +60,34 @@ struct Scheduled {
     state: String,
 }
 
-/// What is scheduled and is about to happen at `now` to an instance that has booted at `booted`. The error says what could not be read.
+/// What is scheduled and is about to happen at `now` to an instance that has booted at `booted`. An event that cannot be read hides
+/// no other; the error says what could not be read where nothing else counts.
 pub fn by_schedule(page: &str, booted: WallTime, now: WallTime) -> Result<Option<String>, &'static str> {
-    let events: Vec<Scheduled> =
-        serde_json::from_str(page).map_err(|_| "a list of events with `Code`, `NotBefore` and `State`")?;
+    const LIST: &str = "a list of events with `Code`, `NotBefore` and `State`";
+    let events: Vec<serde_json::Value> = serde_json::from_str(page).map_err(|_| LIST)?;
     if events.len() > EVENTS_MOST {
         return Err("a list of at most 64 events");
     }
-    for event in events.iter().filter(|event| event.state == "active" && ends_service(&event.code)) {
-        let from = moment(&event.not_before).ok_or("`NotBefore` as in `21 Jan 2027 09:00:43 GMT`")?;
-        let until = event.not_after.as_deref().and_then(moment).unwrap_or(from + LASTS);
+    let mut unreadable = None;
+    for event in events {
+        let Ok(event) = serde_json::from_value::<Scheduled>(event) else {
+            unreadable = Some(LIST);
+            continue;
+        };
+        if event.state != "active" || !ends_service(&event.code) {
+            continue;
+        }
+        let Some(from) = moment(&event.not_before) else {
+            unreadable = Some("`NotBefore` as in `21 Jan 2027 09:00:43 GMT`");
+            continue;
+        };
+        let until = event.not_after.as_deref().and_then(moment).unwrap_or(from + LASTS).min(from + LASTS);
         // The boot that comes with it is over while the event is still told of for a while.
         if now + AHEAD >= from && now < until && booted < from {
             return Ok(Some(format!("{} at {}", cut(&event.code), cut(&event.not_before))));
         }
     }
-    Ok(None)
+    unreadable.map_or(Ok(None), Err)
 }
 
 /// `system-maintenance` is the one of which EC2 says that an instance may live through it.
@@ -113,16 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scheduled_counts_from_ten_minutes_before_it_until_its_end() {
-        let reboot = page("system-reboot", "active", Some("21 Jan 2027 09:17:23 GMT"));
+    fn what_is_scheduled_counts_from_two_minutes_before_it_for_ten_minutes_or_until_its_end() {
+        let reboot = page("system-reboot", "active", Some("21 Jan 2027 09:05:43 GMT"));
         let moment = |ms: i64| WallTime(NOT_BEFORE.0.checked_add_signed(ms).expect("in range"));
-        assert_eq!(at(&reboot, moment(-600_001)), None);
+        assert_eq!(at(&reboot, moment(-120_001)), None);
         let told = Some("system-reboot at 21 Jan 2027 09:00:43 GMT".to_owned());
-        assert_eq!(at(&reboot, moment(-600_000)), told);
-        assert_eq!(at(&reboot, moment(999_999)), told);
-        assert_eq!(at(&reboot, moment(1_000_000)), None, "its end is over");
-        let open = page("instance-stop", "active", None);
-        assert!(at(&open, moment(7_199_999)).is_some() && at(&open, moment(7_200_000)).is_none());
+        assert_eq!(at(&reboot, moment(-120_000)), told);
+        assert_eq!(at(&reboot, moment(299_999)), told);
+        assert_eq!(at(&reboot, moment(300_000)), None, "its end is over");
+        for after in [None, Some("21 Jan 2027 11:00:43 GMT"), Some("some day")] {
+            let long = page("instance-stop", "active", after);
+            assert!(
+                at(&long, moment(599_999)).is_some() && at(&long, moment(600_000)).is_none(),
+                "{after:?}"
+            );
+        }
     }
 
     #[test]
@@ -148,6 +167,17 @@ mod tests {
         let no_date = page("system-reboot", "active", None).replace("Jan", "Nev");
         for bad in ["", "{}", "<html>", r#"[{"Code":"system-reboot"}]"#, &many, &no_date] {
             assert!(by_schedule(bad, WallTime(0), NOT_BEFORE).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_no_other_event() {
+        let good = page("system-reboot", "active", None);
+        let no_date = good.replace("Jan", "Nev");
+        let inner = |page: &str| page.trim_start_matches('[').trim_end_matches(']').to_owned();
+        for bad in [inner(&no_date), r#"{"Code":"system-reboot"}"#.to_owned(), "7".to_owned()] {
+            let both = format!("[{bad},{}]", inner(&good));
+            assert!(at(&both, NOT_BEFORE).is_some(), "{both}");
         }
     }
 
