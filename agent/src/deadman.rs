@@ -218,16 +218,15 @@ impl DeadMan {
         self.write()
     }
 
-    /// The process group of a promote hook that an earlier run of the agent started and never saw end.
-    pub fn orphaned_hook(&self) -> Option<i32> {
+    /// The process group of the hook that runs; at the start of a run, of one that an earlier run started and never saw end.
+    pub fn hook_group(&self) -> Option<i32> {
         self.validity.hook_group
     }
 
     /// Says that there is nothing to guard. The dead-man leaves within half a second, without killing
-    /// anything.
+    /// anything. A hook that runs stays named: it goes on, and may be guarded again.
     pub fn disarm(&mut self) -> Result<(), DeadManError> {
         self.validity.armed = false;
-        self.validity.hook_group = None;
         self.write()?;
         self.reap();
         Ok(())

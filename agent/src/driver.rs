@@ -113,7 +113,7 @@ impl Driver {
                 None
             }
         };
-        let dead_man = match &parts.cluster.service {
+        let mut dead_man = match &parts.cluster.service {
             Some(service) => {
                 let program = DeadMan::program().map_err(DriverError::Program)?;
                 let dead_man = DeadMan::new(Paths::new(directory), program, Target::from(service))?;
@@ -121,7 +121,7 @@ impl Driver {
             }
             None => None,
         };
-        stop_what_an_orphaned_hook_began(dead_man.as_ref(), parts.cluster.service.as_ref());
+        let stopped = stop_what_an_orphaned_hook_began(dead_man.as_mut(), parts.cluster.service.as_ref());
         let incarnation = table::new_incarnation()?;
         let config = NodeConfig {
             cluster: parts.cluster.name.clone(),
@@ -132,12 +132,15 @@ impl Driver {
         };
         let mut node = Node::new(config, clock::now());
         let fired = dead_man.as_ref().map(DeadMan::fired).transpose()?.flatten();
-        if let Some(fired) = fired {
+        if let Some(fired) = &fired {
             tracing::warn!(
                 epoch = fired.epoch.map(|epoch| epoch.0),
                 reason = fired.why,
                 "the dead-man stopped the service"
             );
+        }
+        if stopped || fired.is_some() {
+            // What the state says is serving does so no more, and must not be adopted.
             node.handle_fenced(clock::now());
         }
         let mending = Mending::new(&parts.cluster);
@@ -237,7 +240,10 @@ impl Driver {
                     self.promote(epoch, guarded, hooks);
                 }
             }
-            Command::Demote { epoch, reason } => hooks.demote(epoch, reason, self.addresses()),
+            Command::Demote { epoch, reason } => {
+                hooks.demote(epoch, reason, self.addresses());
+                self.forget_hook_group();
+            }
             Command::Persist(state) => {
                 if let Err(error) = self.state.write(&state) {
                     // The next run finds older state or none, and then starts as after a boot: an outage, never a second holder.
@@ -255,8 +261,7 @@ impl Driver {
 
     fn promote(&mut self, epoch: Epoch, guarded: bool, hooks: &mut Hooks) {
         let addresses = self.addresses();
-        let dead_man = self.dead_man.as_mut().filter(|_| guarded);
-        if let Err(reason) = hooks.promote(epoch, addresses, dead_man) {
+        if let Err(reason) = hooks.promote(epoch, addresses, self.dead_man.as_mut(), guarded) {
             self.promote_failed(epoch, &reason);
         }
     }
@@ -339,9 +344,7 @@ impl Driver {
     }
 
     fn forget_hook_group(&mut self) {
-        if let Some(Err(error)) = self.dead_man.as_mut().map(|dead_man| dead_man.set_hook_group(None)) {
-            tracing::warn!(reason = chain(&error), "the dead-man still names a hook that has ended");
-        }
+        forget_hook_group(self.dead_man.as_mut());
     }
 
     fn take_leaving(&mut self, why: Option<String>) {
@@ -380,12 +383,22 @@ impl Driver {
 }
 
 /// A promote or recover hook whose agent was killed has lost its timeout, and would start the service whenever it gets there. It is
-/// killed before anything else is done, while the dead-man of that time still guards.
-fn stop_what_an_orphaned_hook_began(dead_man: Option<&DeadMan>, service: Option<&Service>) {
-    let orphan = dead_man.and_then(DeadMan::orphaned_hook);
-    if let (Some(group), Some(service)) = (orphan, service) {
-        let stopped = target::stop(&Target::from(service), Some(group));
-        tracing::warn!(group, reason = %stopped, "a hook of an earlier run was stopped, and the service with it");
+/// killed before anything else is done, while the dead-man of that time still guards, and the service with it; whether there was one.
+fn stop_what_an_orphaned_hook_began(dead_man: Option<&mut DeadMan>, service: Option<&Service>) -> bool {
+    let (Some(dead_man), Some(service)) = (dead_man, service) else { return false };
+    let Some(group) = dead_man.hook_group() else { return false };
+    let stopped = target::stop(&Target::from(service), Some(group));
+    tracing::warn!(group, reason = %stopped, "a hook of an earlier run was stopped, and the service with it");
+    if stopped.complete {
+        forget_hook_group(Some(dead_man));
+    }
+    true
+}
+
+fn forget_hook_group(dead_man: Option<&mut DeadMan>) {
+    let Some(dead_man) = dead_man.filter(|dead_man| dead_man.hook_group().is_some()) else { return };
+    if let Err(error) = dead_man.set_hook_group(None) {
+        tracing::warn!(reason = chain(&error), "the dead-man still names a hook that has ended");
     }
 }
 

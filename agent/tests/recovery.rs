@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use baton_agent::config::{Probe, When};
+use baton_agent::config::{Probe, Service, When};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::ids::Epoch;
 use support::{Node, check, is_alive, script};
@@ -80,6 +80,14 @@ async fn while_a_hook_hangs_heartbeats_go_on_and_nothing_is_known_and_then_it_is
     let pid = node.path("pid");
     let hook = format!("sleep 600 & echo $! > {0}.next; mv {0}.next {0}; wait", pid.display());
     node.recover(&hook, Duration::from_secs(600), 3);
+    // The demote hook tells whether it dies while that runs. What has been killed may need a moment.
+    let state = format!("$(cut -d ' ' -f 3 /proc/$(cat {})/stat 2> /dev/null)", pid.display());
+    let found = node.path("found");
+    let look = format!("case \"{state}\" in Z|X|'') echo gone > {0}; exit 0;; esac", found.display());
+    node.demote = format!(
+        "n=0; while [ $n -lt 100 ]; do {look}; n=$((n+1)); sleep 0.02; done; echo alive > {}",
+        found.display()
+    );
     node.start();
     node.standby_beats();
     node.until("it serves", |beat| beat.serving_epoch == Some(Epoch(1))).await;
@@ -93,11 +101,17 @@ async fn while_a_hook_hangs_heartbeats_go_on_and_nothing_is_known_and_then_it_is
     node.wait("the hook runs", || node.path("pid").exists()).await;
     let child: i32 = node.read("pid").trim().parse().expect("an id");
     assert!(is_alive(child));
+    // That of the demote at the start.
+    node.remove("found");
     node.depose().await;
     node.wait("the service was stopped", || node.read("hooks") == "promote\ndemote\n").await;
-    // A demote hook that is done, and before it nothing of the recover hook is left.
-    node.wait("the hook's child is gone", || !is_alive(child)).await;
     let beat = node.until("it stands by", |beat| beat.serving_epoch.is_none()).await;
+    node.wait("the demote hook has looked", || node.read("found").ends_with('\n')).await;
+    assert_eq!(
+        node.read("found"),
+        "gone\n",
+        "nothing of the recover hook outlives the beginning of a demote"
+    );
     let findings = node.until("it has told so", |beat| {
         beat.findings.as_ref().is_some_and(|told| told.under_way().is_none())
     });
@@ -147,6 +161,36 @@ async fn an_agent_that_leaves_the_service_behind_leaves_no_hook_behind() {
     node.stop().await;
     node.wait("the hook's child is gone", || !is_alive(child)).await;
     assert_eq!(node.read("hooks"), "promote\n", "the service was left as it is");
+}
+
+#[tokio::test]
+async fn a_service_that_was_stopped_with_an_orphaned_hook_is_not_adopted_but_started_again() {
+    let mut node = Node::new().await;
+    node.write(WELL, "");
+    node.checks.push(service(&node));
+    let (serves, runs) = (node.path("service"), node.path("runs"));
+    node.service = Some(Service::PidFile(serves.clone()));
+    node.promote = format!("sleep 600 < /dev/null > /dev/null 2>&1 & echo $! > {}", serves.display());
+    node.recover(&format!("touch {}; sleep 600; :", runs.display()), Duration::from_secs(600), 3);
+    node.start();
+    node.until("it serves", |beat| beat.serving_epoch == Some(Epoch(1))).await;
+    let first: i32 = node.read("service").trim().parse().expect("an id");
+    node.remove(WELL);
+    node.wait("the hook runs", || runs.exists()).await;
+    node.kill().await;
+    assert!(is_alive(first));
+    node.write(WELL, "");
+    node.start();
+    node.wait("it was started again", || node.read("hooks") == "promote\ndemote\npromote\n").await;
+    node.until("it serves", |beat| beat.serving_epoch == Some(Epoch(1)) && beat.health == Health::Ok).await;
+    let second: i32 = node.read("service").trim().parse().expect("an id");
+    assert!(!is_alive(first) && is_alive(second), "{first} {second}");
+    node.kill().await;
+    node.start();
+    node.until("it serves on", |beat| beat.serving_epoch == Some(Epoch(1)) && beat.health == Health::Ok)
+        .await;
+    assert!(is_alive(second), "no hook was left this time");
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -88,12 +88,14 @@ impl Hooks {
     }
 
     /// Starts the promote hook, and tells the dead-man its process group, so that a hook which outlasts the validity dies
-    /// with the service instead of starting it later.
+    /// with the service instead of starting it later. Where nothing is guarded yet, it may be before the hook ends; and the
+    /// next run of the agent finds the hook by it, should this one die.
     pub(super) fn promote(
         &mut self,
         epoch: Epoch,
         addresses: Vec<Ipv4Addr>,
         dead_man: Option<&mut DeadMan>,
+        guarded: bool,
     ) -> Result<(), String> {
         tracing::info!(epoch = epoch.0, "promote");
         let Some(hook) = &self.promote else {
@@ -101,7 +103,7 @@ impl Hooks {
             return Ok(());
         };
         let circumstances = self.circumstances(epoch, "granted", addresses);
-        self.running = Some(started(Direction::Promote, hook, &circumstances, dead_man)?);
+        self.running = Some(started(Direction::Promote, hook, &circumstances, dead_man, guarded)?);
         Ok(())
     }
 
@@ -113,6 +115,7 @@ impl Hooks {
         reason: &str,
         addresses: Vec<Ipv4Addr>,
         dead_man: Option<&mut DeadMan>,
+        guarded: bool,
     ) -> Result<(), String> {
         tracing::warn!(epoch = epoch.0, reason, "recover");
         if !self.idle() {
@@ -120,7 +123,7 @@ impl Hooks {
         }
         let Some(hook) = &self.recover else { return Err("there is no recover hook".to_owned()) };
         let circumstances = self.circumstances(epoch, reason, addresses);
-        self.running = Some(started(Direction::Recover, hook, &circumstances, dead_man)?);
+        self.running = Some(started(Direction::Recover, hook, &circumstances, dead_man, guarded)?);
         Ok(())
     }
 
@@ -172,16 +175,19 @@ impl Hooks {
     }
 }
 
-/// A hook that may start something, with the dead-man told of it. If that fails, the hook is killed.
+/// A hook that may start something, with the dead-man told of it. If that fails, a hook that must be guarded is killed.
 fn started(
     direction: Direction,
     hook: &Hook,
     circumstances: &Circumstances,
     dead_man: Option<&mut DeadMan>,
+    guarded: bool,
 ) -> Result<(Stage, Ending), String> {
     let running = hook::start(direction, hook, circumstances).map_err(|error| chain(&error))?;
-    if let Some(dead_man) = dead_man {
-        dead_man.set_hook_group(Some(running.group())).map_err(|error| chain(&error))?;
+    match dead_man.map(|dead_man| dead_man.set_hook_group(Some(running.group()))) {
+        Some(Err(error)) if guarded => return Err(chain(&error)),
+        Some(Err(error)) => tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook"),
+        Some(Ok(())) | None => {}
     }
     Ok((Stage::Hook(direction), Box::pin(end(running))))
 }
@@ -290,6 +296,13 @@ mod tests {
         }
     }
 
+    /// Writes down whether a process is gone while it runs itself. One that has been killed may need a moment to die.
+    fn finds(pid: i32, into: &Path) -> String {
+        let (state, into) = (format!("$(cut -d ' ' -f 3 /proc/{pid}/stat 2>/dev/null)"), into.display());
+        let look = format!("case \"{state}\" in Z|X|'') echo gone > {into}; exit 0;; esac");
+        format!("n=0; while [ $n -lt 100 ]; do {look}; n=$((n+1)); sleep 0.02; done; echo alive > {into}")
+    }
+
     fn dead_man(directory: &Path) -> DeadMan {
         let target = Target::PidFile(directory.join("pid"));
         DeadMan::new(Paths::new(directory), "/nonexistent".into(), target).expect("made")
@@ -299,13 +312,18 @@ mod tests {
     async fn the_dead_man_knows_the_group_of_a_recover_hook_and_a_demote_kills_it_first() {
         let place = tempfile::tempdir().expect("a directory");
         let (mut hooks, mut dead_man) = (Hooks::new(&cluster(place.path()), None), dead_man(place.path()));
-        hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man)).expect("started");
-        let group = dead_man.orphaned_hook().expect("told");
+        let found = place.path().join("found");
+        hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man), false).expect("started");
+        let group = dead_man.hook_group().expect("told, though nothing is guarded yet");
         assert!(is_alive(group));
-        assert!(hooks.recover(Epoch(1), "again", Vec::new(), None).is_err(), "one at a time");
+        assert!(hooks.recover(Epoch(1), "again", Vec::new(), None, true).is_err(), "one at a time");
+        // A mode that guards nothing may become one that does, while the hook runs.
+        dead_man.disarm().expect("disarmed");
+        assert_eq!(dead_man.hook_group(), Some(group));
+        hooks.demote = Some(hook(&finds(group, &found)));
         hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new());
-        eventually("the hook is gone", || !is_alive(group)).await;
         assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(std::fs::read_to_string(found).expect("written"), "gone\n");
     }
 
     #[tokio::test]
@@ -314,17 +332,18 @@ mod tests {
         let mut dead_man = dead_man(&place.path().join("o"));
         let mut hooks = Hooks::new(&cluster(place.path()), None);
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
-        let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man));
+        let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), true);
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
-        let group = dead_man.orphaned_hook().expect("it was to be told");
+        let group = dead_man.hook_group().expect("it was to be told");
         eventually("the hook is gone", || !is_alive(group)).await;
+        hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), false).expect("nothing is guarded");
     }
 
     #[tokio::test]
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
         let mut hooks = Hooks::new(&cluster(place.path()), None);
-        hooks.recover(Epoch(1), "web", Vec::new(), None).expect("started");
+        hooks.recover(Epoch(1), "web", Vec::new(), None, false).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
         hooks.demote(None, Reason::Start, Vec::new());
         assert!(!hooks.abandon_recovery() && !hooks.idle());

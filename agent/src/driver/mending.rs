@@ -149,8 +149,7 @@ impl Driver {
         let started = match self.node.serving().filter(|_| self.node.may_recover(now)) {
             Some(epoch) => {
                 let (addresses, guarded) = (self.addresses(), self.node.valid_until().is_some());
-                let dead_man = self.dead_man.as_mut().filter(|_| guarded);
-                hooks.recover(epoch, what.as_str(), addresses, dead_man)
+                hooks.recover(epoch, what.as_str(), addresses, self.dead_man.as_mut(), guarded)
             }
             None => Err("this node may not recover any more".to_owned()),
         };

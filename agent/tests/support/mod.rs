@@ -207,6 +207,13 @@ impl Node {
         tokio::time::timeout(BOUND, running).await.expect("in time").expect("in order");
     }
 
+    /// Ends the agent as a signal that cannot be caught does: it takes nothing back.
+    pub(crate) async fn kill(&mut self) {
+        let running = self.running.take().expect("it runs");
+        running.abort();
+        assert!(running.await.is_err_and(|error| error.is_cancelled()), "it has ended by itself before");
+    }
+
     /// Lets the other node beat, healthy, for as long as the test runs.
     pub(crate) fn standby_beats(&self) {
         let store = self.store.clone();
