@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_client::Bus;
@@ -11,6 +12,7 @@ use baton_protocol::ids::{Incarnation, InstanceArn};
 use baton_protocol::lease::{Lease, SCHEMA};
 use baton_protocol::node::Command;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
+use baton_protocol::time::BootTime;
 use baton_protocol::wake::{SOURCE_AGENT, Wake, Why};
 use baton_store::{Start, Store};
 use tokio::time::timeout;
@@ -48,6 +50,24 @@ pub(super) enum Answer {
 pub(super) struct Caller<'a, S, W> {
     parts: &'a Parts<S, W>,
     incarnation: Incarnation,
+    denied: Mutex<Denied>,
+}
+
+/// For how long a heartbeat leaves out what was denied, before it is tried again: the stack may be updated meanwhile.
+const DENIED_FOR: Duration = Duration::from_secs(60);
+
+/// Until when heartbeats leave out what an older stack does not let this node write; each attempt costs a second write.
+#[derive(Debug, Default)]
+struct Denied(Option<BootTime>);
+
+impl Denied {
+    fn note(&mut self, now: BootTime) {
+        self.0 = Some(now + DENIED_FOR);
+    }
+
+    fn holds(&self, now: BootTime) -> bool {
+        self.0.is_some_and(|until| now < until)
+    }
 }
 
 /// A name for a run of the agent that no other run has.
@@ -60,7 +80,7 @@ pub(super) fn new_incarnation() -> Result<Incarnation, DriverError> {
 
 impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     pub(super) fn new(parts: &'a Parts<S, W>, incarnation: Incarnation) -> Self {
-        Self { parts, incarnation }
+        Self { parts, incarnation, denied: Mutex::default() }
     }
 
     /// Carries out a command that is a call, and takes it for unknown when its time is over.
@@ -128,6 +148,9 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     async fn beat(&self, mut beat: Box<Beat>, attempt: Duration) -> Write<Option<Heartbeat>> {
         let Parts { store, instance, .. } = self.parts;
         let cluster = &self.parts.cluster.name;
+        if self.denied().holds(clock::boot()) {
+            make_bare(&mut beat);
+        }
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
         if !is_to_be_sent_bare(&mut beat, &outcome) {
             return outcome;
@@ -135,12 +158,17 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         // It earns what the first would have: that is counted from before both.
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
         if outcome.is_ok() {
+            self.denied().note(clock::boot());
             tracing::warn!(
-                "this node may not write what its checks have found: update the stack of its cluster, whose node policy is \
+                "this node may not write since when it is healthy or what its checks have found: update the stack of its cluster, whose node policy is \
                  older than the agent"
             );
         }
         outcome
+    }
+
+    fn denied(&self) -> MutexGuard<'_, Denied> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wake(&self, why: Why, attempt: Duration) -> Answer {
@@ -178,11 +206,17 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     }
 }
 
-/// Whether a heartbeat was denied that had findings, which it has no more: a cluster's stack that is older than the agent does
-/// not let its nodes write them, and a remark must not cost the lease.
+/// Whether a heartbeat was denied that said what an older stack does not let a node write, which it says no more: a remark must
+/// not cost the lease.
 fn is_to_be_sent_bare(beat: &mut Beat, outcome: &Write<Option<Heartbeat>>) -> bool {
     let denied = matches!(outcome, Err(WriteFailure::Failed(Failure::Denied(_))));
-    denied && beat.findings.take().is_some()
+    denied && make_bare(beat)
+}
+
+/// Takes out what no earlier agent wrote; whether there was any of it.
+fn make_bare(beat: &mut Beat) -> bool {
+    let (findings, since) = (beat.findings.take(), beat.healthy_since.take());
+    findings.is_some() || since.is_some()
 }
 
 async fn read<T>(attempt: Duration, call: impl Future<Output = Read<T>>) -> Read<T> {
@@ -239,12 +273,17 @@ mod tests {
     }
 
     #[test]
-    fn findings_that_are_denied_cost_no_heartbeat() {
+    fn what_an_older_stack_denies_costs_no_heartbeat() {
         let denied = Err(WriteFailure::Failed(Failure::Denied("findings".to_owned())));
-        let mut said = beat(Some(Findings::default()));
-        assert!(is_to_be_sent_bare(&mut said, &denied));
-        assert_eq!(said, beat(None), "nothing else is left out");
-        assert!(!is_to_be_sent_bare(&mut said, &denied), "not for ever");
+        let since = Some(WallTime(1));
+        for (findings, healthy_since) in
+            [(Some(Findings::default()), since), (None, since), (Some(Findings::default()), None)]
+        {
+            let mut said = Beat { healthy_since, ..beat(findings) };
+            assert!(is_to_be_sent_bare(&mut said, &denied));
+            assert_eq!(said, beat(None), "nothing else is left out");
+            assert!(!is_to_be_sent_bare(&mut said, &denied), "not for ever");
+        }
         let mut said = beat(Some(Findings::default()));
         let late = WriteFailure::Failed(Failure::Unknown("late".to_owned()));
         let throttled = WriteFailure::Failed(Failure::Throttled);
@@ -252,5 +291,14 @@ mod tests {
             assert!(!is_to_be_sent_bare(&mut said, &other), "{other:?}");
         }
         assert!(said.findings.is_some());
+    }
+
+    #[test]
+    fn what_was_denied_is_left_out_for_a_minute_and_then_tried_again() {
+        let (mut denied, now) = (Denied::default(), BootTime(5));
+        assert!(!denied.holds(now));
+        denied.note(now);
+        let last = BootTime((now + DENIED_FOR).0 - 1);
+        assert!(denied.holds(now) && denied.holds(last) && !denied.holds(now + DENIED_FOR));
     }
 }

@@ -126,7 +126,7 @@ impl Heartbeat {
 }
 
 /// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
-/// `None` here is removed there, except for what the node has found out, which is left as it is.
+/// `None` here is none there, whatever was before, except for what the node has found out, which is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
     /// Of the agent's current run; the condition of the write.

@@ -12,7 +12,7 @@ use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::Event;
-use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
+use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid, Seq};
 use baton_protocol::lease::{Member, Mode, SCHEMA};
 use baton_protocol::outcome::Failure;
 use baton_protocol::policy::Takeover;
@@ -111,6 +111,19 @@ pub(crate) fn read<T: DeserializeOwned>(item: Item) -> Result<T, Failure> {
         .map_err(|error| Failure::Malformed(format!("{name}: {error}")))
 }
 
+/// Since when a node has been healthy, with the number of the heartbeat that says so: it counts with that one only. So it need
+/// not be removed, which an older agent would not do, nor one that a cluster's older stack does not let name it.
+pub(crate) fn write_healthy_since(since: WallTime, said_by: Seq) -> AttributeValue {
+    let parts = [("since".to_owned(), number(since.0)), ("seq".to_owned(), number(said_by.0))];
+    AttributeValue::M(HashMap::from(parts))
+}
+
+/// The moment alone, if the heartbeat of this item says it.
+fn healthy_since(stored: AttributeValue, item: &Item) -> Option<AttributeValue> {
+    let AttributeValue::M(mut parts) = stored else { return None };
+    (parts.get("seq").is_some() && parts.get("seq") == item.get("seq")).then(|| parts.remove("since"))?
+}
+
 /// Reads a heartbeat, whose cluster and instance are those of its key.
 pub(crate) fn read_heartbeat(
     cluster: &ClusterName,
@@ -119,6 +132,9 @@ pub(crate) fn read_heartbeat(
 ) -> Result<Heartbeat, Failure> {
     item.insert("cluster".to_owned(), text(cluster.as_str()));
     item.insert("instance".to_owned(), text(instance.as_str()));
+    if let Some(since) = item.remove("healthy_since").and_then(|stored| healthy_since(stored, &item)) {
+        item.insert("healthy_since".to_owned(), since);
+    }
     read(item)
 }
 
@@ -172,5 +188,32 @@ fn refuse_newer(name: &str, item: &Item) -> Result<(), Failure> {
             "{name}: expected schema {SCHEMA} or older, found {schema}; upgrade this program"
         ))),
         None => Err(Failure::Malformed(format!("{name}: expected a number `schema`, found none"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::heartbeat;
+
+    /// What stands in the table after heartbeat 7, where `stored` is what was written last of since when the node is healthy.
+    fn read_with(stored: Option<AttributeValue>) -> Option<WallTime> {
+        let said = Heartbeat { seq: Seq(7), healthy_since: None, ..heartbeat(1) };
+        let mut item = write(&Key::heartbeat(&said.cluster, &said.instance), &said).expect("a form");
+        item.extend(stored.map(|stored| ("healthy_since".to_owned(), stored)));
+        read_heartbeat(&said.cluster, &said.instance, item).expect("readable").healthy_since
+    }
+
+    #[test]
+    fn since_when_a_node_is_healthy_counts_only_with_the_heartbeat_that_said_so() {
+        let since = WallTime(5);
+        assert_eq!(read_with(Some(write_healthy_since(since, Seq(7)))), Some(since));
+        assert_eq!(
+            read_with(Some(write_healthy_since(since, Seq(6)))),
+            None,
+            "a later heartbeat left it out"
+        );
+        assert_eq!(read_with(Some(number(5))), None);
+        assert_eq!(read_with(None), None);
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::DynamoStore;
 use super::action::Action;
 use crate::error::Unwritten;
-use crate::item::{attribute, number, read_heartbeat, text};
+use crate::item::{attribute, number, read_heartbeat, text, write_healthy_since};
 use crate::key::Key;
 use crate::{Start, condition};
 
@@ -26,7 +26,7 @@ impl DynamoStore {
         let change = "SET #incarnation = :incarnation, #boot_id = :boot_id, #agent_version = :agent_version, \
              #validity_ms = :validity_ms, #beat_at = :at, #health = :unknown, #schema = :schema, \
              #released = if_not_exists(#released, :zero) ADD #seq :one \
-             REMOVE #claim, #healthy_since, #serving_epoch, #serving_since";
+             REMOVE #claim, #serving_epoch, #serving_since";
         let action = Action::update(Key::heartbeat(cluster, instance), change)
             .value(":incarnation", text(start.incarnation.as_str()))
             .value(":boot_id", text(&*start.boot_id))
@@ -60,7 +60,6 @@ impl DynamoStore {
         let mut remove = Vec::new();
         for (name, value) in [
             ("claim", optional(beat.claim.as_ref())?),
-            ("healthy_since", optional(beat.healthy_since.as_ref())?),
             ("serving_epoch", optional(beat.serving_epoch.as_ref())?),
             ("serving_since", optional(beat.serving_since.as_ref())?),
         ] {
@@ -69,8 +68,11 @@ impl DynamoStore {
                 None => remove.push(format!("#{name}")),
             }
         }
-        // Not so much as named where nothing is said: a cluster's stack that is older than the agent does not allow it, and a
-        // remark must cost no heartbeat.
+        // Neither is so much as named where nothing is said: a cluster's stack that is older than the agent does not allow it,
+        // and a remark must cost no heartbeat.
+        if let Some(since) = beat.healthy_since {
+            set.push(("healthy_since", write_healthy_since(since, beat.seq)));
+        }
         if let Some(findings) = &beat.findings {
             set.push(("findings", attribute(findings)?));
         }

@@ -154,6 +154,7 @@ pub async fn a_beat_sets_what_it_says_and_removes_what_it_does_not(record: &impl
     });
     full.serving_epoch = Some(Epoch(1));
     full.serving_since = Some(WallTime(AT.0 - 5));
+    full.healthy_since = Some(WallTime(AT.0 - 9));
     full.findings = Some(findings());
     full.validity_ms = 2_500;
     full.seen = Vec::new();
@@ -161,17 +162,23 @@ pub async fn a_beat_sets_what_it_says_and_removes_what_it_does_not(record: &impl
     let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
     assert_eq!((found.health, &found.claim), (Health::Draining, &full.claim));
     assert_eq!((found.serving_epoch, found.serving_since), (full.serving_epoch, full.serving_since));
-    assert_eq!(found.findings, full.findings);
+    assert_eq!((&found.findings, found.healthy_since), (&full.findings, full.healthy_since));
     assert_eq!((found.validity_ms, found.seen.len(), found.seq), (2_500, 0, Seq(3)));
 
     store.beat(&cluster(), &node(1), &beat(1, 4)).await.expect("the node beats");
     let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
     assert_eq!((found.claim, found.serving_epoch, found.serving_since), (None, None, None));
+    assert_eq!(found.healthy_since, None, "an earlier beat's does not count");
     assert_eq!(found.findings, Some(findings()), "what is not mentioned stays");
     let taken_back = Beat { findings: Some(Findings::default()), ..beat(1, 5) };
     store.beat(&cluster(), &node(1), &taken_back).await.expect("the node beats");
     let found = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
     assert_eq!(found.findings, None);
+    let well = Beat { healthy_since: full.healthy_since, ..beat(1, 6) };
+    store.beat(&cluster(), &node(1), &well).await.expect("the node beats");
+    store.start(&cluster(), &node(1), &start(Some(1), 2)).await.expect("the agent starts anew");
+    let begun = store.heartbeat(&cluster(), &node(1)).await.expect("read").expect("there");
+    assert_eq!((begun.seq, begun.healthy_since), (Seq(7), None), "nor that of an earlier run");
     assert_eq!((found.incarnation, found.boot_id.as_str()), (run(1), "boot-1"));
 }
 

@@ -188,6 +188,7 @@ async fn apply_of_agent(
                 beat.claim = Some(claim(epoch, seq));
                 beat.serving_epoch = Some(epoch);
                 beat.serving_since = Some(AT);
+                beat.healthy_since = Some(AT);
                 beat.findings = Some(findings());
             }
             format!("{:?}", store.beat(&cluster(), &node(*whose), &beat).await)
