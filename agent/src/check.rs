@@ -314,6 +314,7 @@ async fn run(check: Check, reporter: Reporter, mut turns: watch::Receiver<(Turn,
 
 /// Tries the check on its interval, for ever, from a clean slate.
 async fn repeat(turn: u64, check: &Check, reporter: &Reporter, aside: &mut Aside) {
+    aside.begin_turn();
     let mut debounce = Debounce::new(check.rise, check.fall);
     let mut tick = interval(check.interval);
     // After a suspension or a stall one try is due, not all that were missed.
@@ -337,7 +338,7 @@ async fn one_try(probe: &Probe, timeout: Duration, aside: &mut Aside) -> Try {
         }
         // Commands are killed by a limit of their own, which keeps the output.
         Probe::Script { command, user, exit_codes } => {
-            script::probe(command, user.as_ref(), *exit_codes, timeout).await
+            script::probe(command, user.as_ref(), *exit_codes, timeout, aside).await
         }
         Probe::Systemd { unit } => systemd::probe(systemctl().as_deref(), unit, timeout).await,
         Probe::Process { pid_file, command_name } => {

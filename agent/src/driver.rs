@@ -5,6 +5,7 @@
 //! which kills its process group. When the loop ends nothing of it is left running, but for the service and its dead-man.
 
 mod hooks;
+mod looks;
 mod mending;
 mod table;
 mod vip;
@@ -28,6 +29,7 @@ use crate::log::chain;
 use crate::state::{Left, StateFile};
 use crate::{clock, notify};
 use hooks::{Hooks, Outcome, Stage};
+use looks::Looks;
 use mending::Mending;
 use table::{Answer, Caller};
 use vip::Addresses;
@@ -168,6 +170,7 @@ impl Driver {
         let mut open = FuturesUnordered::new();
         let mut checks = check::start(parts.cluster.checks.clone(), self.addresses.keeper.clone());
         let mut health = checks.report();
+        let mut looks = Looks::default();
         let mut seen = tokio::time::interval(SEEN_EVERY);
         loop {
             while let Some(command) = self.node.poll_command() {
@@ -192,6 +195,7 @@ impl Driver {
             let due = until(self.next_deadline());
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
+                answer = looks.next() => self.take(answer),
                 (stage, outcome) = hooks.finished() => self.take_hook(stage, outcome, &mut hooks),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
@@ -204,8 +208,8 @@ impl Driver {
                 Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts),
                 error = checks.ended() => return Err(error.into()),
                 _ = seen.tick(), if self.exit.is_none() => {
-                    open.push(caller.look_at_metadata().boxed());
-                    open.push(caller.look_for_notices().boxed());
+                    looks.at_addresses(|| caller.look_at_metadata());
+                    looks.for_notices(|| caller.look_for_notices());
                 }
             }
         }

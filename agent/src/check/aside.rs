@@ -1,4 +1,4 @@
-//! Looks that may block: at a file system that hangs, or at a thousand processes.
+//! Looks that may block: at a file system that hangs, at a thousand processes, or at a name service.
 //!
 //! The agent's loop must not wait for them, or a hung disk would cost the lease. So each look has a thread of
 //! its own, and a check has one at a time: while one hangs, the next try waits for the same. The threads are
@@ -7,23 +7,92 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, User};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::Try;
 use crate::vip::Keeper;
 
-/// The look of one check that is under way, if one is.
+/// The looks of one check that are under way, and what one has found for good.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     /// What the check of the virtual addresses looks by.
     pub(super) vip: Option<Keeper>,
-    open: Option<oneshot::Receiver<Try>>,
+    tried: Look<Try>,
+    user: Look<Result<Option<User>, Errno>>,
+    account: Option<(Uid, Gid)>,
+}
+
+/// A look that is under way, if one is.
+#[derive(Debug)]
+struct Look<T> {
+    open: Option<oneshot::Receiver<T>>,
+    /// Whether what it finds is of an earlier turn.
+    stale: bool,
+}
+
+impl<T> Default for Look<T> {
+    fn default() -> Self {
+        Self { open: None, stale: false }
+    }
+}
+
+impl<T: Send + 'static> Look<T> {
+    /// What a look finds until `due`; the error says why nothing is known. Cancel-safe.
+    async fn until(
+        &mut self,
+        due: Instant,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Option<String>> {
+        if self.stale {
+            // Two threads in one hung file system would be one too many.
+            if let Some(answer) = &mut self.open {
+                let _ = timeout_at(due, answer).await.map_err(|_| None)?;
+            }
+            (self.open, self.stale) = (None, false);
+        }
+        if self.open.is_none() {
+            let (found, answer) = oneshot::channel();
+            let thread = std::thread::Builder::new().name("baton-check".to_owned());
+            // Nobody may be waiting any more, which is no business of the thread's.
+            thread
+                .spawn(move || drop(found.send(look())))
+                .map_err(|error| Some(format!("could not look: {error}")))?;
+            self.open = Some(answer);
+        }
+        let Some(answer) = &mut self.open else { return Err(Some("could not look".to_owned())) };
+        let found = timeout_at(due, answer).await.map_err(|_| None)?;
+        self.open = None;
+        found.map_err(|_| Some("the look ended without a word".to_owned()))
+    }
 }
 
 impl Aside {
     /// A check that may be the one of the virtual addresses.
     pub(super) fn new(vip: Option<Keeper>) -> Self {
-        Self { vip, open: None }
+        Self { vip, ..Self::default() }
+    }
+
+    /// Begins another turn of the check: what an earlier one has looked at tells nothing of it.
+    pub(super) fn begin_turn(&mut self) {
+        self.tried.stale = self.tried.open.is_some();
+    }
+
+    /// Whom a name stands for, within `timeout`. A user who was found is kept, so that a name service which hangs later makes no
+    /// check bad; one who was not may be made after the agent has started.
+    pub(super) async fn account(&mut self, timeout: Duration, name: &str) -> Result<(Uid, Gid), Try> {
+        if let Some(account) = self.account {
+            return Ok(account);
+        }
+        let (asked, due) = (name.to_owned(), Instant::now() + timeout);
+        let found = self.user.until(due, move || User::from_name(&asked)).await;
+        match found.map_err(|why| unknown(why, timeout))? {
+            Ok(Some(user)) => Ok(*self.account.insert((user.uid, user.gid))),
+            Ok(None) => Err(Try::bad(format!("there is no user `{name}`"))),
+            Err(error) => Err(Try::bad(format!("could not look up the user `{name}`: {error}"))),
+        }
     }
 
     /// What a look finds within `timeout`. Dropping the future leaves the look to itself.
@@ -32,24 +101,13 @@ impl Aside {
         timeout: Duration,
         look: impl FnOnce() -> Try + Send + 'static,
     ) -> Try {
-        if self.open.is_none() {
-            let (found, answer) = oneshot::channel();
-            let thread = std::thread::Builder::new().name("baton-check".to_owned());
-            // Nobody may be waiting any more, which is no business of the thread's.
-            if let Err(error) = thread.spawn(move || drop(found.send(look()))) {
-                return Try::bad(format!("could not look: {error}"));
-            }
-            self.open = Some(answer);
-        }
-        let Some(answer) = &mut self.open else { return Try::bad("could not look") };
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(found) => {
-                self.open = None;
-                found.unwrap_or_else(|_| Try::bad("the look ended without a word"))
-            }
-            Err(_) => Try::bad(format!("no answer within {} ms", timeout.as_millis())),
-        }
+        let found = self.tried.until(Instant::now() + timeout, look).await;
+        found.unwrap_or_else(|why| unknown(why, timeout))
     }
+}
+
+fn unknown(why: Option<String>, timeout: Duration) -> Try {
+    Try::bad(why.unwrap_or_else(|| format!("no answer within {} ms", timeout.as_millis())))
 }
 
 #[cfg(test)]
@@ -84,6 +142,34 @@ mod tests {
         assert_eq!((found, begun.load(Ordering::Relaxed)), (Try::good("at last"), 1));
         let found = aside.look(Duration::from_secs(20), || Try::good("the next")).await;
         assert_eq!(found, Try::good("the next"));
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_turn_has_looked_at_is_waited_for_and_not_heard() {
+        let (go_on, gate) = mpsc::channel::<()>();
+        let mut aside = Aside::default();
+        let hang = move || {
+            let _ = gate.recv();
+            Try::good("of the earlier turn")
+        };
+        aside.look(Duration::from_millis(20), hang).await;
+        aside.begin_turn();
+        let late = aside.look(Duration::from_millis(20), || Try::good("too early")).await;
+        assert_eq!(late, Try::bad("no answer within 20 ms"), "one at a time");
+        go_on.send(()).expect("it waits");
+        let found = aside.look(Duration::from_secs(20), || Try::good("of this turn")).await;
+        assert_eq!(found, Try::good("of this turn"));
+    }
+
+    #[tokio::test]
+    async fn a_user_who_was_found_is_not_looked_up_again() {
+        let mut aside = Aside::default();
+        let unknown = aside.account(Duration::from_secs(20), "nobody-has-this-name").await;
+        assert_eq!(unknown, Err(Try::bad("there is no user `nobody-has-this-name`")));
+        let root = aside.account(Duration::from_secs(20), "root").await;
+        assert_eq!(root, Ok((Uid::from_raw(0), Gid::from_raw(0))));
+        let again = aside.account(Duration::ZERO, "root").await;
+        assert_eq!((again, aside.user.open.is_none()), (root, true));
     }
 
     #[tokio::test]

@@ -8,10 +8,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nix::unistd::User;
 use tokio::process::Command;
 
 use super::Try;
+use super::aside::Aside;
+use crate::clock;
 use crate::command::{self, End, Finished};
 use crate::config::User as UserName;
 use crate::config::{CommandLine, ExitCodes};
@@ -22,19 +23,19 @@ pub(super) async fn probe(
     user: Option<&UserName>,
     codes: ExitCodes,
     timeout: Duration,
+    aside: &mut Aside,
 ) -> Try {
+    let due = clock::boot() + timeout;
     let mut command = Command::new(&line.program);
     command.args(&line.arguments).current_dir("/");
     if let Some(UserName(name)) = user {
-        // Looked up at each try: a user may be made after the agent has started. With the user, the standard
-        // library gives up the agent's supplementary groups as well.
-        match User::from_name(name) {
-            Ok(Some(user)) => command.uid(user.uid.as_raw()).gid(user.gid.as_raw()),
-            Ok(None) => return Try::bad(format!("there is no user `{name}`")),
-            Err(error) => return Try::bad(format!("could not look up the user `{name}`: {error}")),
+        // With the user, the standard library gives up the agent's supplementary groups as well.
+        match aside.account(timeout, name).await {
+            Ok((user, group)) => command.uid(user.as_raw()).gid(group.as_raw()),
+            Err(failed) => return failed,
         };
     }
-    match run(command, &line.program, timeout).await {
+    match run(command, &line.program, due.since(clock::boot())).await {
         Ok(finished) => judge(&finished, codes),
         Err(failed) => failed,
     }
