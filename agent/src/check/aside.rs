@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
+use baton_protocol::time::BootTime;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use super::Try;
+use crate::clock;
 use crate::vip::Keeper;
 
 /// The looks of one check that are under way, and what one has found for good.
@@ -43,13 +45,13 @@ impl<T: Send + 'static> Look<T> {
     /// What a look finds until `due`; the error says why nothing is known. Cancel-safe.
     async fn until(
         &mut self,
-        due: Instant,
+        due: BootTime,
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Option<String>> {
         if self.stale {
             // Two threads in one hung file system would be one too many.
             if let Some(answer) = &mut self.open {
-                let _ = timeout_at(due, answer).await.map_err(|_| None)?;
+                let _ = timeout(due.since(clock::boot()), answer).await.map_err(|_| None)?;
             }
             (self.open, self.stale) = (None, false);
         }
@@ -63,7 +65,7 @@ impl<T: Send + 'static> Look<T> {
             self.open = Some(answer);
         }
         let Some(answer) = &mut self.open else { return Err(Some("could not look".to_owned())) };
-        let found = timeout_at(due, answer).await.map_err(|_| None)?;
+        let found = timeout(due.since(clock::boot()), answer).await.map_err(|_| None)?;
         self.open = None;
         found.map_err(|_| Some("the look ended without a word".to_owned()))
     }
@@ -86,7 +88,7 @@ impl Aside {
         if let Some(account) = self.account {
             return Ok(account);
         }
-        let (asked, due) = (name.to_owned(), Instant::now() + timeout);
+        let (asked, due) = (name.to_owned(), clock::boot() + timeout);
         let found = self.user.until(due, move || User::from_name(&asked)).await;
         match found.map_err(|why| unknown(why, timeout))? {
             Ok(Some(user)) => Ok(*self.account.insert((user.uid, user.gid))),
@@ -101,7 +103,7 @@ impl Aside {
         timeout: Duration,
         look: impl FnOnce() -> Try + Send + 'static,
     ) -> Try {
-        let found = self.tried.until(Instant::now() + timeout, look).await;
+        let found = self.tried.until(clock::boot() + timeout, look).await;
         found.unwrap_or_else(|why| unknown(why, timeout))
     }
 }
