@@ -121,7 +121,7 @@ pub(crate) fn write_healthy_since(since: WallTime, said_by: Seq) -> AttributeVal
 /// The moment alone, if the heartbeat of this item says it.
 fn healthy_since(stored: AttributeValue, item: &Item) -> Option<AttributeValue> {
     let AttributeValue::M(mut parts) = stored else { return None };
-    (parts.get("seq").is_some() && parts.get("seq") == item.get("seq")).then(|| parts.remove("since"))?
+    (parts.contains_key("seq") && parts.get("seq") == item.get("seq")).then(|| parts.remove("since"))?
 }
 
 /// Reads a heartbeat, whose cluster and instance are those of its key.
