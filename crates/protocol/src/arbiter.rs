@@ -95,6 +95,8 @@ pub struct Invocation {
     /// What EC2 called terminated. That is final, so it stands through every further read.
     terminated: BTreeSet<InstanceArn>,
     fences: fence::Fences,
+    /// Whether a successor was woken.
+    woken: bool,
     looks_again: u32,
     restarts: u32,
     tries: u32,
@@ -141,6 +143,7 @@ impl Invocation {
             fleet: Fleet::Unbraked,
             terminated: BTreeSet::new(),
             fences: fence::Fences::default(),
+            woken: false,
             looks_again: 0,
             restarts: 0,
             tries: 0,
@@ -428,7 +431,7 @@ impl Invocation {
         }
         // One successor and no chain of them: a table that answers nobody is not to be asked by ever more.
         if self.hint.why != Some(Why::Continue) {
-            self.act(Action::WakeSuccessor);
+            self.wake_successor();
         }
         self.finish(now, Outcome::CommitUnknown);
     }
@@ -440,8 +443,7 @@ impl Invocation {
         self.granted = Some(epoch);
         self.tries = 0;
         if let Some(lease) = self.lease.take() {
-            let request = lease.live_intent(grant.at).and_then(|intent| intent.request.clone());
-            if let Some(request) = request {
+            if let Some(request) = finish::obeyed(&lease, grant) {
                 let answer = format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to));
                 self.act(Action::Answer { request, answer });
             }
@@ -487,7 +489,7 @@ impl Invocation {
         if let Some(held) = held {
             self.tell_held(held);
         }
-        self.tell_intent(now);
+        self.tell_intent(now, &heartbeats);
         if nowhere || !look {
             return self.finish(now, Outcome::Stayed(stay));
         }

@@ -29,6 +29,9 @@ use crate::wake::Why;
 const LOOK_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait between two looks: EC2 takes many seconds to stop an instance.
 const LOOK_LAST: Duration = Duration::from_secs(2);
+/// For so long an invocation looks whose stop was under way before it asked: whoever began it watches, and each further claim
+/// wakes one more.
+const GLANCE: Duration = Duration::from_secs(3);
 
 /// What an instance is stopped for.
 #[derive(Debug)]
@@ -71,6 +74,10 @@ pub(super) struct Fences {
     /// Whether a call of this invocation has begun the stop. Its successors are one chain, or a claim's repeated wakes would
     /// make several.
     began: bool,
+    /// Whether one may have, whose answer was lost.
+    maybe_began: bool,
+    /// Until when is looked, where others watch.
+    watch_until: Option<BootTime>,
     /// What EC2 said last, for people.
     last: Option<String>,
     /// A word is obeyed once in an invocation, whatever comes of it.
@@ -164,6 +171,10 @@ impl Invocation {
         match answer {
             Ok(effect) => {
                 self.fences.began |= effect == Effect::Stopping { began: true };
+                let watches = self.fences.began
+                    || self.fences.maybe_began
+                    || matches!(self.hint.why, Some(Why::Continue | Why::Sweep));
+                self.fences.watch_until = (!watches).then(|| now.boot + GLANCE);
                 if mutant!(FenceUnconfirmed) {
                     return self.fenced(now, fence, &InstanceState::Other("stopped".to_owned()));
                 }
@@ -172,6 +183,7 @@ impl Invocation {
             // It may have been done or not. The next call follows another decision.
             Err(failure @ (CloudFailure::Throttled | CloudFailure::Unknown(_))) => {
                 self.fences.tries += 1;
+                self.fences.maybe_began |= matches!(failure, CloudFailure::Unknown(_));
                 self.fences.last = Some(format!("StopInstances: {failure}"));
                 let at = now.boot + RETRY_FIRST * (1 << self.fences.tries.min(6));
                 if at >= self.hand_on_at() {
@@ -211,7 +223,7 @@ impl Invocation {
                     Err(failure) => format!("DescribeInstances: {failure}"),
                 });
                 let at = now.boot + (LOOK_FIRST * (1 << fence.looks.min(3).saturating_sub(1))).min(LOOK_LAST);
-                if at >= self.hand_on_at() {
+                if at >= self.hand_on_at() || self.fences.watch_until.is_some_and(|until| at >= until) {
                     return self.fence_out_of_time(now, fence);
                 }
                 fence.stage = Stage::Waiting { at };
@@ -290,7 +302,7 @@ impl Invocation {
     /// It may be done any moment: a successor goes on, and a word stands until its end.
     fn fence_out_of_time(&mut self, now: Now, fence: Fence) {
         if self.fences.began || self.hint.why == Some(Why::Continue) {
-            self.act(Action::WakeSuccessor);
+            self.wake_successor();
         }
         let last = self.fences.last.take().unwrap_or_else(|| "there was no time to ask EC2".to_owned());
         let why = format!("not seen to be stopped in time: {last}; it is tried again");
@@ -301,7 +313,8 @@ impl Invocation {
     fn end_fence(&mut self, now: Now, fence: Fence, why: String, request: Option<RequestId>) {
         let for_a_word = matches!(fence.purpose, Purpose::Word(..)) || request.is_some();
         self.fences.over |= for_a_word;
-        (self.fences.since, self.fences.began) = (None, false);
+        (self.fences.since, self.fences.watch_until) = (None, None);
+        (self.fences.began, self.fences.maybe_began) = (false, false);
         let node = fence.node().clone();
         self.tell_stuck(now, now.wall, Happening::Unfenced { node, why: why.clone(), request });
         let stay = match fence.purpose {
@@ -324,7 +337,7 @@ impl Invocation {
     pub(super) fn leave_word(&mut self, now: Now, outcome: &Outcome) {
         let stands = self.lease.as_ref().is_some_and(|lease| lease.live_fence(now.wall).is_some());
         if stands && self.granted.is_some() && *outcome != Outcome::HandedOn {
-            self.act(Action::WakeSuccessor);
+            self.wake_successor();
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The second half of an invocation: carry the move forward, record it, and end with nothing under way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Invocation, Outcome, Phase, Report};
 use crate::grant::Grant;
-use crate::history::Happening;
+use crate::heartbeat::Heartbeat;
+use crate::history::{Ground, Happening};
+use crate::ids::{InstanceArn, RequestId};
 use crate::lease::{Intent, Lease};
 use crate::moved::Moved;
 use crate::mover::Progress;
@@ -38,7 +41,7 @@ impl Invocation {
                 // One chain for each grant. Whoever else finds an unfinished move leaves it to that chain and to the sweep,
                 // or an outage of EC2 would gather ever more of them.
                 if self.granted.is_some() || self.hint.why == Some(Why::Continue) {
-                    self.act(Action::WakeSuccessor);
+                    self.wake_successor();
                 }
                 self.finish(now, Outcome::HandedOn);
             }
@@ -88,17 +91,20 @@ impl Invocation {
     }
 
     /// What is asked for is told once, however many invocations see it stand; so is its end without effect, which answers the
-    /// request as well. The reader of a lease knows neither who has told nor whether.
-    pub(super) fn tell_intent(&mut self, now: Now) {
+    /// request as well. The reader of a lease knows neither who has told nor whether. A holder that has stopped or is about to
+    /// release obeys the wish, however long that takes it, and its end was not without effect.
+    pub(super) fn tell_intent(&mut self, now: Now, heartbeats: &BTreeMap<InstanceArn, Heartbeat>) {
         let Some(lease) = &self.lease else { return };
         if let Some((intent, asked)) = lease.live_intent(now.wall).and_then(|live| Some((live, live.asked?)))
         {
             let Intent { to, reason, until, request, failover, .. } = intent.clone();
             return self.tell_once(asked, Happening::Asked { to, reason, failover, until, request });
         }
-        let Some(Intent { reason, until, request, .. }) = lease.lapsed_intent(now.wall).cloned() else {
-            return;
-        };
+        let holder = lease.holder.as_ref().and_then(|holder| heartbeats.get(holder));
+        let serves =
+            |holder: &Heartbeat| holder.serving_epoch == Some(lease.epoch) && holder.released < lease.epoch;
+        let lapsed = lease.lapsed_intent(now.wall).filter(|_| holder.is_some_and(serves));
+        let Some(Intent { reason, until, request, .. }) = lapsed.cloned() else { return };
         if let Some(request) = request.clone() {
             let answer = "the wish ended without effect: the lease has not gone to another node".to_owned();
             self.act(Action::Answer { request, answer });
@@ -216,6 +222,13 @@ impl Invocation {
         }
     }
 
+    /// One at most, however many things are left for it: each of them would wake two the next time.
+    pub(super) fn wake_successor(&mut self) {
+        if !std::mem::replace(&mut self.woken, true) {
+            self.act(Action::WakeSuccessor);
+        }
+    }
+
     /// Ends once everything under way was answered.
     pub(super) fn finish(&mut self, now: Now, outcome: Outcome) {
         self.tell_drifts(now);
@@ -246,6 +259,13 @@ impl Invocation {
 /// Whether the lease holds what was to be recorded.
 fn is_recorded(record: &Moved, found: &Lease) -> bool {
     found.epoch == record.epoch && found.revision == record.revision && found.moved == record.epoch
+}
+
+/// The request whose wish the grant fulfils. A holder may have begun to obey in time and have released after its end.
+pub(super) fn obeyed(lease: &Lease, grant: &Grant) -> Option<RequestId> {
+    let late =
+        lease.lapsed_intent(grant.at).filter(|intent| grant.ground == Ground::Release && !intent.failover);
+    lease.live_intent(grant.at).or(late)?.request.clone()
 }
 
 /// The lease as it stands once the grant is committed.

@@ -148,6 +148,7 @@ fn what_is_asked_for_is_told_once_and_so_is_its_end_without_effect() {
     let told = |intent: crate::lease::Intent, why| {
         let mut rig = Rig::new();
         rig.lease.as_mut().expect("there").intent = Some(intent);
+        rig.heartbeats.get_mut(&arn(1)).expect("there").serving_epoch = Some(Epoch(1));
         rig.hint.why = why;
         assert_eq!(rig.run().outcome, Outcome::Stayed(Stay::NoGround));
         let rows = rig.log.iter().filter_map(|action| match action {
@@ -173,6 +174,47 @@ fn what_is_asked_for_is_told_once_and_so_is_its_end_without_effect() {
     assert_eq!(answers, 1);
     assert_eq!(ended(crate::lease::LAPSED_FOR, Epoch(1)), (Vec::new(), 0), "told long enough");
     assert_eq!(ended(Duration::ZERO, Epoch(0)), (Vec::new(), 0), "of an epoch that is over");
+}
+
+#[test]
+fn a_wish_that_is_being_obeyed_has_not_lapsed() {
+    for (serving, released, nobody_follows, told) in [
+        (Some(Epoch(1)), Epoch(0), false, true),
+        // Its demote hook takes its time.
+        (None, Epoch(0), false, false),
+        (Some(Epoch(0)), Epoch(0), false, false),
+        // It has released, and nobody could take over yet.
+        (Some(Epoch(1)), Epoch(1), true, false),
+    ] {
+        let mut rig = Rig::new();
+        rig.lease.as_mut().expect("there").intent = Some(crate::lease::Intent {
+            to: None,
+            reason: "switchover asked by op".to_owned(),
+            epoch: Epoch(1),
+            until: rig.now.wall,
+            request: Some(crate::ids::RequestId::new("r-1").expect("valid")),
+            failover: false,
+            asked: Some(rig.now.wall),
+        });
+        let holder = rig.heartbeats.get_mut(&arn(1)).expect("there");
+        (holder.serving_epoch, holder.released) = (serving, released);
+        if !nobody_follows && !told {
+            // It releases in the end, and the wish was fulfilled.
+            let mut late = Rig::new();
+            late.lease.clone_from(&rig.lease);
+            late.heartbeats.get_mut(&arn(1)).expect("there").released = Epoch(1);
+            assert_eq!(late.run().granted, Some(Epoch(2)));
+            let granted = |action: &Action| matches!(action, Action::Answer { answer, .. } if answer.starts_with("granted to"));
+            assert!(late.log.iter().any(granted), "{:?}", late.log);
+        }
+        if nobody_follows {
+            rig.heartbeats.values_mut().for_each(|beat| beat.health = crate::heartbeat::Health::Bad);
+        }
+        assert!(rig.run().granted.is_none());
+        let lapsed = |action: &Action| matches!(action, Action::Append(event) if matches!(event.what, Happening::Lapsed { .. }));
+        let answered = rig.names().contains(&"Answer".to_owned());
+        assert_eq!((rig.log.iter().any(lapsed), answered), (told, told), "{serving:?} {released:?}");
+    }
 }
 
 #[test]

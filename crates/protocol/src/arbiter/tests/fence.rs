@@ -41,6 +41,10 @@ fn wakes(rig: &Rig) -> bool {
     rig.log.contains(&Action::WakeSuccessor)
 }
 
+fn woken(rig: &Rig) -> usize {
+    rig.log.iter().filter(|action| **action == Action::WakeSuccessor).count()
+}
+
 fn rows(rig: &Rig) -> Vec<Happening> {
     let rows = rig.log.iter().filter_map(|action| match action {
         Action::Append(event) => Some(event.what.clone()),
@@ -173,11 +177,67 @@ fn neither_stopping_nor_not_found_is_stopped_and_one_successor_goes_on() {
         assert!(matches!(&report.outcome, Outcome::Stayed(Stay::Unfenced(_))), "{:?}", report.outcome);
         assert!(report.granted.is_none() && report.unfenced.is_some() && wakes(&rig));
         assert!(rig.now.boot < rig.deadline);
-        // The next one is woken by another claim, while the first one's successor goes on.
-        let mut next = fencing();
-        next.instance = other("stopping");
-        next.stop_states = std::iter::repeat_n(other("stopping"), 100).collect();
-        assert!(next.run().granted.is_none() && !wakes(&next));
+    }
+}
+
+/// How long an invocation looks that was woken for this while EC2 stops the instance already, and how many it wakes.
+fn looks_for(why: Why, failures: Vec<CloudFailure>) -> (u64, usize) {
+    let mut rig = fencing();
+    rig.hint.why = Some(why);
+    rig.instance = other("stopping");
+    rig.stop_states = std::iter::repeat_n(other("stopping"), 100).collect();
+    rig.stop_failures.extend(failures);
+    let begun = rig.now.boot;
+    let report = rig.run();
+    assert!(matches!(&report.outcome, Outcome::Stayed(Stay::Unfenced(_))) && report.unfenced.is_some());
+    (rig.now.boot.since(begun).as_secs(), woken(&rig))
+}
+
+#[test]
+fn whoever_has_not_begun_a_stop_glances_while_the_chain_and_the_sweep_watch() {
+    for why in [Why::Claim, Why::Request, Why::Vacant, Why::Verify] {
+        let (seconds, wakes) = looks_for(why, Vec::new());
+        assert!((1..=3).contains(&seconds) && wakes == 0, "{why:?}: {seconds} s, {wakes} wakes");
+    }
+    for (why, woken) in [(Why::Continue, 1), (Why::Sweep, 0)] {
+        let (seconds, wakes) = looks_for(why, Vec::new());
+        assert!(seconds >= 15 && wakes == woken, "{why:?}: {seconds} s, {wakes} wakes");
+    }
+    // It may have been this one that began it.
+    let (seconds, wakes) = looks_for(Why::Claim, vec![CloudFailure::Unknown("lost".to_owned())]);
+    assert!(seconds >= 15 && wakes == 0, "{seconds} s, {wakes} wakes");
+}
+
+#[test]
+fn a_glance_that_sees_it_stopped_is_as_good() {
+    let mut rig = fencing();
+    rig.instance = other("stopping");
+    rig.stop_states.extend([other("stopping"), other("stopping"), other("stopped")]);
+    assert_eq!(rig.run().granted, Some(Epoch(2)));
+}
+
+#[test]
+fn however_many_things_are_left_undone_one_successor_is_woken() {
+    let about_another = |rig: &mut Rig| {
+        rig.lease.as_mut().expect("there").fence = asked(3).lease.expect("there").fence;
+    };
+    let unfinished = |rig: &mut Rig| rig.lease.as_mut().expect("there").moved = Epoch(0);
+    for (word, moving) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut rig = fencing();
+        rig.hint.why = Some(Why::Continue);
+        // Neither is the holder stopped nor anything moved.
+        rig.ec2_throttles = true;
+        rig.place = None;
+        rig.beats_between_reads = vec![arn(2), arn(3)];
+        if word {
+            about_another(&mut rig);
+        }
+        if moving {
+            unfinished(&mut rig);
+        }
+        let report = rig.run();
+        assert_eq!(report.outcome == Outcome::HandedOn, moving, "{:?}", report.outcome);
+        assert_eq!((report.granted, woken(&rig)), (None, 1), "word {word}, moving {moving}");
     }
 }
 
