@@ -79,9 +79,6 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
         return Decision::Stay(Stay::Retired);
     }
     let Some(found) = ground(snapshot) else { return Decision::Stay(Stay::NoGround) };
-    if found.ground == Ground::Silence && snapshot.fleet == Fleet::Unasked {
-        return Decision::Count;
-    }
     let yields = found.ground == Ground::Silence || mutant!(PauseHoldsRelease);
     if yields && lease.is_paused(snapshot.at) && !mutant!(PauseIgnored) {
         return Decision::Stay(Stay::Paused);
@@ -93,6 +90,13 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
         Ok((candidate, passed)) => {
             if is_worth_another_look(snapshot, candidate, &passed) {
                 return Decision::LookAgain;
+            }
+            // A cluster that waits for anything else does not keep the brake on for the others.
+            if found.ground == Ground::Silence && snapshot.fleet == Fleet::Unasked {
+                return Decision::Count;
+            }
+            if let Some(held) = braked(snapshot, &found) {
+                return Decision::Stay(Stay::Held(held));
             }
             // Last, so that nothing is stopped for a takeover that is held back or that nobody could follow.
             let stopped = snapshot.stopped.as_ref();
@@ -121,19 +125,22 @@ struct Found {
 
 /// What the cluster's policy says to this ground.
 fn held(snapshot: &Snapshot, found: &Found) -> Option<Held> {
-    if mutant!(BrakeHoldsReleased) && found.ground == Ground::Release && snapshot.fleet != Fleet::Unbraked {
-        return Some(Held { cooling: false, braked: true, claimed: snapshot.at, until: None });
-    }
     let asks = found.ground == Ground::Silence || mutant!(PolicyHoldsRelease);
     if !asks || mutant!(PolicyIgnored) {
         return None;
     }
     let claimed = found.claim.as_ref().map_or(snapshot.at, |(_, claim)| claim.at);
-    policy::held(&snapshot.lease, claimed, snapshot.at).or_else(|| braked(snapshot))
+    policy::held(&snapshot.lease, claimed, snapshot.at)
 }
 
 /// What the brake says to a silence.
-fn braked(snapshot: &Snapshot) -> Option<Held> {
+fn braked(snapshot: &Snapshot, found: &Found) -> Option<Held> {
+    if mutant!(BrakeHoldsReleased) && found.ground == Ground::Release && snapshot.fleet != Fleet::Unbraked {
+        return Some(Held { cooling: false, braked: true, claimed: snapshot.at, until: None });
+    }
+    if found.ground != Ground::Silence {
+        return None;
+    }
     let holder = snapshot.lease.holder.as_ref().and_then(|holder| snapshot.heartbeats.get(holder))?;
     brake::held(snapshot.fleet, &snapshot.lease, holder, long_claims(snapshot, holder), snapshot.at)
 }

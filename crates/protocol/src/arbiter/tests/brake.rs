@@ -2,7 +2,9 @@
 
 use super::rig::Rig;
 use super::*;
+use crate::fence::Fencing;
 use crate::lease::Intent;
+use crate::policy::Takeover;
 
 fn counted(rig: &Rig) -> usize {
     rig.log.iter().filter(|action| **action == Action::CountSuspects).count()
@@ -30,6 +32,45 @@ fn a_silent_holder_is_counted_once_and_without_a_brake_never() {
     quiet.brake = 5;
     quiet.run();
     assert_eq!(counted(&quiet), 0, "nobody suspects");
+}
+
+#[test]
+fn a_cluster_that_waits_for_something_else_is_not_counted() {
+    let edits: [fn(&mut Rig); 4] = [
+        |rig| rig.lease.as_mut().expect("there").takeover = Takeover::Notify,
+        |rig| rig.lease.as_mut().expect("there").takeover = Takeover::Confirm { after_ms: 60_000 },
+        |rig| {
+            let until = WallTime(u64::MAX);
+            let pause = Pause { until, by: String::new(), why: String::new() };
+            rig.lease.as_mut().expect("there").paused = Some(pause);
+        },
+        |rig| {
+            let excluded = crate::testing::exclusion(2, WallTime(u64::MAX));
+            rig.lease.as_mut().expect("there").excluded = Some(excluded);
+            rig.heartbeats.remove(&arn(3));
+        },
+    ];
+    for edit in edits {
+        let mut rig = braked(Ok(5));
+        edit(&mut rig);
+        let report = rig.run();
+        let braked = matches!(&report.outcome, Outcome::Stayed(Stay::Held(held)) if held.braked);
+        assert!(report.granted.is_none() && !braked, "{:?}", report.outcome);
+        assert_eq!(counted(&rig), 0);
+    }
+}
+
+#[test]
+fn the_brake_comes_before_a_fence() {
+    for (suspects, stops) in [(4, 1), (5, 0)] {
+        let mut rig = braked(Ok(suspects));
+        rig.lease.as_mut().expect("there").fencing = Fencing::Stop;
+        rig.run();
+        let stop = |action: &Action| matches!(action, Action::Call(Call::Stop { .. }));
+        let count = rig.log.iter().position(|action| *action == Action::CountSuspects).expect("counted");
+        let after = rig.log[count..].iter().filter(|action| stop(action)).count();
+        assert_eq!((after, rig.log.iter().filter(|action| stop(action)).count()), (stops, stops));
+    }
 }
 
 #[test]
