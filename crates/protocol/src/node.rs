@@ -112,6 +112,9 @@ pub struct Node {
     healthy_from: Option<BootTime>,
     /// Whether the last promote failed: the node cannot serve, whatever its checks say.
     promote_failed: bool,
+    /// Whether one has failed in this run and none succeeded since. Others may try this node, and nobody is to prefer it for
+    /// having been healthy: only a promote that succeeds shows that it can serve.
+    unproven: bool,
     promote_not_before: BootTime,
     /// Whether this instance is about to be taken, as its metadata says.
     leaving: bool,
@@ -175,6 +178,7 @@ impl Node {
             findings: None,
             healthy_from: None,
             promote_failed: false,
+            unproven: false,
             promote_not_before: now.boot,
             leaving: false,
             seen: Vec::new(),
@@ -324,10 +328,10 @@ impl Node {
         }
     }
 
-    /// Since when that has been `ok`, told by the wall clock of now: one that is set meanwhile shifts the moment and not the
+    /// Since when that has been `ok`, none after a failed promote, told by the wall clock of now: one that is set meanwhile shifts the moment and not the
     /// length.
     fn healthy_since(&mut self, now: Now) -> Option<WallTime> {
-        if self.effective_health() != Health::Ok {
+        if self.effective_health() != Health::Ok || self.unproven {
             self.healthy_from = None;
             return None;
         }

@@ -119,7 +119,7 @@ impl Node {
         }
         match outcome {
             HookOutcome::Done => {
-                self.promote_failed = false;
+                (self.promote_failed, self.unproven) = (false, false);
                 self.service = Service::Serving { epoch, since: now.wall };
                 self.persist();
                 // Published at once: operators and the next status see who serves.
@@ -136,7 +136,7 @@ impl Node {
     }
 
     fn promotion_failed(&mut self, now: Now) {
-        self.promote_failed = true;
+        (self.promote_failed, self.unproven) = (true, true);
         self.healthy_from = None;
         self.promote_not_before = now.boot + PROMOTE_BACKOFF;
     }

@@ -48,3 +48,21 @@ fn a_wall_clock_that_is_set_makes_nobody_healthier() {
     rig.settle();
     assert!(healthy_for(&rig).is_some_and(|told| told <= 11_500), "{:?}", rig.last_beat());
 }
+
+#[test]
+fn a_node_whose_promote_has_failed_tells_no_length_until_it_has_served() {
+    let mut rig = Rig::booted();
+    rig.fate.insert(Kind::Promote, Fate::Fails);
+    rig.run_to(0);
+    rig.node.handle_health(rig.now, Health::Ok);
+    rig.fate.clear();
+    rig.grant(2);
+    rig.run_to(60_000);
+    assert_eq!((rig.last_beat().health, healthy_for(&rig)), (Health::Ok, None), "its checks pass, no more");
+    rig.grant(1);
+    rig.run_to(63_000);
+    assert_eq!(rig.node.serving(), Some(Epoch(3)));
+    rig.grant(2);
+    rig.run_to(70_000);
+    assert!(healthy_for(&rig).is_some_and(|told| told <= 10_000), "{:?}", rig.last_beat());
+}
