@@ -105,6 +105,11 @@ pub fn request_id(epoch: Epoch, at: WallTime) -> RequestId {
     RequestId::new(format!("{stamp}-failback-{epoch}")).expect("letters, digits and dashes, 40 at most")
 }
 
+/// Whether a request is the arbiter's own for a failback at this epoch.
+pub fn is_request(id: &RequestId, epoch: Epoch) -> bool {
+    id.as_str().ends_with(&format!("-failback-{epoch}"))
+}
+
 /// Whether the cluster has been left as it is for long enough, and nobody has said anything else.
 fn is_at_rest(lease: &Lease, hold: Duration, now: WallTime) -> bool {
     let held = lease.last_grant.is_some_and(|granted| now.since(granted) >= hold);

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::failback;
 use baton_protocol::hook::Hook;
 use baton_protocol::ids::{ClusterName, InstanceId, RequestId};
 use baton_protocol::lease::LeaseState;
@@ -140,6 +141,8 @@ pub async fn heed<S: Store>(
     };
     match lease.live_intent(now) {
         Some(intent) if intent.request.as_ref() == Some(&notice.id) => return Ok(Heed::AskedBefore),
+        // The arbiter's own wish that the lease go back is no operator's, and its node may not be there to take it.
+        Some(intent) if intent.request.as_ref().is_some_and(|id| failback::is_request(id, lease.epoch)) => {}
         Some(_) => return Ok(Heed::OtherIntent),
         None => {}
     }

@@ -183,6 +183,20 @@ async fn a_notice_does_not_take_the_place_of_what_an_operator_asked_for() {
 }
 
 #[tokio::test]
+async fn a_notice_takes_the_place_of_a_failback_that_nobody_has_asked_for() {
+    let world = held().await;
+    let now = world.parts.now().wall;
+    let lease = world.lease().await;
+    let wish = Wish::Failback { to: world.nodes[2].arn.clone(), why: "it is well".to_owned() };
+    let id = baton_protocol::failback::request_id(lease.epoch, now);
+    let back = world.ask(id.as_str(), wish).await;
+    world.send(notice(SPOT, &world.nodes[0].arn, now)).await;
+    let intent = world.lease().await.intent.expect("the notice's");
+    assert_eq!(intent.to, None);
+    assert!(intent.request.is_some_and(|request| request != back.id));
+}
+
+#[tokio::test]
 async fn a_notice_from_the_future_lasts_no_longer_than_one_of_now() {
     let world = held().await;
     let now = world.parts.now().wall;
