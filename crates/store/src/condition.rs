@@ -56,6 +56,9 @@ pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
 pub const NOTHING_ASKED: &str =
     "(attribute_not_exists(#intent) OR #intent.#epoch <> :epoch OR #intent.#until <= :at)";
 
+/// The cluster is not retired.
+pub const ACTIVE: &str = "#state = :active";
+
 /// The holder has beaten no more since it was read. The incarnation is compared as well, because an item that
 /// was lost and made anew counts from the beginning and would pass the same number again.
 pub const HOLDER_UNCHANGED: &str = "#incarnation = :holder_incarnation AND #seq = :holder_seq";

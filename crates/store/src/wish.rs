@@ -18,7 +18,7 @@ pub(crate) enum Carried {
     Intent(Intent),
     /// This word that a node be stopped.
     Fence(fence::Word),
-    /// This intent, if no other one lives and there is no pause.
+    /// This intent, if the epoch is still its own, no other one lives and there is no pause.
     Failback(Intent),
     /// This pause.
     Paused(Pause),

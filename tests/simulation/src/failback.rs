@@ -52,7 +52,7 @@ impl Sim<'_> {
         if ready(self.store.ask(request)).is_err() {
             return self.see(Sometimes::FailbackRefused);
         }
-        if before.epoch == request.epoch && before.live_intent(request.at).is_some() {
+        if before.live_intent(request.at).is_some() {
             self.broken("I22", "a failback takes the place of another wish".to_owned());
         }
         if before.is_paused(request.at) {

@@ -1,5 +1,5 @@
 //! An operator's write. It touches the attributes that an operator's policy allows and no others, not even in
-//! its conditions.
+//! its conditions; but for a failback, which the arbiter wishes for by itself and by its own policy.
 
 use baton_protocol::lease::Lease;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
@@ -52,8 +52,11 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
         }
         Carried::Fence(word) => Action::update(key, "SET #fence = :fence").value(":fence", attribute(&word)?),
         Carried::Failback(intent) => Action::update(key, "SET #intent = :intent")
+            .only_if(condition::EPOCH_CURRENT)
+            .only_if(condition::ACTIVE)
             .only_if(condition::NOTHING_ASKED)
             .only_if(condition::NOT_PAUSED)
+            .value(":active", text("active"))
             .value(":intent", attribute(&intent)?)
             .value(":epoch", number(request.epoch.0))
             .value(":at", number(request.at.0)),

@@ -12,7 +12,7 @@ use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
     AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
 };
-use baton_protocol::lease::{Lease, SCHEMA};
+use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
 use baton_protocol::mark::Mark;
 use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
@@ -236,7 +236,8 @@ impl Table {
                 let asked = lease.intent.as_ref();
                 let asked =
                     asked.is_some_and(|asked| asked.epoch == request.epoch && asked.until > request.at);
-                if asked || lease.is_paused(request.at) {
+                let past = lease.epoch != request.epoch || lease.state != LeaseState::Active;
+                if past || asked || lease.is_paused(request.at) {
                     return Err(WriteFailure::Refused(Some(lease.clone())));
                 }
                 lease.intent = Some(intent);

@@ -31,6 +31,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("DRAINED_BY", condition::DRAINED_BY),
     ("FENCE_ASKED_BY", condition::FENCE_ASKED_BY),
     ("NOTHING_ASKED", condition::NOTHING_ASKED),
+    ("ACTIVE", condition::ACTIVE),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),
     ("HOLDER_RELEASED", condition::HOLDER_RELEASED),
     ("CANDIDATE", condition::CANDIDATE),
@@ -54,6 +55,7 @@ pub const PLACES: &[(&str, &str)] = &[
     ("ABSENT", "Update REQUEST"),
     ("EXISTS", "Update LEASE"),
     ("EXISTS", "UpdateItem REQUEST"),
+    ("EPOCH_CURRENT", "Update LEASE"),
     ("DRAINED_BY", "Update LEASE beside EXCLUDED_BY"),
     ("DRAINED_BY", "Update LEASE beside EXCLUDED_AS_READ"),
 ];

@@ -1,12 +1,14 @@
 //! What the store promises to operators.
 
 use baton_protocol::fence::Word;
+use baton_protocol::history::Happening;
 use baton_protocol::ids::{Epoch, RequestId};
 use baton_protocol::lease::{Intent, Pause};
 use baton_protocol::request::{Request, Wish};
+use baton_protocol::time::WallTime;
 use baton_store::Store;
 
-use super::build::{cluster, held_by_the_first, lease, node, registration, request};
+use super::build::{cluster, event, held_by_the_first, lease, node, registration, request, uid};
 use super::{Record, refused};
 
 /// Nobody can ask anything of a cluster that is not there, and nothing is left behind by the attempt.
@@ -82,6 +84,34 @@ pub async fn a_pause_is_carried_until_it_is_resumed(record: &impl Record) {
     assert_eq!(lease(store).await, before);
     store.ask(&request("3-resume", Wish::Resume {}, Epoch(1))).await.expect("there is nothing to resume");
     assert_eq!(lease(store).await, before);
+}
+
+/// The arbiter's own wish that the lease go back is of the epoch that it was decided at. Written late it takes the place of no
+/// word about a later one, and reaches no cluster that has been retired.
+pub async fn a_failback_is_written_at_its_own_epoch_only(record: &impl Record) {
+    let store = record.store();
+    let before = held_by_the_first(store).await;
+    let back =
+        |id: &str, epoch| request(id, Wish::Failback { to: node(2), why: "it is well".to_owned() }, epoch);
+    assert_eq!(refused(store.ask(&back("1-late", Epoch(0))).await), Some(before.clone()));
+    assert_eq!(refused(store.ask(&back("1-early", Epoch(2))).await), Some(before));
+    let word = request("2-word", Wish::Switchover { to: Some(node(3)), why: String::new() }, Epoch(1));
+    store.ask(&word).await.expect("asked");
+    let asked = lease(store).await;
+    for epoch in [Epoch(0), Epoch(1)] {
+        assert_eq!(refused(store.ask(&back("3-late", epoch)).await), Some(asked.clone()));
+    }
+    assert_eq!(lease(store).await.intent.and_then(|intent| intent.request), Some(word.id.clone()));
+    let mut later = back("4-later", Epoch(1));
+    later.at = word.until;
+    later.until = WallTime(later.at.0 + 60_000);
+    store.ask(&later).await.expect("the wish before it has ended");
+    let row = event(Epoch(1), later.until, "registrar/1", Happening::Retired {});
+    store.retire(&cluster(), &uid(1), &row).await.expect("retired");
+    let mut last = back("5-last", Epoch(1));
+    last.at = later.until;
+    refused(store.ask(&last).await);
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![later, word]));
 }
 
 /// An id is used once: a second request of that name changes nothing.

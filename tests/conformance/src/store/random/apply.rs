@@ -113,6 +113,11 @@ pub(super) async fn apply(
         Operation::Ask(id, wish) => {
             format!("{:?}", store.ask(&request(&format!("request-{id}"), wish.clone(), epoch)).await)
         }
+        Operation::Failback { id, to, ahead } => {
+            let wish = Wish::Failback { to: node(*to), why: "it is well again".to_owned() };
+            let asked = request(&format!("request-{id}"), wish, counted(epoch, *ahead));
+            format!("{:?}", store.ask(&asked).await)
+        }
         Operation::Exclude { .. } | Operation::Include { .. } => {
             let asked = about_exclusion(lease.as_ref(), epoch, operation);
             format!("{:?}", store.ask(&asked).await)

@@ -26,33 +26,11 @@ pub fn sequences() -> impl Strategy<Value = (bool, Vec<Operation>)> {
 /// One operation, or several that only mean something together.
 fn some() -> impl Strategy<Value = Vec<Operation>> {
     prop_oneof![
-        16 => operation().prop_map(|operation| vec![operation]),
-        2 => sent_again(),
-        1 => moved_between(),
-        2 => asked_in_turn(),
-    ]
-}
-
-/// Wishes that meet what another one has left in the lease.
-fn asked_in_turn() -> impl Strategy<Value = Vec<Operation>> {
-    let fence = |whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() };
-    let back = |to| Wish::Failback { to: node(to), why: "it is well again".to_owned() };
-    let over = || Wish::Switchover { to: None, why: String::new() };
-    let drain = |whose| Wish::Exclude {
-        node: node(whose),
-        why: "a disk".to_owned(),
-        hand_over: true,
-        replaces: None,
-        withdraws: false,
-    };
-    let instead =
-        |id, whose| Operation::Exclude { id, whose, hand_over: false, withdraws: true, instead: None };
-    let two = || (another(), another(), three());
-    prop_oneof![
-        (another(), three())
-            .prop_map(move |(id, whose)| vec![Operation::Ask(id, fence(whose)), Operation::EndFence(None)]),
-        two().prop_map(move |(a, b, to)| vec![Operation::Ask(a, over()), Operation::Ask(b, back(to))]),
-        two().prop_map(move |(a, b, whose)| vec![Operation::Ask(a, drain(whose)), instead(b, 4 - whose)]),
+        32 => operation().prop_map(|operation| vec![operation]),
+        4 => sent_again(),
+        2 => moved_between(),
+        1 => after_the_end(),
+        1 => asked_and_done(),
     ]
 }
 
@@ -66,6 +44,32 @@ fn moved_between() -> impl Strategy<Value = Vec<Operation>> {
             vec![retire(), Operation::Between(Change::Register(uid), vec![moved])]
         }),
         (change(), a_move()).prop_map(|(change, moved)| vec![Operation::Between(change, vec![moved])]),
+    ]
+}
+
+/// A failback that was decided before the cluster was retired; then it is taken up again.
+fn after_the_end() -> impl Strategy<Value = Vec<Operation>> {
+    (failback(), three()).prop_map(|(back, uid)| {
+        let [retire, register] = [Change::Retire(None), Change::Register(uid)].map(Operation::Registrar);
+        vec![retire, back, register]
+    })
+}
+
+/// A word that a node be stopped, and its end; or a drain in whose place comes an exclusion that takes back its wish.
+fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
+    let fence = |whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() };
+    let exclude = |id, whose, drains: bool| Operation::Exclude {
+        id,
+        whose,
+        hand_over: drains,
+        withdraws: !drains,
+        instead: None,
+    };
+    prop_oneof![
+        (another(), three())
+            .prop_map(move |(id, whose)| vec![Operation::Ask(id, fence(whose)), Operation::EndFence(None)]),
+        (another(), another(), three())
+            .prop_map(move |(id, next, whose)| vec![exclude(id, whose, true), exclude(next, whose, false)]),
     ]
 }
 
@@ -128,6 +132,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => a_move(),
         2 => three().prop_map(Operation::Append),
         3 => (three(), wish()).prop_map(|(id, wish)| Operation::Ask(id, wish)),
+        2 => failback(),
         2 => exclusion(),
         3 => (another(), any::<bool>(), seldom())
             .prop_map(|(id, withdraws, instead)| Operation::Include { id, withdraws, instead }),
@@ -202,11 +207,15 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|to| Wish::Switchover { to: to.map(node), why: String::new() }),
         7 => Just(Wish::Pause { why: "upgrade".to_owned() }),
         1 => Just(Wish::Resume {}),
-        4 => exclude(),
+        2 => exclude(),
         2 => three().prop_map(|whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() }),
         1 => Just(Wish::Failover { to: None, why: String::new() }),
-        1 => three().prop_map(|to| Wish::Failback { to: node(to), why: "it is well again".to_owned() }),
     ]
+}
+
+/// A failback that was decided at this epoch or at another one.
+fn failback() -> impl Strategy<Value = Operation> {
+    (another(), three(), ahead()).prop_map(|(id, to, ahead)| Operation::Failback { id, to, ahead })
 }
 
 /// An exclusion by somebody who has seen the one that stands.

@@ -73,6 +73,15 @@ pub enum Operation {
     Append(u8),
     /// Ask for something under the id of this number.
     Ask(u8, Wish),
+    /// Ask under the id of this number for a failback to a node, decided at an epoch so many after the lease's.
+    Failback {
+        /// The number of its id.
+        id: u8,
+        /// To which node.
+        to: u8,
+        /// Which epoch, counted from the lease's.
+        ahead: i8,
+    },
     /// Ask for an exclusion in the place of the one that stands, or of the one with the id of another number.
     Exclude {
         /// The number of its own id.
