@@ -253,13 +253,17 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
         ("4-withdrawn", excludes(Some("4-again"), true)),
         ("5", Wish::Include { exclusion: RequestId::new("4").expect("valid"), withdraws: true }),
         ("6", Wish::Failover { to: None, why: String::new() }),
+        (
+            "7",
+            Wish::Fence { node: node(2), uid: baton_conformance::store::build::uid(1), why: String::new() },
+        ),
     ] {
         store.ask(&request(id, wish, Epoch(1))).await.expect("asked");
     }
     let sent = impostor.take_sent();
     let found: BTreeSet<_> = sent.iter().flat_map(|sent| attributes(&sent.body)).collect();
     assert_eq!(found, names(OPERATOR_ATTRIBUTES));
-    assert_eq!(sent.len(), 8);
+    assert_eq!(sent.len(), 9);
     for Sent { operation, body } in sent {
         assert_eq!(operation, "TransactWriteItems");
         let actions = body["TransactItems"].as_array().expect("actions");
