@@ -57,6 +57,15 @@ pub struct Parts<S, W> {
     pub boot_id: String,
 }
 
+/// How the agent was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As each cluster's `shutdown` says.
+    AsConfigured,
+    /// For another run that follows at once, so every service is left to it.
+    Restart,
+}
+
 /// Why a driver ended, or could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -80,10 +89,10 @@ pub enum DriverError {
     Usurped(String),
 }
 
-/// Drives one cluster until the agent is asked to end (`stop` turns true) or cannot go on.
+/// Drives one cluster until the agent is asked to end (`stop` says how) or cannot go on.
 pub async fn drive<S: Store, W: Wakes>(
     parts: Parts<S, W>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Option<Ending>>,
 ) -> Result<(), DriverError> {
     Driver::new(&parts)?.run(&parts, stop).await
 }
@@ -163,7 +172,7 @@ impl Driver {
     async fn run<S: Store, W: Wakes>(
         mut self,
         parts: &Parts<S, W>,
-        mut stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<Option<Ending>>,
     ) -> Result<(), DriverError> {
         let caller = Caller::new(parts, self.node.incarnation().clone());
         let mut hooks = Hooks::new(&parts.cluster, self.addresses.keeper.clone());
@@ -205,7 +214,7 @@ impl Driver {
                 }
                 // Taken in before the next turn of the loop does anything else.
                 Ok(()) = health.changed() => {}
-                Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts),
+                Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts, *stop.borrow()),
                 error = checks.ended() => return Err(error.into()),
                 _ = seen.tick(), if self.exit.is_none() => {
                     looks.at_addresses(|| caller.look_at_metadata());
@@ -363,11 +372,11 @@ impl Driver {
         self.leaving = why;
     }
 
-    fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>) {
+    fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>, ending: Option<Ending>) {
         notify::stopping();
-        let shutdown = match parts.cluster.shutdown {
-            ConfiguredShutdown::Handover => Shutdown::Handover,
-            ConfiguredShutdown::Stay => Shutdown::Stay,
+        let shutdown = match (ending, parts.cluster.shutdown) {
+            (Some(Ending::Restart), _) | (_, ConfiguredShutdown::Stay) => Shutdown::Stay,
+            (_, ConfiguredShutdown::Handover) => Shutdown::Handover,
         };
         tracing::info!(reason = ?shutdown, "asked to end");
         self.node.handle_shutdown(clock::now(), shutdown);

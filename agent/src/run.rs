@@ -1,7 +1,8 @@
 //! From a checked configuration to a running agent: log, runtime, identity, one driver per cluster, until the
 //! end.
 //!
-//! SIGTERM and SIGINT end the agent in order, each cluster by its own `shutdown`. Any other end of a driver
+//! SIGTERM and SIGINT end the agent in order, each cluster by its own `shutdown`. SIGUSR1, which the unit sends where the
+//! agent is restarted and not stopped, ends it in order and leaves every service to the next run. Any other end of a driver
 //! ends the whole agent at once: the services stay under their dead-men, and the run that systemd starts a
 //! second later adopts them.
 
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::config::Config;
-use crate::driver::{self, DriverError, Parts};
+use crate::driver::{self, DriverError, Ending, Parts};
 use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
 use crate::{file, notify};
@@ -59,11 +60,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     notify::status("asking the instance metadata service who this node is");
     let surroundings = tokio::select! {
         surroundings = surroundings(&config) => surroundings?,
-        () = signals.end() => return Ok(()),
+        _ = signals.end() => return Ok(()),
     };
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(None);
     let mut drivers = start(config, &surroundings, &stopping);
     loop {
         // Cancel-safe: a driver's end stays in the set until it is taken, a signal in its stream.
@@ -72,8 +73,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
                 Some(ended) => ended??,
                 None => return Ok(()),
             },
-            () = signals.end() => {
-                stop.send_replace(true);
+            ending = signals.end() => {
+                // The first word stands: a driver that has begun to hand over cannot leave its service as it is.
+                stop.send_if_modified(|told| {
+                    let is_first = told.is_none();
+                    *told = told.or(Some(ending));
+                    is_first
+                });
             }
         }
     }
@@ -83,7 +89,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 fn start(
     config: Config,
     surroundings: &Surroundings,
-    stopping: &watch::Receiver<bool>,
+    stopping: &watch::Receiver<Option<Ending>>,
 ) -> JoinSet<Result<(), DriverError>> {
     let Config { table, bus, clusters, .. } = config;
     let mut drivers = JoinSet::new();
@@ -119,6 +125,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -127,15 +134,17 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
     /// Resolves when the agent is asked to end. Cancel-safe.
-    async fn end(&mut self) {
+    async fn end(&mut self) -> Ending {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return Ending::AsConfigured,
+                _ = self.interrupt.recv() => return Ending::AsConfigured,
+                _ = self.user.recv() => return Ending::Restart,
                 _ = self.hang_up.recv() => tracing::warn!(
                     reason = "SIGHUP",
                     "the configuration is read at the start only: restart the agent to change it"

@@ -163,6 +163,11 @@ impl Node {
         self.signal(Signal::SIGTERM)
     }
 
+    /// Asks the agent to end for another run that follows at once, as its unit does at a restart.
+    pub fn end_for_restart(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::SIGUSR1)
+    }
+
     /// The agent's process id while it runs.
     pub fn agent_process(&self) -> Result<Option<u32>, SandboxError> {
         let Some(pid) = self.agent else { return Ok(None) };

@@ -73,18 +73,41 @@ fn an_agent_that_is_killed_and_started_again_adopts_its_service() {
     let node = stage.node(&before.holder).expect("there");
     node.kill_agent().expect("killed");
     node.start().expect("started");
-    wait::until("a heartbeat of the new run", LIMIT, || {
-        let status = stage.baton_json(&["status"])?;
-        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-        Ok(nodes
-            .iter()
-            .any(|node| node["node"] == before.holder.as_str() && node["state"] == "serving")
-            .then_some(()))
+    assert_nothing_moved(&stage, &before, runs_before);
+}
+
+/// What `systemctl restart` does, and so an update of the package: with `shutdown = "handover"`, which is the default.
+#[test]
+fn an_agent_that_ends_for_a_restart_leaves_its_service_to_the_next_run() {
+    let _alone = alone();
+    let mut stage = stage("strict");
+    let before = protected(&stage, 0);
+    let runs_before = service_runs(&stage, &before.holder);
+    let node = stage.node(&before.holder).expect("there");
+    node.end_for_restart().expect("asked");
+    assert_eq!(node.wait_for_end(LIMIT).expect("ended"), 0);
+    node.start().expect("started");
+    assert_nothing_moved(&stage, &before, runs_before);
+}
+
+/// A new run of the holder's agent serves on where the earlier one was: the service is there for longer than the validity
+/// that the earlier one left, after which only the new one keeps the dead-man from it.
+fn assert_nothing_moved(stage: &Stage, before: &Settled, runs_before: usize) {
+    let validity = stage.baton_json(&["status"]).expect("status")["timing"]["validity_ms"].as_u64();
+    let validity = Duration::from_millis(validity.expect("a length"));
+    let last = || {
+        let node = stage.nodes().iter().find(|node| node.name() == before.holder).expect("there");
+        let log = node.service_log()?;
+        Ok(Duration::from_nanos(log.last().expect("it has served").at))
+    };
+    let begun = last().expect("readable");
+    wait::until("a service that outlives the validity of before", LIMIT, || {
+        Ok((last()? > begun + validity * 3 / 2).then_some(()))
     })
-    .expect("serving");
-    let after = protected(&stage, 0);
-    assert_eq!(after, before, "no failover");
-    assert_eq!(service_runs(&stage, &before.holder), runs_before, "the service was never restarted");
+    .expect("still served");
+    let after = protected(stage, 0);
+    assert_eq!(&after, before, "no failover");
+    assert_eq!(service_runs(stage, &before.holder), runs_before, "the service was never restarted");
 }
 
 #[test]
