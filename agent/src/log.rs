@@ -3,15 +3,16 @@
 //!
 //! Fields have fixed names: `cluster`, `node`, `instance`, `epoch`, `reason`. Whoever serves a cluster works
 //! inside that cluster's [`span`], so each of its lines names the cluster. The level comes from `BATON_LOG`
-//! (`info` without it; `debug` or `baton_agent::check=debug,info` in the notation of `tracing`), and
+//! (`info` without it; `debug`, or levels by module as in `baton_agent::check=debug,info`), and
 //! `BATON_LOG_FORMAT` = `text` or `json` overrides the choice of format.
 
 use std::io::IsTerminal;
 
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use tracing::Span;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,25 +68,29 @@ fn format(asked: Option<&str>, terminal: bool, no_colour: bool) -> Result<Format
     }
 }
 
-fn filter(asked: Option<&str>) -> Result<EnvFilter, LogError> {
+/// Levels by module, and no filter by fields: that one would link regular expressions into the agent.
+fn filter(asked: Option<&str>) -> Result<Targets, LogError> {
     let text = asked.unwrap_or("info");
-    EnvFilter::try_new(text).map_err(|_| LogError::Variable {
+    text.parse().map_err(|_| LogError::Variable {
         variable: "BATON_LOG",
         expected: "a level such as `info`, or a filter such as `baton_agent::check=debug,info`",
         found: text.to_owned(),
     })
 }
 
-fn subscriber<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(format: Format, filter: Targets, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     match format {
-        Format::Json => Box::new(
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish(),
-        ),
-        Format::Text { colour } => Box::new(builder.with_ansi(colour).with_target(false).finish()),
+        Format::Json => {
+            let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            Box::new(json.finish().with(filter))
+        }
+        Format::Text { colour } => {
+            Box::new(builder.with_ansi(colour).with_target(false).finish().with(filter))
+        }
     }
 }
 
