@@ -7,6 +7,8 @@
 
 mod diagnostic;
 mod environment;
+#[cfg(test)]
+mod manual;
 mod raw;
 mod semantic;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! the agent, and the dead-man that stops the service when the agent cannot. Nothing here decides about the
 //! lease, and nothing here calls EC2.
 
+pub mod arguments;
 pub mod check;
 pub mod clock;
 pub mod command;

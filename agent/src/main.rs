@@ -1,34 +1,11 @@
 //! `baton-agent`: the agent on each node, and `baton-agent validate`, which checks its configuration.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use baton_agent::arguments::{Arguments, Command};
 use baton_agent::config::{self, Config, Environment};
-use clap::{Parser, Subcommand};
-
-/// Keeps this node's heartbeat, and serves while the lease says so.
-#[derive(Debug, Parser)]
-#[command(name = "baton-agent", version)]
-struct Arguments {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", env = "BATON_CONFIG", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Checks a configuration and does nothing else. Exit code 78 if it is refused.
-    Validate {
-        /// The configuration; the one of `--config` if left out.
-        file: Option<PathBuf>,
-        /// Looks at the text alone, not at the commands and users it names.
-        #[arg(long)]
-        no_environment: bool,
-    },
-}
+use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -3,6 +3,7 @@
 mod demo;
 mod faults;
 mod output;
+mod package;
 mod sim;
 mod test;
 mod tools;
@@ -30,6 +31,8 @@ enum Command {
     Scenarios(faults::ScenarioArguments),
     /// Measures.
     Bench(faults::BenchArguments),
+    /// Builds the packages of the agent and of the command line, deb and rpm, into `package` below the target directory.
+    Package,
     /// Runs every check: formatting, lints, licences, tests. Installs what it needs below `target/`.
     Test(test::Arguments),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Model(arguments) => sim::model(&arguments),
         Command::Scenarios(arguments) => faults::scenarios(&arguments),
         Command::Bench(arguments) => faults::bench(&arguments),
+        Command::Package => package::run(),
         Command::Test(arguments) => test::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use baton_sandbox::binaries::workspace;
 
-use crate::{output, sim, tools};
+use crate::{output, package, sim, tools};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,9 @@ enum Part {
     Cloud,
     /// All tests: units, conformance, templates, and whole failovers in the sandbox.
     Tests,
+    /// The packages, built and then installed, updated and removed in roots of Debian. Not among what runs by default: it needs
+    /// root, and builds with the profile of a release.
+    Package,
 }
 
 /// Runs the checks.
@@ -68,6 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                 test.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.runner);
                 tools::run(&mut test)?;
             }
+            Part::Package => package::check()?,
         }
         output::note(&output::dim(&format!("{part:?} passed after {} s", begun.elapsed().as_secs())));
     }

@@ -70,6 +70,8 @@ struct Package {
     declared: Vec<(String, String)>,
     /// Ids of packages that are linked into it.
     linked: Vec<String>,
+    /// What its manifest says to other tools.
+    metadata: Value,
 }
 
 /// Every package that is built for this kind of machine.
@@ -107,6 +109,7 @@ impl Graph {
                     name: text(&package["name"]),
                     manifest: text(&package["manifest_path"]),
                     license: package["license"].as_str().map(str::to_owned),
+                    metadata: package["metadata"].clone(),
                     publishes: package["publish"].as_array().is_none_or(|registries| !registries.is_empty()),
                     declared: dependencies.iter().map(|of| (kind(of), text(&of["name"]))).collect(),
                     linked: Vec::new(),
@@ -127,6 +130,18 @@ impl Graph {
         }
         let members = list(&metadata["workspace_members"]).iter().map(text).collect();
         Self { packages, members }
+    }
+
+    /// The manifest of each member, from the root, and what it says to other tools.
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = (String, &Value)> {
+        self.members().map(|(_, package)| (package.path(), &package.metadata))
+    }
+
+    /// A workspace of one member that says this to other tools.
+    #[cfg(test)]
+    pub(crate) fn of_one(name: &str, metadata: Value) -> Self {
+        let package = Package { name: name.to_owned(), metadata, ..Package::default() };
+        Self { packages: BTreeMap::from([(name.to_owned(), package)]), members: vec![name.to_owned()] }
     }
 
     fn members(&self) -> impl Iterator<Item = (&String, &Package)> {
@@ -153,10 +168,14 @@ impl Graph {
 
 impl Package {
     fn finding(&self, what: String) -> Finding {
+        Finding { path: self.path(), line: 1, what }
+    }
+
+    /// Its manifest, from the root.
+    fn path(&self) -> String {
         let root = std::fs::canonicalize(root()).unwrap_or_else(|_| root());
         let path = std::path::Path::new(&self.manifest);
-        let path = path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned();
-        Finding { path, line: 1, what }
+        path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     fn declares(&self, kinds: &[&str]) -> impl Iterator<Item = &str> {

@@ -44,9 +44,10 @@ hold!(
     references_to_adrs_hold,
     tests_are_not_skipped,
     tests_do_not_sleep,
+    unit_restarts_without_a_stop,
 );
 
-hold!(GRAPH, binaries_stand_alone, dependencies_point_one_way, members_say_the_same);
+hold!(GRAPH, binaries_stand_alone, dependencies_point_one_way, members_say_the_same, package_lists_agree,);
 
 #[test]
 fn the_rules_see_the_repository() {

@@ -1,0 +1,41 @@
+//! What can be typed. It stands in the library so that the manual page is made from the same definition.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+
+const LEGEND: &str = "Files:\n  /etc/baton/agent.toml   the configuration\n  \
+    /run/baton              what is kept for the next run\n\n\
+    Exit codes:\n  0   ended in order\n  1   cannot go on; systemd starts it again\n  2   wrong usage\n  \
+    78  the configuration was refused";
+
+/// Keeps this node's heartbeat, and serves while the lease says so.
+///
+/// It runs as the unit `baton-agent` of systemd and reads /etc/baton/agent.toml, see baton-agent.toml(5). SIGTERM and SIGINT
+/// end it in order: each cluster is handed over or left as it is, by its key `shutdown`. SIGUSR1 ends it and leaves every
+/// service as it is, under the dead-man, for the run that follows; that is what `systemctl restart` sends.
+#[derive(Debug, Parser)]
+#[command(name = "baton-agent", version, after_long_help = LEGEND)]
+pub struct Arguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", env = "BATON_CONFIG", default_value = config::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks a configuration and does nothing else. Exit code 78 if it is refused.
+    Validate {
+        /// The configuration; the one of `--config` if left out.
+        file: Option<PathBuf>,
+        /// Looks at the text alone, not at the commands and users it names.
+        #[arg(long)]
+        no_environment: bool,
+    },
+}

@@ -1,0 +1,182 @@
+//! Packages of the agent and of the command line, as deb and rpm: `cargo xtask package`.
+//!
+//! The programs are built once, held to what the packages promise, and then packed twice, from lists of files that
+//! `package_lists_agree` of `tests/tidy` compares. What is made along the way, manuals, completions and notices, lies in
+//! `package` beside the programs, which is where both tools look for what was built.
+
+mod debian;
+mod gate;
+mod notices;
+mod root;
+mod rpm;
+mod tally;
+mod test;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use baton_sandbox::binaries::workspace;
+use baton_sandbox::venv::target_directory;
+
+use crate::{output, tools};
+
+pub(crate) use test::check;
+
+/// One package in both forms.
+struct Package {
+    name: &'static str,
+    /// Of its manifest, from the root of the workspace.
+    directory: &'static str,
+    programs: &'static [&'static str],
+    /// Pages that are written by hand, from `directory`.
+    pages: &'static [&'static str],
+}
+
+const PACKAGES: [Package; 2] = [
+    Package {
+        name: "baton-agent",
+        directory: "agent",
+        programs: &["baton-agent", "baton-deadman"],
+        pages: &["dist/baton-agent.toml.5"],
+    },
+    Package { name: "baton", directory: "cli", programs: &["baton"], pages: &[] },
+];
+
+/// What the programs are built with.
+const PROFILE: &str = "dist";
+
+/// The files of one version of a package.
+struct Made {
+    deb: PathBuf,
+    rpm: PathBuf,
+}
+
+/// Builds everything and puts the packages into `package` below the target directory.
+pub(crate) fn run() -> Result<ExitCode, Box<dyn Error>> {
+    build()?;
+    let directory = target_directory().join("package");
+    for made in pack(&directory, None)? {
+        show(&made.deb, Command::new("dpkg-deb").arg("--contents").arg(&made.deb))?;
+        // The rpm carries the same files, and its tool is not on every machine that makes one.
+        if tools::is_there("rpm") {
+            show(&made.rpm, Command::new("rpm").args(["-qplv", "--nosignature"]).arg(&made.rpm))?;
+        } else {
+            output::note(&format!("{}: what it has is shown by `rpm -qplv`", made.rpm.display()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(package: &Path, contents: &mut Command) -> Result<(), Box<dyn Error>> {
+    let size = std::fs::metadata(package)?.len();
+    output::result(&output::bold(&format!("{} ({} KB)", package.display(), size / 1024)));
+    output::result(tools::said(contents)?.trim_end());
+    Ok(())
+}
+
+/// Builds the programs and what belongs to them. A program that would not run where the packages say it does is an error.
+fn build() -> Result<(), Box<dyn Error>> {
+    let programs = || PACKAGES.iter().flat_map(|package| package.programs);
+    output::note(&format!("building with the profile {PROFILE} (minutes)"));
+    let mut cargo = tools::cargo();
+    cargo.args(["build", "--locked", "--quiet", "--workspace", "--profile", PROFILE]);
+    tools::run(cargo.args(programs().flat_map(|program| ["--bin", program])))?;
+    for program in programs() {
+        let needs = gate::look_at(&built().join(program))?;
+        output::note(&output::dim(&needs));
+    }
+    for package in &PACKAGES {
+        stage(package)?;
+    }
+    Ok(())
+}
+
+/// Where cargo puts the programs.
+fn built() -> PathBuf {
+    target_directory().join(PROFILE)
+}
+
+/// Makes the package's manuals, completions and notices.
+fn stage(package: &Package) -> Result<(), Box<dyn Error>> {
+    let directory = built().join("package").join(package.name);
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory)?;
+    }
+    let man = directory.join("man");
+    std::fs::create_dir_all(&man)?;
+    let mut cargo = tools::cargo();
+    let manual = format!("{}-manual", package.name);
+    cargo.args(["run", "--locked", "--quiet", "--package", package.name, "--example", &manual, "--"]);
+    tools::run(cargo.arg(&directory))?;
+    for page in package.pages {
+        let page = workspace().join(package.directory).join(page);
+        std::fs::copy(&page, man.join(page.file_name().ok_or("a page has a name")?))?;
+    }
+    let mut pages = Vec::new();
+    for page in std::fs::read_dir(&man)? {
+        pages.push(page?.path());
+    }
+    pages.sort();
+    // Without name and time, so that the same text is the same file.
+    tools::run(Command::new("gzip").args(["-9n"]).args(&pages))?;
+    std::fs::write(directory.join("NOTICES"), notices::of(package.name)?)?;
+    Ok(())
+}
+
+/// Packs what was built, as `version` in place of the workspace's own if there is one.
+fn pack(directory: &Path, version: Option<&str>) -> Result<Vec<Made>, Box<dyn Error>> {
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)?;
+    }
+    std::fs::create_dir_all(directory)?;
+    PACKAGES.iter().map(|package| pack_one(package, directory, version)).collect()
+}
+
+fn pack_one(package: &Package, directory: &Path, version: Option<&str>) -> Result<Made, Box<dyn Error>> {
+    let date = commit_time();
+    let mut deb = tools::cargo_deb()?;
+    deb.current_dir(workspace()).args(["--package", package.name, "--profile", PROFILE, "--locked"]);
+    deb.args(["--no-build", "--no-strip", "--quiet", "--output"]).arg(directory);
+    deb.args(version.iter().flat_map(|version| ["--deb-version".to_owned(), format!("{version}-1")]));
+    tools::run(deb.envs(date.clone()))?;
+    let mut rpm = tools::cargo_generate_rpm()?;
+    rpm.current_dir(workspace()).args(["--package", package.directory, "--profile", PROFILE]);
+    rpm.arg("--target-dir").arg(target_directory()).arg("--output").arg(directory);
+    rpm.args(version.iter().flat_map(|version| ["-s".to_owned(), format!("version = \"{version}\"")]));
+    tools::run(rpm.envs(date))?;
+    Ok(Made {
+        deb: only(directory, &format!("{}_", package.name), ".deb")?,
+        rpm: only(directory, &format!("{}-{}", package.name, version.unwrap_or(VERSION)), ".rpm")?,
+    })
+}
+
+/// Of the workspace, and so of every member.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The one file whose name begins and ends so.
+fn only(directory: &Path, begin: &str, end: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(begin) && name.ends_with(end) {
+            found.push(entry.path());
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        several => {
+            let place = directory.display();
+            Err(format!("expected one file {begin}…{end} in {place}, found {}", several.len()).into())
+        }
+    }
+}
+
+/// When the commit was made, for the times in a package; nothing where there is no repository.
+fn commit_time() -> Option<(&'static str, String)> {
+    let mut git = Command::new("git");
+    git.current_dir(workspace()).args(["log", "-1", "--format=%ct"]);
+    let seconds = tools::said(&mut git).ok()?.trim().to_owned();
+    (!seconds.is_empty()).then_some(("SOURCE_DATE_EPOCH", seconds))
+}
