@@ -10,7 +10,7 @@ use baton_agent::clock;
 use baton_agent::config::{
     Check, Cluster, CommandLine, ExitCodes, Hook, Probe, Recover, Service, Shutdown, Vip, When,
 };
-use baton_agent::driver::{Parts, Wakes, drive};
+use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
@@ -107,7 +107,7 @@ pub(crate) struct Node {
     /// The other one.
     pub(crate) demote: String,
     recover: Option<Recover>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Ending>>,
     running: Option<JoinHandle<()>>,
 }
 
@@ -138,7 +138,7 @@ impl Node {
             promote: ":".to_owned(),
             demote: ":".to_owned(),
             recover: None,
-            stop: watch::Sender::new(false),
+            stop: watch::Sender::new(None),
             running: None,
         }
     }
@@ -202,7 +202,7 @@ impl Node {
 
     /// Asks the agent to end and waits until it has.
     pub(crate) async fn stop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Some(Ending::AsConfigured));
         let running = self.running.take().expect("it runs");
         tokio::time::timeout(BOUND, running).await.expect("in time").expect("in order");
     }
