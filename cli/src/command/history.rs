@@ -394,45 +394,7 @@ fn detail(what: &What, by: &str) -> String {
             format!("revision {revision}: {}", changes.join("; "))
         }
         What::Retired => "the registration was deleted; addresses stay where they are".to_owned(),
-        What::Granted {
-            from,
-            to,
-            ground,
-            reason,
-            silent_ms,
-            claimed_by,
-            holder_beat_at,
-            fence,
-            request,
-            ..
-        } => {
-            let mut text = format!(
-                "{} -> {to} by {}: {reason}",
-                from.as_deref().unwrap_or("nobody"),
-                ground_word(*ground)
-            );
-            if let Some(ms) = silent_ms {
-                text.push_str(&format!("; silent {}", length(Duration::from_millis(*ms))));
-            }
-            if let Some(claimant) = claimed_by {
-                text.push_str(&format!(", claimed by {claimant}"));
-            }
-            // A release says itself why; behind anything else stands what was last heard.
-            if let Some(at) = holder_beat_at.as_ref().filter(|_| *ground != Ground::Release) {
-                text.push_str(&format!("; last heartbeat sent {at}"));
-            }
-            match fence {
-                Some(Fenced::Stopped { took_ms }) => {
-                    text.push_str(&format!("; stopped before, in {}", seconds(*took_ms)));
-                }
-                Some(Fenced::Lifted {}) => text.push_str("; not stopped before, on an operator's word"),
-                None => {}
-            }
-            if let Some(request) = request {
-                text.push_str(&format!("; request {request}"));
-            }
-            text
-        }
+        What::Granted { .. } => granted(what),
         What::Step { call, resource, took_ms, failure: None } => {
             format!("{call} {resource} took {}", seconds(*took_ms))
         }
@@ -449,19 +411,7 @@ fn detail(what: &What, by: &str) -> String {
                 seconds(*took_ms)
             )
         }
-        What::Held { braked: true, .. } => {
-            "the holder is silent, and many clusters suspect theirs at once; the takeover waits \
-             for as long again, or for `baton failover`"
-                .to_owned()
-        }
-        What::Held { cooling, until, .. } => {
-            let cooling = if *cooling { ", as it was taken over from a short while ago" } else { "" };
-            let ahead = until.as_ref().map(|until| format!(", or goes ahead at {}", to_second(until)));
-            format!(
-                "the holder is silent; the takeover waits for `baton failover`{}{cooling}",
-                ahead.unwrap_or_default()
-            )
-        }
+        What::Held { cooling, braked, until } => held(*cooling, *braked, until.as_deref()),
         What::Wanted { to, reason, failover, until, .. } => {
             let to = to.as_deref().map_or_else(|| "another node".to_owned(), str::to_owned);
             let silent = if *failover { " once the holder is silent" } else { "" };
@@ -477,19 +427,65 @@ fn detail(what: &What, by: &str) -> String {
             format!("{node} was not stopped: {why}{request}")
         }
         What::Stuck { resource, why } => format!("{resource}: {why}"),
-        What::Asked { wish, to, why, until, answer, .. } => {
-            let of = if matches!(*wish, "drain" | "exclude" | "fence") { "of" } else { "to" };
-            let to = to.as_deref().map(|to| format!(" {of} {to}")).unwrap_or_default();
-            let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-            let answer = answer.as_deref().map(|answer| format!("; answer: {answer}")).unwrap_or_default();
-            let until = if matches!(*wish, "resume" | "include") {
-                String::new()
-            } else {
-                format!(", until {}", to_second(until))
-            };
-            format!("{wish}{to} by {by}{until}{why}{answer}")
-        }
+        What::Asked { .. } => asked(what, by),
     }
+}
+
+fn granted(what: &What) -> String {
+    let What::Granted {
+        from, to, ground, reason, silent_ms, claimed_by, holder_beat_at, fence, request, ..
+    } = what
+    else {
+        return String::new();
+    };
+    let mut text =
+        format!("{} -> {to} by {}: {reason}", from.as_deref().unwrap_or("nobody"), ground_word(*ground));
+    if let Some(ms) = silent_ms {
+        text.push_str(&format!("; silent {}", length(Duration::from_millis(*ms))));
+    }
+    if let Some(claimant) = claimed_by {
+        text.push_str(&format!(", claimed by {claimant}"));
+    }
+    // A release says itself why; behind anything else stands what was last heard.
+    if let Some(at) = holder_beat_at.as_ref().filter(|_| *ground != Ground::Release) {
+        text.push_str(&format!("; last heartbeat sent {at}"));
+    }
+    match fence {
+        Some(Fenced::Stopped { took_ms }) => {
+            text.push_str(&format!("; stopped before, in {}", seconds(*took_ms)));
+        }
+        Some(Fenced::Lifted {}) => text.push_str("; not stopped before, on an operator's word"),
+        None => {}
+    }
+    if let Some(request) = request {
+        text.push_str(&format!("; request {request}"));
+    }
+    text
+}
+
+fn held(cooling: bool, braked: bool, until: Option<&str>) -> String {
+    if braked {
+        return "the holder is silent, and many clusters suspect theirs at once; the takeover waits for as long again, \
+                or for `baton failover`"
+            .to_owned();
+    }
+    let cooling = if cooling { ", as it was taken over from a short while ago" } else { "" };
+    let ahead = until.map(|until| format!(", or goes ahead at {}", to_second(until))).unwrap_or_default();
+    format!("the holder is silent; the takeover waits for `baton failover`{ahead}{cooling}")
+}
+
+fn asked(what: &What, by: &str) -> String {
+    let What::Asked { wish, to, why, until, answer, .. } = what else { return String::new() };
+    let of = if matches!(*wish, "drain" | "exclude" | "fence") { "of" } else { "to" };
+    let to = to.as_deref().map(|to| format!(" {of} {to}")).unwrap_or_default();
+    let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let answer = answer.as_deref().map(|answer| format!("; answer: {answer}")).unwrap_or_default();
+    let until = if matches!(*wish, "resume" | "include") {
+        String::new()
+    } else {
+        format!(", until {}", to_second(until))
+    };
+    format!("{wish}{to} by {by}{until}{why}{answer}")
 }
 
 /// A ground as it is shown.

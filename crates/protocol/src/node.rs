@@ -328,11 +328,13 @@ impl Node {
         }
     }
 
-    /// Since when that has been `ok`, none after a failed promote, told by the wall clock of now: one that is set meanwhile shifts the moment and not the
-    /// length.
+    /// Since when that has been `ok`, told by the wall clock of now: one that is set meanwhile shifts the moment and not the
+    /// length. After a failed promote it is always this moment, so that there is no length.
     fn healthy_since(&mut self, now: Now) -> Option<WallTime> {
         if self.effective_health() != Health::Ok || self.unproven {
             self.healthy_from = None;
+        }
+        if self.effective_health() != Health::Ok {
             return None;
         }
         let from = *self.healthy_from.get_or_insert(now.boot);

@@ -102,7 +102,7 @@ fn there(rig: &Rig, swapped: &SubnetTables) -> Result<(String, String), Trouble>
     let associations = found["RouteTables"][0]["Associations"].as_array().cloned().unwrap_or_default();
     let own = associations.iter().find(|row| row["SubnetId"] == swapped.subnet.as_str());
     let node = swapped.tables.iter().find(|(_, prepared)| prepared.as_str() == table);
-    let node = node.map_or(table.clone(), |(node, _)| node.to_string());
+    let node = node.map_or_else(|| table.clone(), |(node, _)| node.to_string());
     Ok((node, own.map(|row| text(&row["RouteTableAssociationId"])).unwrap_or_default()))
 }
 

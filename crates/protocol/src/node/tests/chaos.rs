@@ -77,6 +77,12 @@ const ALL: [Kind; 8] = [
     Kind::Demote,
 ];
 
+/// The wish that node `to` hold next; anybody, where that is the node itself.
+fn intent(epoch: Epoch, to: u8, until: WallTime) -> Intent {
+    let to = Some(arn(to)).filter(|to| *to != arn(1));
+    Intent { to, reason: "x".to_owned(), epoch, until, request: None, failover: false, asked: None }
+}
+
 fn apply(rig: &mut Rig, event: Event) {
     let now = rig.now;
     match event {
@@ -108,17 +114,8 @@ fn apply(rig: &mut Rig, event: Event) {
             rig.lease_mut().holder = None;
         }
         Event::Intend(to) => {
-            let (epoch, until) = (rig.lease_mut().epoch, now.wall + std::time::Duration::from_secs(20));
-            let to = Some(arn(to)).filter(|to| *to != arn(1));
-            rig.lease_mut().intent = Some(Intent {
-                to,
-                reason: "x".to_owned(),
-                epoch,
-                until,
-                request: None,
-                failover: false,
-                asked: None,
-            });
+            let until = now.wall + std::time::Duration::from_secs(20);
+            rig.lease_mut().intent = Some(intent(rig.lease_mut().epoch, to, until));
         }
         Event::Pause(paused) => {
             let until = now.wall + std::time::Duration::from_secs(5);
