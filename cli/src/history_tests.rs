@@ -23,7 +23,6 @@ fn with_history() -> World {
         silent_ms: 6_100,
         at: before(0),
     };
-    let after = |ms: u64| WallTime(NOW.0 + ms);
     let rows = [
         (
             Happening::Granted {
@@ -53,6 +52,21 @@ fn with_history() -> World {
             after(8_600),
         ),
         (Happening::Moved { took_ms: 3_000 }, after(9_300)),
+    ];
+    for (what, at) in rows.into_iter().chain(later()) {
+        ready(store.append(&event("orders", Epoch(2), "arbiter", what, at))).expect("appends");
+    }
+    world.set_now(after(60_000));
+    world
+}
+
+fn after(ms: u64) -> WallTime {
+    WallTime(NOW.0 + ms)
+}
+
+/// What happens after the takeover.
+fn later() -> Vec<(Happening, WallTime)> {
+    vec![
         (
             Happening::Members {
                 revision: 4,
@@ -86,12 +100,7 @@ fn with_history() -> World {
             after(41_000),
         ),
         (Happening::Lapsed { reason: "spot interruption".to_owned(), request: None }, after(41_500)),
-    ];
-    for (what, at) in rows {
-        ready(store.append(&event("orders", Epoch(2), "arbiter", what, at))).expect("appends");
-    }
-    world.set_now(after(60_000));
-    world
+    ]
 }
 
 fn step(call: &str, resource: &str, took_ms: u64, failure: Option<&str>) -> Happening {

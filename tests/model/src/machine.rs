@@ -71,6 +71,7 @@ pub struct Agent {
 }
 
 /// A call to the table that its agent waits for.
+#[expect(clippy::large_enum_variant, reason = "each stands behind an `Arc` already")]
 #[derive(Debug, Clone)]
 pub enum Call {
     /// A write on its way.

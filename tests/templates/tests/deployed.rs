@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use baton_sandbox::account::{Account, StackEnd};
+use baton_sandbox::account::{Account, StackEnd, World};
 use baton_sandbox::{Options, Sandbox};
 use baton_store::condition::AGENT_ATTRIBUTES;
 use baton_templates::workspace;
@@ -218,11 +218,7 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     let world = deployment.sandbox.world();
     let given: Value =
         serde_json::from_str(&deployment.cluster.outputs["Uid"]).expect("the properties came back");
-    let node = |number: usize, name: &str| {
-        let priority = (10 * (number + 1)).to_string();
-        json!({"Name": name, "InstanceId": world.instances[number].id, "Priority": priority})
-    };
-    assert_eq!(given["Nodes"], json!([node(0, "a"), node(1, "b"), node(2, "c")]));
+    assert_eq!(given["Nodes"], json!([node(world, 0, "a"), node(world, 1, "b"), node(world, 2, "c")]));
     assert_eq!(given["Addresses"], json!([world.addresses[0].allocation]));
     assert_eq!(
         given["Routes"],
@@ -233,6 +229,28 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     assert_eq!((&given["Mode"], &given["Timing"]), (&json!("strict"), &json!("default")));
 
     let account = deployment.account();
+    destinations_and_tables_are_given(account, world);
+    nodes_by_tag_are_given(account, world);
+
+    let clusters = ["orders", "nat", "vpn", "mesh", "db"].map(|name| format!("baton-cluster-{name}"));
+    let others = ["by-group", "by-tag"].map(str::to_owned);
+    for stack in clusters.into_iter().chain(others) {
+        let end = account.delete_stack(&stack).expect("the stack is settled");
+        assert_eq!(end.status, "DELETE_COMPLETE", "{stack}: {:?}", end.failures);
+    }
+    let end = account.delete_stack("baton").expect("the stack is settled");
+    assert_eq!(end.status, "DELETE_COMPLETE", "{:?}", end.failures);
+    let table =
+        account.call("dynamodb", "describe_table", &json!({"TableName": "baton"})).expect("it is there");
+    assert_eq!(table["Table"]["DeletionProtectionEnabled"], true);
+}
+
+fn node(world: &World, number: usize, name: &str) -> Value {
+    let priority = (10 * (number + 1)).to_string();
+    json!({"Name": name, "InstanceId": world.instances[number].id, "Priority": priority})
+}
+
+fn destinations_and_tables_are_given(account: &Account, world: &World) {
     let a_pair = [
         ("Cluster", "nat"),
         ("NodeAInstanceId", &*world.instances[0].id),
@@ -249,7 +267,7 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     let given: Value = serde_json::from_str(&pair.outputs["Uid"]).expect("the properties came back");
     let routes = |destination: &str, tables: Value| json!({"Destination": destination, "RouteTableIds": tables, "ReplaceGatewayRoutes": "true"});
     let tables = json!(["rtb-0123456789abcdef0", "rtb-0123456789abcdef1"]);
-    assert_eq!(given["Nodes"], json!([node(0, "a"), node(1, "b")]));
+    assert_eq!(given["Nodes"], json!([node(world, 0, "a"), node(world, 1, "b")]));
     assert_eq!(given["Routes"], json!([routes("0.0.0.0/0", tables.clone()), routes("::/0", tables.clone())]));
     let second = json!({"DeviceIndex": "1"});
     assert_eq!((&given["AddressInterface"], &given["RouteInterface"]), (&second, &second));
@@ -298,7 +316,9 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     let alone = create(account, "baton-cluster-db", &workspace("infra/cluster.yaml"), &alone);
     let given: Value = serde_json::from_str(&alone.outputs["Uid"]).expect("the properties came back");
     assert_eq!(given["Routes"], json!([]));
+}
 
+fn nodes_by_tag_are_given(account: &Account, world: &World) {
     let from = |stack: &str, parameters: &[(&str, &str)]| {
         let given: Vec<_> = [("Cluster", stack), ("Addresses", &*world.addresses[0].allocation)]
             .into_iter()
@@ -313,16 +333,4 @@ fn the_registrar_is_given_what_the_parameters_say_and_the_table_outlives_its_sta
     let given = from("by-tag", &[("NodeTagKey", "role"), ("NodeTagValue", "nat"), ("MaxNodes", "5")]);
     assert_eq!(given["NodesFrom"], json!({"Tag": {"Key": "role", "Value": "nat"}}));
     assert_eq!(given["MaxNodes"], json!("5"));
-
-    let clusters = ["orders", "nat", "vpn", "mesh", "db"].map(|name| format!("baton-cluster-{name}"));
-    let others = ["by-group", "by-tag"].map(str::to_owned);
-    for stack in clusters.into_iter().chain(others) {
-        let end = account.delete_stack(&stack).expect("the stack is settled");
-        assert_eq!(end.status, "DELETE_COMPLETE", "{stack}: {:?}", end.failures);
-    }
-    let end = account.delete_stack("baton").expect("the stack is settled");
-    assert_eq!(end.status, "DELETE_COMPLETE", "{:?}", end.failures);
-    let table =
-        account.call("dynamodb", "describe_table", &json!({"TableName": "baton"})).expect("it is there");
-    assert_eq!(table["Table"]["DeletionProtectionEnabled"], true);
 }

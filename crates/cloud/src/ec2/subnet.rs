@@ -225,7 +225,11 @@ mod tests {
         ]);
         let client = canned.client();
         let table = RouteTableId::new(TABLE).expect("valid");
-        let seen = tables(&client, &[table.clone()]).await.expect("readable").remove(&table).expect("there");
+        let seen = tables(&client, std::slice::from_ref(&table))
+            .await
+            .expect("readable")
+            .remove(&table)
+            .expect("there");
         assert_eq!((seen.vpc.as_str(), seen.tags["baton:cluster"].as_str()), ("vpc-1", "orders"));
         let seen = subnets(&client, &[subnet()]).await.expect("readable").remove(&subnet()).expect("there");
         assert_eq!(seen, SubnetSeen { vpc: "vpc-2".to_owned(), tags: BTreeMap::new() });
