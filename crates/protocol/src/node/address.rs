@@ -17,11 +17,12 @@ impl Reason {
 }
 
 impl Node {
-    /// Whether virtual addresses that somebody has removed are put back: only while this node serves, and in strict mode before
+    /// Whether virtual addresses that somebody has removed are put back: only while this node serves by a lease that this run has read, and in strict mode before
     /// the end of the budget, when the dead-man takes them away. In a pause whoever made it works at the service, and in a
     /// retired cluster nothing is anybody's business; there they are left as they are.
     pub fn keeps_addresses(&self, now: Now) -> bool {
-        let serving = matches!(self.service, Service::Serving { .. }) || mutant!(AddressesAnywhere);
+        let serving = (matches!(self.service, Service::Serving { .. }) && self.has_read_its_lease())
+            || mutant!(AddressesAnywhere);
         let in_time = !self.guarded
             || self.valid_until.is_some_and(|until| now.boot < until)
             || mutant!(AddressesAnywhere);

@@ -2,6 +2,7 @@
 
 use super::Node;
 use super::service::Service;
+use crate::lease::Lease;
 use crate::time::Now;
 
 /// What a node does with its service, as its checks have to know it.
@@ -25,11 +26,19 @@ impl Node {
         }
     }
 
+    /// Whether this run has read that the lease is the node's, at the epoch that it serves. What an earlier run has left may be
+    /// older than what it did last, where nothing could be kept any more.
+    pub(super) fn has_read_its_lease(&self) -> bool {
+        let mine =
+            |lease: &Lease| lease.holder.as_ref() == Some(&self.me) && self.serving() == Some(lease.epoch);
+        self.lease.as_deref().is_some_and(mine)
+    }
+
     /// Whether the recover hook may begin now. It starts what may serve, so it is bound as a promote is: only while the node
-    /// serves, and in strict mode before the end of the budget. Nor does it begin in a pause, whose maker works at the service, in
+    /// serves by a lease that this run has read, and in strict mode before the end of the budget. Nor does it begin in a pause, whose maker works at the service, in
     /// a retired cluster, whose services are nobody's business, nor for an agent that is about to leave.
     pub fn may_recover(&self, now: Now) -> bool {
-        let serving = self.duty() == Duty::Serve || mutant!(RecoverStopped);
+        let serving = (self.duty() == Duty::Serve && self.has_read_its_lease()) || mutant!(RecoverStopped);
         let in_time = !self.guarded
             || self.valid_until.is_some_and(|until| now.boot < until)
             || mutant!(RecoverStopped);

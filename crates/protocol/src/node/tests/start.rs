@@ -36,6 +36,21 @@ fn a_boot_stops_what_may_run_and_serves_only_after_w_and_r() {
 }
 
 #[test]
+fn an_adopted_service_is_neither_mended_nor_given_its_addresses_back_before_the_lease_was_read() {
+    // What was left may be older than what the last run did, and say that nothing guards the service.
+    let left = RunState { guarded: false, ..left_serving(60_000) };
+    let mut rig = Rig::restarted(Some(left), 0);
+    rig.hold(&[Kind::Lease]);
+    rig.run_to(1_000);
+    assert_eq!(rig.node.serving(), Some(Epoch(1)));
+    assert!(!rig.node.may_recover(rig.now) && !rig.node.keeps_addresses(rig.now));
+    rig.held.clear();
+    rig.answer(Kind::Lease, Fate::Done);
+    rig.run_to(3_000);
+    assert!(rig.node.may_recover(rig.now) && rig.node.keeps_addresses(rig.now));
+}
+
+#[test]
 fn nothing_is_promoted_while_the_demote_of_the_start_still_runs() {
     let mut rig = Rig::booted();
     rig.hold(&[Kind::Demote]);
