@@ -290,6 +290,7 @@ async fn an_agents_write_is_an_update_of_its_own_partition_and_allowed_attribute
     full.serving_epoch = Some(Epoch(1));
     full.serving_since = Some(AT);
     full.findings = Some(findings());
+    full.healthy_since = Some(AT);
     store.start(&cluster, &me, &start(None, 1)).await.expect("started");
     store.start(&cluster, &me, &start(Some(1), 2)).await.expect("started");
     store.beat(&cluster, &me, &beat(1, 2)).await.expect("beaten");

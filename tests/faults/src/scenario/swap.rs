@@ -16,16 +16,31 @@ const ELSEWHERE: &str = "203.0.113.0/24";
 
 pub(super) async fn swap(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (holder, epoch, next) = standing(rig).await?;
-    let swapped = made(rig, holder)?;
+    // It begins with another table than the holder's: what a move has made itself counts at once.
+    let swapped = made(rig, next)?;
     let before = rig.registration().clone();
     let mut with = before.clone();
     with.resources.subnets = vec![swapped.clone()];
-    reconfigure(rig, &with).await?;
-    let name = |n: usize| before.members[n].node.to_string();
+    let seen = match reconfigure(rig, &with).await {
+        Ok(()) => moves(rig, &before, &swapped, (holder, epoch, next)).await,
+        Err(trouble) => Err(trouble),
+    };
+    // Whatever came of it, the cluster is left to the next scenario as it was.
+    reconfigure(rig, &before).await?;
+    seen
+}
 
-    let (_, first) = there(rig, &swapped)?;
+/// The subnet follows a takeover, and what somebody else makes of it is put right.
+async fn moves(
+    rig: &mut Rig,
+    before: &Registration,
+    swapped: &SubnetTables,
+    (holder, epoch, next): (usize, u64, usize),
+) -> Result<Seen, Trouble> {
+    let name = |n: usize| before.members[n].node.to_string();
+    let (_, first) = there(rig, swapped)?;
     take_over(rig, next).await?;
-    let (table, second) = there(rig, &swapped)?;
+    let (table, second) = there(rig, swapped)?;
     let mut seen = whole(rig, next, epoch + 1).await?;
     seen = and(seen, "the subnet has the table of", name(next), table);
     seen = and(seen, "by another association", true, first != second);
@@ -40,8 +55,7 @@ pub(super) async fn swap(rig: &mut Rig) -> Result<Seen, Trouble> {
     rig.sandbox().account().call("ec2", "replace_route_table_association", &parameters)?;
     rig.send(called("ReplaceRouteTableAssociation", json!({"associationId": second, "routeTableId": back})))
         .await;
-    seen = and(seen, "put right, it has that of", name(next), there(rig, &swapped)?.0);
-    reconfigure(rig, &before).await?;
+    seen = and(seen, "put right, it has that of", name(next), there(rig, swapped)?.0);
     Ok(seen)
 }
 
