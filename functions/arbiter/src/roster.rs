@@ -70,7 +70,7 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     stands: bool,
     by: &str,
 ) -> Result<Followed, Failure> {
-    let asked = |lease: &Lease| roster::is_asked(hint, lease) && (stands || !is_moved(lease));
+    let asked = |lease: &Lease| roster::is_asked(hint, lease) && (stands || !is_being_moved(lease));
     let Some(lease) = parts.store.lease(&hint.cluster).await?.filter(asked) else {
         return Ok(Followed::NotAsked);
     };
@@ -103,7 +103,7 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
 }
 
 /// A move that goes on is another invocation's, and a change of the revision under it would end that.
-fn is_moved(lease: &Lease) -> bool {
+fn is_being_moved(lease: &Lease) -> bool {
     lease.holder.is_some() && lease.moved < lease.epoch
 }
 

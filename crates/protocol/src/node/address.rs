@@ -1,6 +1,5 @@
 //! The virtual addresses of a node: for how long they may outlast the right to serve, and when somebody minds that they are gone.
 
-use super::service::Service;
 use super::{Node, Reason};
 use crate::time::Now;
 
@@ -17,19 +16,8 @@ impl Reason {
 }
 
 impl Node {
-    /// Whether virtual addresses that somebody has removed are put back: only while this node serves by a lease that this run has read, and in strict mode before
-    /// the end of the budget, when the dead-man takes them away. In a pause whoever made it works at the service, and in a
-    /// retired cluster nothing is anybody's business; there they are left as they are.
+    /// Whether virtual addresses that somebody has removed are put back. At the end of the budget the dead-man takes them away.
     pub fn keeps_addresses(&self, now: Now) -> bool {
-        let serving = (matches!(self.service, Service::Serving { .. }) && self.has_read_its_lease())
-            || mutant!(AddressesAnywhere);
-        let in_time = !self.guarded
-            || self.valid_until.is_some_and(|until| now.boot < until)
-            || mutant!(AddressesAnywhere);
-        let left_alone = self
-            .lease
-            .as_ref()
-            .is_some_and(|lease| lease.is_paused(now.wall) || super::lease_is_retired(lease));
-        serving && in_time && !left_alone
+        self.may_mend(now, mutant!(AddressesAnywhere))
     }
 }

@@ -34,18 +34,22 @@ impl Node {
         self.lease.as_deref().is_some_and(mine)
     }
 
-    /// Whether the recover hook may begin now. It starts what may serve, so it is bound as a promote is: only while the node
-    /// serves by a lease that this run has read, and in strict mode before the end of the budget. Nor does it begin in a pause, whose maker works at the service, in
-    /// a retired cluster, whose services are nobody's business, nor for an agent that is about to leave.
-    pub fn may_recover(&self, now: Now) -> bool {
-        let serving = (self.duty() == Duty::Serve && self.has_read_its_lease()) || mutant!(RecoverStopped);
-        let in_time = !self.guarded
-            || self.valid_until.is_some_and(|until| now.boot < until)
-            || mutant!(RecoverStopped);
+    /// Whether something of the service that is astray may be put right now. That starts what may serve, so it is bound as a
+    /// promote is: only while the node serves by a lease that this run has read, and in strict mode before the end of the
+    /// budget. In a pause whoever made it works at the service, and in a retired cluster nothing is anybody's business.
+    /// `anywhere` is a deliberate fault that takes the first two conditions out.
+    pub(super) fn may_mend(&self, now: Now, anywhere: bool) -> bool {
+        let serving = (self.duty() == Duty::Serve && self.has_read_its_lease()) || anywhere;
+        let in_time = !self.guarded || self.valid_until.is_some_and(|until| now.boot < until) || anywhere;
         let left_alone = self
             .lease
             .as_ref()
             .is_some_and(|lease| lease.is_paused(now.wall) || super::lease_is_retired(lease));
-        serving && in_time && !left_alone && !self.is_leaving()
+        serving && in_time && !left_alone
+    }
+
+    /// Whether the recover hook may begin now. Nor does it begin for an agent that is about to leave.
+    pub fn may_recover(&self, now: Now) -> bool {
+        self.may_mend(now, mutant!(RecoverStopped)) && !self.is_leaving()
     }
 }
