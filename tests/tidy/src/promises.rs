@@ -1,4 +1,4 @@
-//! Rules for `docs/SEMANTICS.md` and `docs/PITFALLS.md`: whoever relies on a sentence of them can look at what shows it.
+//! Rules for `docs/SEMANTICS.md`, `docs/PITFALLS.md` and `docs/THREAT-MODEL.md`: whoever relies on a sentence of them can look at what shows it.
 
 use crate::{File, Finding};
 
@@ -11,9 +11,10 @@ struct Document {
     fewest: usize,
 }
 
-const DOCUMENTS: [Document; 2] = [
+const DOCUMENTS: [Document; 3] = [
     Document { path: "docs/SEMANTICS.md", section: "## What may be relied on", fewest: 20 },
     Document { path: "docs/PITFALLS.md", section: "## What is guarded against", fewest: 20 },
+    Document { path: "docs/THREAT-MODEL.md", section: "## Attacks, and what stops each", fewest: 20 },
 ];
 
 /// Where the scenarios and the deliberate faults have their names.
@@ -131,10 +132,11 @@ mod tests {
                 format!("# It\n\n{section}\n\n{good}{clause}\n\n## What may not\n\n* Anything else.\n");
             File::made_up(document.path, &text)
         };
-        let [first, second] = &DOCUMENTS;
+        let [first, second, third] = &DOCUMENTS;
         promises_are_shown(&[
             made_up(first, clause),
             made_up(second, ""),
+            made_up(third, ""),
             File::made_up("a/tests.rs", "#[test]\nfn it_holds() {}\n// fn it_held() {}\n"),
             File::made_up(SCENARIOS, "[\"F1\", \"lost\"]"),
             File::made_up(MUTANTS, "Reassociate \"m09\" \"an address is taken\";"),
