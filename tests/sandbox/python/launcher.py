@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 
-from gaps import delivery, iam, names
+from gaps import delivery, iam, names, network
 
 
 def reserve_port():
@@ -31,6 +31,7 @@ def main():
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
     iam.install()
     delivery.install()
+    network.install()
     with open(port_file + ".part", "w", encoding="ascii") as out:
         out.write(str(port))
     os.rename(port_file + ".part", port_file)

@@ -16,6 +16,7 @@ group and the hook are not looked at.
 A request with `DryRun` never reaches moto, which carries some of them out: it is answered as EC2 answers one that would be allowed.
 """
 
+import inspect
 import json
 import os
 import signal
@@ -49,14 +50,18 @@ REFUSALS = {
 def keep_prefix_lists():
     """Mends moto, which forgets the prefix list of a route that is made to an interface. EC2 keeps it."""
     create = RouteBackend.create_route
+    signature = inspect.signature(create)
 
-    def create_route(self, route_table_id, cidr, ipv6=None, prefix_list=None, *others, **named):
-        route = create(self, route_table_id, cidr, ipv6, prefix_list, *others, **named)
-        if prefix_list and route.destination_prefix_list is None:
-            routes = self.get_route_table(route_table_id)._routes
+    def create_route(self, *given, **named):
+        route = create(self, *given, **named)
+        asked = signature.bind(self, *given, **named).arguments
+        prefix_list = asked.get("destination_prefix_list_id")
+        if prefix_list in self.managed_prefix_lists and route.destination_prefix_list is None:
+            table, networks = asked["route_table_id"], ("destination_cidr_block", "destination_ipv6_cidr_block")
+            routes = self.get_route_table(table)._routes
             del routes[route.id]
             route.destination_prefix_list = self.managed_prefix_lists[prefix_list]
-            route.id = generate_route_id(route_table_id, cidr, ipv6, prefix_list)
+            route.id = generate_route_id(table, *(asked.get(name) for name in networks), prefix_list)
             routes[route.id] = route
         return route
 

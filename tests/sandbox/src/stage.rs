@@ -218,7 +218,8 @@ impl Placement {
     }
 }
 
-fn deploy_control_plane(
+/// Packs the functions and deploys `infra/control-plane.yaml` under the name [`CONTROL_PLANE`].
+pub fn deploy_control_plane(
     sandbox: &Sandbox,
     binaries: &Binaries,
     progress: &mut dyn FnMut(&str),

@@ -39,7 +39,8 @@ fn every_function_is_told_where_everything_is_and_logs_where_logs_end() {
         let properties = CONTROL_PLANE.resource(function);
         assert_eq!(properties["Runtime"], "provided.al2023");
         assert_eq!(properties["Handler"], "bootstrap");
-        let mut told = json!({"BATON_TABLE": {"Ref": "Table"}, "BATON_BUS": {"Ref": "Bus"}});
+        let fips = json!({"Fn::If": ["UsesFips", "true", {"Ref": "AWS::NoValue"}]});
+        let mut told = json!({"BATON_TABLE": {"Ref": "Table"}, "BATON_BUS": {"Ref": "Bus"}, "AWS_USE_FIPS_ENDPOINT": fips});
         if function == "Arbiter" {
             told["BATON_BRAKE_CLUSTERS"] = json!({"Ref": "BrakeClusters"});
         }
@@ -59,6 +60,14 @@ fn every_function_is_told_where_everything_is_and_logs_where_logs_end() {
     }
     let functions = CONTROL_PLANE.of_type("AWS::Lambda::Function").count();
     assert_eq!(functions, 3, "a function that is not looked at here");
+}
+
+#[test]
+fn the_table_has_the_key_that_dynamodb_owns_unless_another_is_given() {
+    let encryption = &CONTROL_PLANE.resource("Table")["SSESpecification"]["Fn::If"];
+    let ours = json!({"SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "TableKeyArn"}});
+    assert_eq!(*encryption, json!(["HasTableKey", ours, {"SSEEnabled": false}]));
+    assert_eq!(CONTROL_PLANE.body["Parameters"]["TableKeyArn"]["Default"], "");
 }
 
 #[test]
