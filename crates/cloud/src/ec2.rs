@@ -6,6 +6,7 @@
 //! dropped, and a row that cannot be read makes the whole answer unknown unless leaving it out is safe.
 
 mod address;
+mod assumed;
 #[cfg(test)]
 mod canned;
 mod instance;
@@ -18,10 +19,12 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
@@ -30,6 +33,7 @@ use baton_protocol::tables::Tables;
 
 use crate::error::unreadable;
 use crate::{Cloud, InstanceSeen, SubnetSeen, TableSeen};
+use assumed::Sessions;
 
 /// EC2 takes at most this many values for one filter.
 const VALUES_PER_FILTER: usize = 200;
@@ -37,27 +41,62 @@ const VALUES_PER_FILTER: usize = 200;
 /// How many pages of one answer are read. More means that a filter was not obeyed, and then the answer is of no use.
 const PAGES: usize = 20;
 
-/// EC2, in the account and region of a configuration.
+/// EC2, in the account and region of a configuration; route tables perhaps in another account.
 #[derive(Debug, Clone)]
 pub struct Ec2Cloud {
     client: Client,
     region: Option<String>,
+    sessions: Arc<Sessions>,
+    access: Option<TableAccess>,
 }
 
 impl Ec2Cloud {
     /// A client for this configuration, whose timeouts and retries are taken as they are.
     pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config), region: config.region().map(|region| region.as_ref().to_owned()) }
+        Self {
+            client: Client::new(config),
+            region: config.region().map(|region| region.as_ref().to_owned()),
+            sessions: Arc::new(Sessions::new(config)),
+            access: None,
+        }
+    }
+
+    /// The client for whatever is asked of route tables.
+    async fn for_tables(&self) -> Result<Client, CloudFailure> {
+        match &self.access {
+            None => Ok(self.client.clone()),
+            Some(access) => self.sessions.client(access).await,
+        }
+    }
+
+    /// What EC2 said to that client. If it denied something, the next question goes by new credentials.
+    fn heard<T>(&self, answer: Result<T, CloudFailure>) -> Result<T, CloudFailure> {
+        if let (Some(access), Err(CloudFailure::Denied(_))) = (&self.access, &answer) {
+            self.sessions.forget(access);
+        }
+        answer
     }
 }
 
 impl Cloud for Ec2Cloud {
+    fn through(&self, access: Option<&TableAccess>) -> Self {
+        Self { access: access.cloned(), ..self.clone() }
+    }
+
+    async fn prepare(&self) -> Result<(), CloudFailure> {
+        self.for_tables().await.map(drop)
+    }
+
     async fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
         match look {
             Look::Addresses(ids) => address::addresses(&self.client, ids).await.map(Sight::Addresses),
             Look::Seats(interfaces) => address::seats(&self.client, interfaces).await.map(Sight::Seats),
-            Look::Tables(ids) => route::tables(&self.client, ids).await.map(Sight::Tables),
-            Look::Subnets(ids) => subnet::associations(&self.client, ids).await.map(Sight::Subnets),
+            Look::Tables(ids) => {
+                self.heard(route::tables(&self.for_tables().await?, ids).await).map(Sight::Tables)
+            }
+            Look::Subnets(ids) => {
+                self.heard(subnet::associations(&self.for_tables().await?, ids).await).map(Sight::Subnets)
+            }
             Look::Interfaces(ids) => interface::interfaces(&self.client, ids).await.map(Sight::Interfaces),
             Look::Instance(id) => instance::state(&self.client, id).await.map(Sight::Instance),
         }
@@ -93,7 +132,7 @@ impl Cloud for Ec2Cloud {
     }
 
     async fn tables_of(&self, vpc: &str) -> Result<Tables, CloudFailure> {
-        route::tables_of(&self.client, vpc).await
+        self.heard(route::tables_of(&self.for_tables().await?, vpc).await)
     }
 
     async fn tagged(&self, tag: &Tag) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
@@ -101,15 +140,15 @@ impl Cloud for Ec2Cloud {
     }
 
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {
-        network::vpc_networks(&self.client, vpc).await
+        self.heard(network::vpc_networks(&self.for_tables().await?, vpc).await)
     }
 
     async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, SubnetSeen>, CloudFailure> {
-        subnet::subnets(&self.client, ids).await
+        self.heard(subnet::subnets(&self.for_tables().await?, ids).await)
     }
 
     async fn tables(&self, ids: &[RouteTableId]) -> Result<BTreeMap<RouteTableId, TableSeen>, CloudFailure> {
-        subnet::tables(&self.client, ids).await
+        self.heard(subnet::tables(&self.for_tables().await?, ids).await)
     }
 }
 
@@ -132,7 +171,13 @@ impl Mode {
 
 impl Ec2Cloud {
     async fn send(&self, call: &Call, mode: Mode) -> Result<Effect, CloudFailure> {
-        let client = &self.client;
+        if call.is_of_tables() {
+            return self.heard(Self::send_by(&self.for_tables().await?, call, mode).await);
+        }
+        Self::send_by(&self.client, call, mode).await
+    }
+
+    async fn send_by(client: &Client, call: &Call, mode: Mode) -> Result<Effect, CloudFailure> {
         match call {
             Call::Disassociate { association, .. } => address::disassociate(client, association, mode).await,
             Call::Associate { allocation, placement } => {

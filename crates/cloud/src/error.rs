@@ -7,6 +7,7 @@
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::CloudFailure;
 
 /// The longest text taken over from an answer; what came from outside does not fill a log.
@@ -45,6 +46,34 @@ where
             )),
         },
         _ => CloudFailure::Unknown(format!("{action}: {}", context(&error))),
+    }
+}
+
+/// Classifies an error of STS when a role was to be taken on. Whatever it is, EC2 was not asked. What STS says of the role is
+/// told apart from what it says of the caller's own credentials, which no trust policy mends, and from silence.
+pub(crate) fn assuming<E>(access: &TableAccess, error: SdkError<E, HttpResponse>) -> CloudFailure
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let unknown = |text: String| CloudFailure::NoCredentials(format!("AssumeRole: {text}"));
+    let SdkError::ServiceError(answer) = &error else {
+        return unknown(cut(&DisplayErrorContext(&error).to_string()));
+    };
+    let status = answer.raw().status().as_u16();
+    let Some(code) = answer.err().code() else {
+        return unknown(format!("answered with status {status} and no error code"));
+    };
+    let text = cut(&format!("{code}: {}", answer.err().message().unwrap_or_default()));
+    match code {
+        _ if is_throttling(code) => CloudFailure::Throttled,
+        _ if status >= 500 || status == 408 => unknown(format!("answered with status {status}: {text}")),
+        // The one code by which IAM denies; the rest of denials is about who asks.
+        "AccessDenied" | "AccessDeniedException" => {
+            CloudFailure::RoleRefused { access: access.clone(), why: text }
+        }
+        _ if is_denial(code) => CloudFailure::Denied(format!("AssumeRole: {text}")),
+        _ if (400..500).contains(&status) => CloudFailure::RoleRefused { access: access.clone(), why: text },
+        _ => unknown(format!("answered with status {status}: {text}")),
     }
 }
 
@@ -167,6 +196,7 @@ mod tests {
             CloudFailure::RouteExists => "exists",
             CloudFailure::Throttled => "throttled",
             CloudFailure::Denied(_) => "denied",
+            CloudFailure::RoleRefused { .. } | CloudFailure::NoCredentials(_) => "of STS",
             CloudFailure::NotFound(_) => "not found",
             CloudFailure::Refused(_) => "refused",
             CloudFailure::Unknown(_) => "unknown",

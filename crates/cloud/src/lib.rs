@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
 
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, RouteSeen, Sight};
 use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
@@ -93,6 +94,16 @@ pub struct TableSeen {
 
 /// Everything Baton asks of EC2.
 pub trait Cloud: Send + Sync {
+    /// The same EC2, where whatever is asked or changed of route tables, subnets and networks goes by the credentials of this
+    /// role; none: by the function's own, as everything else does in any case.
+    fn through(&self, access: Option<&TableAccess>) -> Self
+    where
+        Self: Sized;
+
+    /// Takes on that role if it is not taken on yet, so that the first question does not wait for it. It is well where there is
+    /// none.
+    fn prepare(&self) -> impl Future<Output = Result<(), CloudFailure>> + Send;
+
     /// Asks EC2 a question.
     fn look(&self, look: &Look) -> impl Future<Output = Result<Sight, CloudFailure>> + Send;
 

@@ -8,11 +8,13 @@
 mod build;
 mod fault;
 mod log;
+mod shared;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId};
 use baton_protocol::resource::Destination;
@@ -37,6 +39,7 @@ const REMEMBERED: usize = 64;
 pub struct MemoryCloud {
     state: Arc<Mutex<State>>,
     caller: Arc<str>,
+    access: Option<Arc<TableAccess>>,
 }
 
 /// Everything that the handles of one world share.
@@ -73,21 +76,26 @@ impl State {
     /// Answers a question, from the present or the past or not at all.
     fn answer<T>(
         &mut self,
-        caller: &str,
+        asker: &MemoryCloud,
         action: &'static str,
         subjects: &[String],
         answer: impl FnOnce(&World) -> Result<T, CloudFailure>,
     ) -> Result<T, CloudFailure> {
-        match self.faults.strike(caller, action, subjects) {
-            None => answer(&self.world),
-            Some(Trouble::Stale(mutations)) => answer(self.as_of(mutations)),
+        let access = asker.access.as_deref();
+        match self.faults.strike(&asker.caller, action, subjects) {
+            None => answer(&self.world.seen_by(access)),
+            Some(Trouble::Stale(mutations)) => answer(&self.as_of(mutations).seen_by(access)),
             Some(trouble) => Err(trouble.failure(action)),
         }
     }
 
     /// Carries out a change, or does not, and says what the caller learns of it.
-    fn carry_out(&mut self, caller: &Arc<str>, call: &Call) -> (Result<Effect, CloudFailure>, bool) {
+    fn carry_out(&mut self, asker: &MemoryCloud, call: &Call) -> (Result<Effect, CloudFailure>, bool) {
         let action = bare(call_action(call));
+        let caller = &asker.caller;
+        if let Err(failure) = self.enter(asker, call) {
+            return (Err(failure), false);
+        }
         match self.faults.strike(caller, action, &log::subjects_of_call(call)) {
             None => {
                 let answer = self.mutate(|world| world.apply(call));
@@ -106,6 +114,13 @@ impl State {
         }
     }
 
+    /// What comes before a call, whatever it asks for.
+    fn enter(&mut self, asker: &MemoryCloud, call: &Call) -> Result<(), CloudFailure> {
+        let access = asker.access.as_deref().filter(|_| call.is_of_tables());
+        self.assume(&asker.caller, access)?;
+        self.world.permits(call, access)
+    }
+
     fn note(&mut self, caller: &Arc<str>, asked: Asked, answer: Answer, applied: bool) {
         let number = self.log.len();
         self.log.push(Entry { number, caller: caller.to_string(), asked, answer, applied });
@@ -121,12 +136,12 @@ impl Default for MemoryCloud {
 impl MemoryCloud {
     /// An empty world.
     pub fn new() -> Self {
-        Self { state: Arc::default(), caller: Arc::from("anybody") }
+        Self { state: Arc::default(), caller: Arc::from("anybody"), access: None }
     }
 
     /// Another handle to the same world, whose looks and calls are logged under this name.
     pub fn named(&self, caller: &str) -> Self {
-        Self { state: Arc::clone(&self.state), caller: Arc::from(caller) }
+        Self { caller: Arc::from(caller), ..self.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,18 +205,29 @@ impl MemoryCloud {
 }
 
 impl Cloud for MemoryCloud {
+    fn through(&self, access: Option<&TableAccess>) -> Self {
+        Self { access: access.cloned().map(Arc::new), ..self.clone() }
+    }
+
+    async fn prepare(&self) -> Result<(), CloudFailure> {
+        self.state().assume(&self.caller, self.access.as_deref())
+    }
+
     async fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {
         let mut state = self.state();
         let action = bare(look_action(look));
         let subjects = log::subjects_of_look(look);
-        let answer = state.answer(&self.caller, action, &subjects, |world| Ok(world.sight(look)));
+        let access = self.access.as_deref().filter(|_| look.is_of_tables());
+        let entered = state.assume(&self.caller, access);
+        let answer =
+            entered.and_then(|()| state.answer(self, action, &subjects, |world| Ok(world.sight(look))));
         state.note(&self.caller, Asked::Look(look.clone()), Answer::Look(answer.clone()), false);
         answer
     }
 
     async fn call(&self, call: &Call) -> Result<Effect, CloudFailure> {
         let mut state = self.state();
-        let (answer, applied) = state.carry_out(&self.caller, call);
+        let (answer, applied) = state.carry_out(self, call);
         state.note(&self.caller, Asked::Call(call.clone()), Answer::Call(answer.clone()), applied);
         answer
     }
@@ -210,8 +236,9 @@ impl Cloud for MemoryCloud {
         let mut state = self.state();
         let action = bare(call_action(call));
         let subjects = log::subjects_of_call(call);
+        let entered = state.enter(self, call);
         let struck = state.faults.strike(&self.caller, action, &subjects);
-        let answer = struck.map_or(Ok(()), |trouble| Err(trouble.failure(action)));
+        let answer = entered.and_then(|()| struck.map_or(Ok(()), |trouble| Err(trouble.failure(action))));
         state.note(&self.caller, Asked::Probe(call.clone()), Answer::Description(answer.clone()), false);
         answer
     }
@@ -223,7 +250,7 @@ impl Cloud for MemoryCloud {
         let mut state = self.state();
         let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let answer =
-            state.answer(&self.caller, "DescribeInstances", &subjects, |world| Ok(world.instances_seen(ids)));
+            state.answer(self, "DescribeInstances", &subjects, |world| Ok(world.instances_seen(ids)));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::Instances(ids.to_vec()), Answer::Description(told), false);
         answer
@@ -236,7 +263,7 @@ impl Cloud for MemoryCloud {
         let mut state = self.state();
         let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let action = "DescribeNetworkInterfaces";
-        let answer = state.answer(&self.caller, action, &subjects, |world| Ok(world.interface_tags(ids)));
+        let answer = state.answer(self, action, &subjects, |world| Ok(world.interface_tags(ids)));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::InterfaceTags(ids.to_vec()), Answer::Description(told), false);
         answer
@@ -245,8 +272,10 @@ impl Cloud for MemoryCloud {
     async fn tables_of(&self, vpc: &str) -> Result<Tables, CloudFailure> {
         let mut state = self.state();
         let subjects = [vpc.to_owned()];
-        let answer =
-            state.answer(&self.caller, "DescribeRouteTables", &subjects, |world| Ok(world.tables_of(vpc)));
+        let entered = state.assume(&self.caller, self.access.as_deref());
+        let answer = entered.and_then(|()| {
+            state.answer(self, "DescribeRouteTables", &subjects, |world| Ok(world.tables_of(vpc)))
+        });
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::TablesOf(vpc.to_owned()), Answer::Description(told), false);
         answer
@@ -255,8 +284,7 @@ impl Cloud for MemoryCloud {
     async fn tagged(&self, tag: &Tag) -> Result<BTreeMap<InstanceId, InstanceSeen>, CloudFailure> {
         let mut state = self.state();
         let subjects = [tag.value().to_owned()];
-        let answer =
-            state.answer(&self.caller, "DescribeInstances", &subjects, |world| Ok(world.tagged(tag)));
+        let answer = state.answer(self, "DescribeInstances", &subjects, |world| Ok(world.tagged(tag)));
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::Tagged(tag.clone()), Answer::Description(told), false);
         answer
@@ -264,8 +292,10 @@ impl Cloud for MemoryCloud {
 
     async fn vpc_networks(&self, vpc: &str) -> Result<Vec<Destination>, CloudFailure> {
         let mut state = self.state();
-        let answer =
-            state.answer(&self.caller, "DescribeVpcs", &[vpc.to_owned()], |world| world.networks(vpc));
+        let entered = state.assume(&self.caller, self.access.as_deref());
+        let answer = entered.and_then(|()| {
+            state.answer(self, "DescribeVpcs", &[vpc.to_owned()], |world| world.networks(vpc))
+        });
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::VpcNetworks(vpc.to_owned()), Answer::Description(told), false);
         answer
@@ -274,8 +304,10 @@ impl Cloud for MemoryCloud {
     async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, SubnetSeen>, CloudFailure> {
         let mut state = self.state();
         let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let answer =
-            state.answer(&self.caller, "DescribeSubnets", &subjects, |world| Ok(world.subnets_seen(ids)));
+        let entered = state.assume(&self.caller, self.access.as_deref());
+        let answer = entered.and_then(|()| {
+            state.answer(self, "DescribeSubnets", &subjects, |world| Ok(world.subnets_seen(ids)))
+        });
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::Description(subjects), Answer::Description(told), false);
         answer
@@ -284,8 +316,10 @@ impl Cloud for MemoryCloud {
     async fn tables(&self, ids: &[RouteTableId]) -> Result<BTreeMap<RouteTableId, TableSeen>, CloudFailure> {
         let mut state = self.state();
         let subjects: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let answer =
-            state.answer(&self.caller, "DescribeRouteTables", &subjects, |world| Ok(world.tables_seen(ids)));
+        let entered = state.assume(&self.caller, self.access.as_deref());
+        let answer = entered.and_then(|()| {
+            state.answer(self, "DescribeRouteTables", &subjects, |world| Ok(world.tables_seen(ids)))
+        });
         let told = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         state.note(&self.caller, Asked::Description(subjects), Answer::Description(told), false);
         answer

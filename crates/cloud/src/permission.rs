@@ -35,7 +35,21 @@ pub const REGISTRATION_ACTIONS: &[&str] = &[
     "ec2:DescribeVpcs",
 ];
 
-/// Every action this crate can ask for, in order, each once.
+/// What a role of another account needs for its route tables (`RouteTablesRoleArn`): the looks and calls of tables, and what
+/// checking a registration needs of the subnets and networks beside them.
+pub const TABLE_ACTIONS: &[&str] = &[
+    "ec2:CreateRoute",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+    "ec2:ReplaceRoute",
+    "ec2:ReplaceRouteTableAssociation",
+];
+
+/// What taking on that role needs ([`crate::Cloud::through`]).
+pub const ASSUME_ACTION: &str = "sts:AssumeRole";
+
+/// Every action this crate can ask of EC2, in order, each once.
 pub const ACTIONS: &[&str] = &[
     "ec2:AssociateAddress",
     "ec2:CreateRoute",
@@ -134,6 +148,18 @@ mod tests {
         let all: BTreeSet<_> =
             [LOOK_ACTIONS, CALL_ACTIONS, FENCE_ACTIONS, REGISTRATION_ACTIONS].concat().into_iter().collect();
         assert_eq!(ACTIONS, all.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_role_of_another_account_needs_what_is_asked_and_changed_of_tables() {
+        let looks = every_look().into_iter().filter(Look::is_of_tables).map(|look| look_action(&look));
+        let calls = every_call().into_iter().filter(Call::is_of_tables).map(|call| call_action(&call));
+        // A registration looks at these as well, and at instances and interfaces, which are the account's own.
+        let registration = REGISTRATION_ACTIONS.iter().copied();
+        let own = ["ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces"];
+        let registration = registration.filter(|action| !own.contains(action));
+        let needed: BTreeSet<_> = looks.chain(calls).chain(registration).collect();
+        assert_eq!(TABLE_ACTIONS, needed.into_iter().collect::<Vec<_>>());
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub enum Requirement {
     AddressAtNode,
     /// No foreign Elastic IP sits where one of the cluster goes.
     SeatFree,
+    /// The role through which another account's route tables are reached can be taken on.
+    RoleAssumed,
     /// Every route table exists.
     TableExists,
     /// Every route table belongs to the nodes' VPC.
@@ -115,6 +117,7 @@ impl Requirement {
             Self::AddressExists => "address-exists",
             Self::AddressAtNode => "address-at-node",
             Self::SeatFree => "seat-free",
+            Self::RoleAssumed => "role-assumed",
             Self::TableExists => "table-exists",
             Self::TableInVpc => "table-in-vpc",
             Self::TableFound => "table-found",

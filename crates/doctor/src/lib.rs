@@ -10,6 +10,7 @@ mod node;
 mod place;
 mod request;
 mod resource;
+mod role;
 mod subnet;
 mod table;
 mod world;
@@ -21,8 +22,8 @@ pub use node::TAG;
 pub use place::{Places, places};
 pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_SUBNETS, MOST_TABLES};
 pub use world::{
-    InstanceFacts, InterfaceFacts, Neighbour, Seen, SubnetFacts, Subnets, TableFacts, Wanted, WantedNode,
-    World,
+    InstanceFacts, InterfaceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TableFacts, Wanted,
+    WantedNode, World,
 };
 
 /// Examines a request against the world; the findings in the order in which a person would mend them.
@@ -30,6 +31,7 @@ pub fn examine(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
     request::examine(&world.wanted, &mut findings);
     node::examine(world, &mut findings);
+    role::examine(world, &mut findings);
     resource::examine(world, &mut findings);
     subnet::examine(world, &mut findings);
     table::examine(world, &mut findings);

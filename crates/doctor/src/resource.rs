@@ -9,6 +9,7 @@ use baton_protocol::resource::{Destination, Placement, Route};
 use crate::finding::{Finding, Requirement, Severity};
 use crate::place::seats;
 use crate::request::violation;
+use crate::role;
 use crate::world::{WantedNode, World};
 
 pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
@@ -86,7 +87,10 @@ fn tables(world: &World, findings: &mut Vec<Finding>) {
         match seen.get(table) {
             None => findings.push(violation(
                 Requirement::TableExists,
-                format!("the route table {table} does not exist in this account and region"),
+                format!(
+                    "the route table {table} does not exist in {}",
+                    role::place(world.wanted.access.as_ref())
+                ),
                 "a route needs its table",
                 "correct the route table id, or take it out",
             )),

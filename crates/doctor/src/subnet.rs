@@ -10,6 +10,7 @@ use crate::TAG;
 use crate::finding::{Finding, Requirement};
 use crate::place;
 use crate::request::violation;
+use crate::role;
 use crate::world::{InstanceFacts, Subnets, TableFacts, World};
 
 pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
@@ -57,7 +58,7 @@ fn subnet(world: &World, swapped: &SubnetTables, seen: &Subnets) -> Vec<Finding>
         |what: String, why: &str, remedy: String| violation(Requirement::SubnetReady, what, why, remedy);
     let Some(facts) = seen.subnets.get(id) else {
         return vec![wrong(
-            format!("the subnet {id} does not exist in this account and region"),
+            format!("the subnet {id} does not exist in {}", role::place(world.wanted.access.as_ref())),
             "its route table cannot be swapped",
             "correct the subnet id, or take it out".to_owned(),
         )];
@@ -99,7 +100,10 @@ fn prepared(world: &World, node: &NodeName, table: &RouteTableId, seen: Option<&
         |what: String, why: &str, remedy: String| violation(Requirement::TablePrepared, what, why, remedy);
     let Some(seen) = seen else {
         return vec![wrong(
-            format!("the route table {table} for {node} does not exist in this account and region"),
+            format!(
+                "the route table {table} for {node} does not exist in {}",
+                role::place(world.wanted.access.as_ref())
+            ),
             "the subnet cannot be associated with it",
             "correct the route table id".to_owned(),
         )];

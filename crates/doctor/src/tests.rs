@@ -1,4 +1,5 @@
 mod kept;
+mod role;
 mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,8 +86,10 @@ fn world() -> World {
             routes: vec![route(1)],
             from_gateways: BTreeSet::new(),
             subnets: Vec::new(),
+            access: None,
             choices: Choices::default(),
         },
+        role: RoleSeen::Unneeded,
         members: BTreeSet::new(),
         kept: BTreeSet::new(),
         instances: Seen::Known((1..=2).map(|n| (instance(n), facts(n))).collect()),

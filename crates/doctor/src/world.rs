@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use baton_protocol::access::TableAccess;
 use baton_protocol::choice::Choices;
 use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat};
 use baton_protocol::ids::{
@@ -29,6 +30,26 @@ impl<T> Seen<T> {
             Self::Known(found) => Some(found),
             Self::Unknown(_) | Self::Unasked => None,
         }
+    }
+}
+
+/// Whether the role through which another account's route tables are reached could be taken on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleSeen {
+    /// The tables are the account's own.
+    Unneeded,
+    /// It could.
+    Assumed,
+    /// It was refused, with these words.
+    Refused(String),
+    /// That is not known, for this reason.
+    Unknown(String),
+}
+
+impl RoleSeen {
+    /// Whether the tables can be asked about.
+    pub fn is_well(&self) -> bool {
+        matches!(self, Self::Unneeded | Self::Assumed)
     }
 }
 
@@ -59,6 +80,8 @@ pub struct Wanted {
     pub from_gateways: BTreeSet<Route>,
     /// The subnets whose route table is swapped.
     pub subnets: Vec<SubnetTables>,
+    /// How the route tables are reached, if they are another account's.
+    pub access: Option<TableAccess>,
     /// Where on each node all of this goes.
     pub choices: Choices,
 }
@@ -147,6 +170,8 @@ pub struct World {
     /// Those of them that a tag names and whose places are known from the lease: they stay, whatever EC2 shows of them,
     /// until the arbiter retires them.
     pub kept: BTreeSet<InstanceId>,
+    /// Whether the route tables can be reached through their role.
+    pub role: RoleSeen,
     /// The wanted instances; those EC2 does not know are absent.
     pub instances: Seen<BTreeMap<InstanceId, InstanceFacts>>,
     /// The networks of the VPC, or VPCs, that the instances are in.

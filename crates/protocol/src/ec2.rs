@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use crate::access::TableAccess;
 use crate::ids::{
     AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
 };
@@ -26,6 +27,16 @@ pub enum Look {
     Interfaces(Vec<InterfaceId>),
     /// The state of this instance.
     Instance(InstanceId),
+}
+
+impl Look {
+    /// Whether it is about route tables, which may be another account's.
+    pub fn is_of_tables(&self) -> bool {
+        match self {
+            Self::Tables(_) | Self::Subnets(_) => true,
+            Self::Addresses(_) | Self::Seats(_) | Self::Interfaces(_) | Self::Instance(_) => false,
+        }
+    }
 }
 
 /// What EC2 answered to a [`Look`].
@@ -156,6 +167,20 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether it changes a route table or which of them a subnet has, and so may be another account's to allow. The
+    /// interface that a route leads to is the account's own, and so is its check of source and destination.
+    pub fn is_of_tables(&self) -> bool {
+        match self {
+            Self::ReplaceRoute { .. } | Self::CreateRoute { .. } | Self::ReplaceTableAssociation { .. } => {
+                true
+            }
+            Self::Disassociate { .. }
+            | Self::Associate { .. }
+            | Self::DisableSourceDestCheck { .. }
+            | Self::Stop { .. } => false,
+        }
+    }
+
     /// The action as EC2 and IAM name it.
     pub fn action(&self) -> &'static str {
         match self {
@@ -220,6 +245,17 @@ pub enum CloudFailure {
     /// IAM refused; nothing was applied.
     #[error("denied: {0}")]
     Denied(String),
+    /// STS or IAM refused the role of the route tables' account; EC2 was not asked, so nothing was applied.
+    #[error("{}", role_refused(.access, .why))]
+    RoleRefused {
+        /// Which role, for which cluster.
+        access: TableAccess,
+        /// What STS said.
+        why: String,
+    },
+    /// STS gave no answer, or one that says nothing; EC2 was not asked, so nothing was applied.
+    #[error("no credentials for the role of the route tables: {0}")]
+    NoCredentials(String),
     /// The address, table or interface is unknown to EC2, which may be a stale answer.
     #[error("not found: {0}")]
     NotFound(String),
@@ -234,6 +270,20 @@ pub enum CloudFailure {
 impl CloudFailure {
     /// Whether asking again, unchanged, can help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Throttled | Self::Unknown(_))
+        matches!(self, Self::Throttled | Self::NoCredentials(_) | Self::Unknown(_))
     }
+}
+
+/// What to do stands before what STS said, which may be long and cut.
+fn role_refused(access: &TableAccess, why: &str) -> String {
+    format!("the role {} cannot be assumed: {}; STS said: {why}", access.role, role_remedy(access))
+}
+
+/// What to do about a role that cannot be assumed.
+pub fn role_remedy(access: &TableAccess) -> String {
+    format!(
+        "allow it in the role's trust policy (external id `{}`), in RouteTablesRoles of the control plane, and in every \
+         service control policy",
+        access.external_id()
+    )
 }

@@ -212,6 +212,42 @@ impl InstanceArn {
     }
 }
 
+identity!(
+    /// The ARN of an IAM role, of whichever account.
+    RoleArn,
+    "a role ARN: `arn:PARTITION:iam::ACCOUNT:role/NAME`, in aws, aws-cn or aws-us-gov, an account of 12 digits, path and name of \
+     at most 512 characters, the name of at most 64",
+    role
+);
+
+/// IAM's own bounds: 512 characters for a path, of which `!` to `~`, and 64 for a name; here 512 for both together.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>
+fn role(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [arn, partition, service, region, account, resource] = parts[..] else { return false };
+    let Some(named) = resource.strip_prefix("role/") else { return false };
+    let (path, name) = named.rsplit_once('/').unwrap_or(("", named));
+    let of_a_name = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    arn == "arn"
+        && matches!(partition, "aws" | "aws-cn" | "aws-us-gov")
+        && (service, region) == ("iam", "")
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && named.len() <= 512
+        // A star would be a pattern in a policy and is nobody's name.
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"*?".contains(&b))
+        && !named.starts_with('/')
+        && (1..=64).contains(&name.len())
+        && name.bytes().all(of_a_name)
+}
+
+impl RoleArn {
+    /// The account that the role is of: 12 digits.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
+}
+
 /// The fencing token: grows by one with each grant and is never reset, not even when a cluster is deleted and
 /// registered again. Zero means "never granted".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -271,6 +307,48 @@ mod tests {
             "arn:aws:ec2:eu#west:123456789012:instance/i-01234567",
         ] {
             assert!(InstanceArn::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_of_iam_in_a_known_partition_and_an_account_and_within_iams_bounds() {
+        let long = |path: usize, name: usize| {
+            format!("arn:aws:iam::210987654321:role/{}/{}", "p".repeat(path), "n".repeat(name))
+        };
+        for good in [
+            "arn:aws:iam::210987654321:role/baton-route-tables-orders",
+            "arn:aws-cn:iam::210987654321:role/net/work/r_+=,.@-1",
+            "arn:aws-us-gov:iam::000000000000:role/r",
+            "arn:aws:iam::210987654321:role/a:b/r",
+            &long(447, 64),
+        ] {
+            let role = RoleArn::new(good).expect(good);
+            assert_eq!((role.as_str(), role.account().len()), (good, 12));
+        }
+        assert_eq!(
+            RoleArn::new("arn:aws:iam::210987654321:role/r").expect("valid").account(),
+            "210987654321"
+        );
+        for bad in [
+            "",
+            "baton-route-tables-orders",
+            "arn:aws:iam::210987654321:user/r",
+            "arn:aws:iam::210987654321:role/",
+            "arn:aws:iam::210987654321:role/path/",
+            "arn:aws:iam::210987654321:role//r",
+            "arn:aws:iam::210987654321:role/r*",
+            "arn:aws:iam::210987654321:role/*/r",
+            "arn:aws:iam::210987654321:role/a b",
+            "arn:aws:iam::21098765432:role/r",
+            "arn:aws:iam::2109876543x1:role/r",
+            "arn:aws:iam:eu-west-1:210987654321:role/r",
+            "arn:aws:sts::210987654321:assumed-role/r/s",
+            "arn:aws-iso:iam::210987654321:role/r",
+            "arn:aws:iam::210987654321:role/r\n",
+            &long(448, 64),
+            &long(1, 65),
+        ] {
+            assert!(RoleArn::new(bad).is_err(), "{bad}");
         }
     }
 

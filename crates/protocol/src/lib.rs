@@ -14,6 +14,7 @@ compile_error!(
 #[macro_use]
 pub mod mutant;
 
+pub mod access;
 pub mod arbiter;
 pub mod brake;
 pub mod candidate;

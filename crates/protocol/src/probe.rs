@@ -275,12 +275,18 @@ const ACTIONS: [&str; 7] = [
 
 /// Whether EC2 may answer otherwise in a moment.
 fn is_unknown(failure: &CloudFailure) -> bool {
-    matches!(failure, CloudFailure::Throttled | CloudFailure::Unknown(_))
+    failure.is_transient()
 }
 
 /// Whether a move would meet it too. That an address is associated or a route exists is as it should be.
 fn stands_in_the_way(failure: &CloudFailure) -> bool {
-    matches!(failure, CloudFailure::Denied(_) | CloudFailure::NotFound(_) | CloudFailure::Refused(_))
+    matches!(
+        failure,
+        CloudFailure::Denied(_)
+            | CloudFailure::RoleRefused { .. }
+            | CloudFailure::NotFound(_)
+            | CloudFailure::Refused(_)
+    )
 }
 
 fn obstacles_in(lease: &Lease, sight: &Sight) -> Vec<Obstacle> {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::choice::Choices;
 use crate::ids::{
-    AllocationId, AssociationId, IdError, InterfaceId, NodeName, RouteTableId, SubnetId, TableAssociationId,
-    ec2_id,
+    AllocationId, AssociationId, IdError, InterfaceId, NodeName, RoleArn, RouteTableId, SubnetId,
+    TableAssociationId, ec2_id,
 };
 
 /// The destination of a route: an IPv4 or IPv6 network in CIDR form, with no bits set beyond its prefix, or a prefix list.
@@ -195,6 +195,9 @@ pub struct Resources {
     /// The subnets whose route table is swapped for the one that is prepared for the holder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<SubnetTables>,
+    /// The role of another account through which its route tables are reached; none: they are the account's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables_role: Option<RoleArn>,
     /// What of this was described and not named, and of where it goes on each node.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
     pub choices: Choices,

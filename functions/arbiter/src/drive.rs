@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::ScalingFailure;
 use baton_cloud::Cloud;
+use baton_protocol::access::TableAccess;
 use baton_protocol::arbiter::{Action, Hint, Invocation, Outcome, Report};
 use baton_protocol::ec2::{Call, CloudFailure, Effect, Look, Sight};
 use baton_protocol::grant::Committed;
@@ -86,13 +87,15 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
         let mut invocation = Invocation::new(hint, by, self.now(), deadline).with_brake(self.brake);
         let mut open = FuturesUnordered::new();
         let mut telling = FuturesUnordered::new();
+        let mut preparing = FuturesUnordered::new();
         let mut granting = None;
+        let mut access = None;
         loop {
             while let Some(action) = invocation.poll_action() {
                 if let Action::Commit(grant) = &action {
                     granting = notification::of(&grant.event);
                 }
-                open.push(self.perform(&cluster, action));
+                open.push(self.perform(&cluster, self.cloud.through(access.as_ref()), action));
             }
             if let Some(report) = invocation.report() {
                 // Nothing of an invocation outlives it.
@@ -116,9 +119,17 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                         _ => None,
                     };
                     telling.extend(news.map(|told| self.successor.tell(told)));
+                    if let Answer::Lease(Ok(Some(lease))) = &answer {
+                        let named = TableAccess::of(lease);
+                        if named != access {
+                            preparing.extend(named.as_ref().map(|named| prepare(self.cloud.through(Some(named)))));
+                            access = named;
+                        }
+                    }
                     give(&mut invocation, self.now(), answer);
                 }
                 Some(()) = telling.next() => {}
+                Some(()) = preparing.next() => {}
                 () = self.until(due) => invocation.handle_timer(self.now()),
             }
         }
@@ -157,7 +168,8 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
         }
     }
 
-    async fn perform(&self, cluster: &ClusterName, action: Action) -> Answer {
+    /// `cloud` reaches the route tables as the lease says that was read last.
+    async fn perform(&self, cluster: &ClusterName, cloud: C, action: Action) -> Answer {
         match action {
             Action::ReadLease => Answer::Lease(self.store.lease(cluster).await),
             Action::ReadHeartbeats(instances) => {
@@ -170,11 +182,11 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             }
             Action::Commit(grant) => Answer::Committed(self.store.commit(&grant).await),
             Action::Look(look) => {
-                let sight = self.cloud.look(&look).await;
+                let sight = cloud.look(&look).await;
                 Answer::Sight(look, sight)
             }
             Action::Call(call) => {
-                let effect = self.cloud.call(&call).await;
+                let effect = cloud.call(&call).await;
                 Answer::Effect(call, effect)
             }
             Action::RecordRotation { epoch, allocation, mark } => {
@@ -201,6 +213,14 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 Answer::Told
             }
         }
+    }
+}
+
+/// Takes on the role of the route tables beside what comes before a move, so that no route waits for it. What became of it is
+/// told by whoever needs it, and one that nobody has waited for ends with the invocation.
+async fn prepare<C: Cloud>(cloud: C) {
+    if let Err(failure) = cloud.prepare().await {
+        tracing::warn!(%failure, "the role of the route tables is not taken on");
     }
 }
 

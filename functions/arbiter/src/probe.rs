@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use baton_cloud::Cloud;
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::Call;
 use baton_protocol::ids::ClusterName;
 use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
@@ -60,12 +61,13 @@ fn is_to_be_probed(lease: &Lease) -> bool {
 }
 
 async fn ask<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, lease: &Lease) -> Option<Probe> {
+    let cloud = &parts.cloud.through(TableAccess::of(lease).as_ref());
     let looks = probe::looks(lease);
-    let sights = join_all(looks.iter().map(|look| parts.cloud.look(look))).await;
+    let sights = join_all(looks.iter().map(|look| cloud.look(look))).await;
     let tried = probe::tried(lease, parts.now().wall);
     let calls: Vec<Call> = tried.iter().map(|trial| trial.call.clone()).collect();
     let trials = tried.into_iter().map(|trial| async {
-        let answer = parts.cloud.probe(&trial.call).await;
+        let answer = cloud.probe(&trial.call).await;
         (trial, answer)
     });
     let answers = stream::iter(trials).buffer_unordered(SIDE_BY_SIDE).collect().await;

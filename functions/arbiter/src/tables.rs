@@ -6,6 +6,7 @@
 //! that the lease is still the one that was judged, and a successor moves what was taken in.
 
 use baton_cloud::Cloud;
+use baton_protocol::access::TableAccess;
 use baton_protocol::arbiter::Hint;
 use baton_protocol::drift;
 use baton_protocol::ec2::CloudFailure;
@@ -74,7 +75,8 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     else {
         return Ok(Followed::NotNow);
     };
-    let found = match look(parts, &lease, &vpc).await {
+    let cloud = parts.cloud.through(TableAccess::of(&lease).as_ref());
+    let found = match look(&cloud, &lease, &vpc).await {
         Ok(found) => found,
         Err(failure) => return Ok(Followed::Unanswered(failure)),
     };
@@ -109,17 +111,13 @@ fn is_to_be_followed(lease: &Lease, stuck: bool) -> bool {
 
 /// What the VPC shows. What is missing has to be missing from two answers; the second one is asked for when no stale answer
 /// can be so old any more.
-async fn look<S: Store, C: Cloud, W: Successor>(
-    parts: &Parts<S, C, W>,
-    lease: &Lease,
-    vpc: &str,
-) -> Result<Difference, CloudFailure> {
-    let first = tables::compare(lease, &parts.cloud.tables_of(vpc).await?);
+async fn look<C: Cloud>(cloud: &C, lease: &Lease, vpc: &str) -> Result<Difference, CloudFailure> {
+    let first = tables::compare(lease, &cloud.tables_of(vpc).await?);
     if first.missing.is_empty() {
         return Ok(first);
     }
     tokio::time::sleep(LOOKS_APART).await;
-    let second = tables::compare(lease, &parts.cloud.tables_of(vpc).await?);
+    let second = tables::compare(lease, &cloud.tables_of(vpc).await?);
     let missing = first.missing.intersection(&second.missing).cloned().collect();
     Ok(Difference { missing, ..second })
 }

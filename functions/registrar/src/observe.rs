@@ -3,6 +3,7 @@
 //! Each part is read by itself, and what could not be read is said so in its place, so that one denied action does not
 //! hide what the others would have shown.
 
+mod role;
 mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,9 @@ pub async fn observe<S: Store, C: Cloud>(
     desired: &Desired,
     lease: Option<&Lease>,
 ) -> Observation {
+    let cloud = &cloud.through(desired.table_access().as_ref());
+    let role = role::role(cloud, patience, desired).await;
+    let by_role = role.is_well();
     let ids: Vec<_> = desired.nodes.iter().map(|node| node.instance.clone()).collect();
     let instances = patience.ask(|| cloud.instances(&ids)).await;
     let (facts, found) = match instances {
@@ -54,16 +58,17 @@ pub async fn observe<S: Store, C: Cloud>(
         }
         Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
     };
-    let vpc_tables = vpc_tables(cloud, patience, &facts, desired).await;
+    // Where the role cannot be taken on, that is the finding, and nothing of the tables is asked in vain.
+    let vpc_tables = role::unless_refused(by_role, vpc_tables(cloud, patience, &facts, desired)).await;
     let vpc = vpc_of(&facts, desired);
     let (routes, from_gateways) = routes_of(desired, vpc_tables.known(), held(lease, vpc.as_ref()));
     let (addresses, interface_tags, seats, tables, subnets, networks, neighbours) = tokio::join!(
         addresses(cloud, patience, desired),
         interface_tags(cloud, patience, &facts, desired),
         seats(cloud, patience, &facts, desired),
-        tables(cloud, patience, &routes),
-        subnet::subnets(cloud, patience, desired),
-        networks(cloud, patience, &facts, desired),
+        role::unless_refused(by_role, tables(cloud, patience, &routes)),
+        role::unless_refused(by_role, subnet::subnets(cloud, patience, desired)),
+        role::unless_refused(by_role, networks(cloud, patience, &facts, desired)),
         neighbours(store, patience, &desired.cluster),
     );
     let nodes = desired
@@ -78,6 +83,7 @@ pub async fn observe<S: Store, C: Cloud>(
         routes,
         from_gateways,
         subnets: desired.subnets.clone(),
+        access: desired.table_access(),
         choices: Choices { vpc, ..desired.choices.clone() },
     };
     let kept = kept(desired, lease);
@@ -85,6 +91,7 @@ pub async fn observe<S: Store, C: Cloud>(
         wanted,
         members: lease.iter().flat_map(|lease| &lease.members).map(|m| m.instance.instance_id()).collect(),
         kept: kept.keys().cloned().collect(),
+        role,
         instances: facts,
         networks,
         addresses,
@@ -127,6 +134,7 @@ impl Observation {
             routes: self.world.wanted.routes.clone(),
             from_gateways: self.world.wanted.from_gateways.clone(),
             subnets: desired.subnets.clone(),
+            tables_role: desired.tables_role.clone(),
             choices: self.world.wanted.choices.clone(),
         };
         Some((members.collect::<Option<_>>()?, resources))

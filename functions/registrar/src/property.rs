@@ -11,10 +11,11 @@ mod subnet;
 use std::collections::BTreeSet;
 
 use baton_doctor::MOST_NODES;
+use baton_protocol::access::TableAccess;
 use baton_protocol::choice::Choices;
 use baton_protocol::failback::Failback;
 use baton_protocol::fence::Fencing;
-use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName};
+use baton_protocol::ids::{AllocationId, ClusterName, IdError, InstanceId, NodeName, RoleArn};
 use baton_protocol::lease::Mode;
 use baton_protocol::policy::{LONGEST_COOL_DOWN, LONGEST_WAIT, SHORTEST_WAIT, Takeover};
 use baton_protocol::resource::{Route, SubnetTables};
@@ -75,8 +76,18 @@ pub struct Desired {
     pub from_gateways: BTreeSet<Route>,
     /// The subnets whose route table is swapped.
     pub subnets: Vec<SubnetTables>,
+    /// The role of another account through which the route tables are reached.
+    pub tables_role: Option<RoleArn>,
     /// Where on each node all of this goes, and the routes whose tables were described.
     pub choices: Choices,
+}
+
+impl Desired {
+    /// How the route tables are reached, if that is not by the account's own right.
+    pub fn table_access(&self) -> Option<TableAccess> {
+        let role = self.tables_role.clone()?;
+        Some(TableAccess { role, cluster: self.cluster.clone() })
+    }
 }
 
 /// The name of the cluster, whatever else is wrong.
@@ -118,6 +129,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         "Routes",
         "SubnetTables",
         "RouteInterface",
+        "RouteTablesRoleArn",
     ];
     root.object(&known, wrong)?;
     let cluster = root.field("Cluster").id(wrong);
@@ -136,7 +148,9 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         wrong.push(BY_TAG_ALONE.to_owned());
         return None;
     }
-    let subnets = subnets.iter().filter_map(|entry| subnet::read(entry, &nodes, wrong)).collect();
+    let subnets: Vec<_> = subnets.iter().filter_map(|entry| subnet::read(entry, &nodes, wrong)).collect();
+    let has_tables = !(routes.is_empty() && choices.tables.is_empty() && subnets.is_empty());
+    let tables_role = tables_role(&root.field("RouteTablesRoleArn"), has_tables, wrong)?;
     Some(Desired {
         cluster: cluster?,
         mode: mode?,
@@ -151,8 +165,21 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
         routes,
         from_gateways,
         subnets,
+        tables_role,
         choices,
     })
+}
+
+/// The outer `None`: it cannot be read. A role without tables would be asked for nothing, and most likely they are missing.
+fn tables_role(at: &At<'_>, has_tables: bool, wrong: &mut Vec<String>) -> Option<Option<RoleArn>> {
+    if at.value.is_none() {
+        return Some(None);
+    }
+    let role = at.id(wrong)?;
+    if !has_tables {
+        return at.expected("nothing, as the cluster has no route table", wrong);
+    }
+    Some(Some(role))
 }
 
 fn mode(at: &At<'_>, wrong: &mut Vec<String>) -> Option<Mode> {

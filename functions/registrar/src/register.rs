@@ -337,6 +337,7 @@ fn says_the_same(lease: &Lease, desired: &Desired) -> bool {
         && routes == desired.routes.iter().collect()
         && from_gateways.eq(desired.from_gateways.iter())
         && lease.resources.subnets.iter().collect::<BTreeSet<_>>() == desired.subnets.iter().collect()
+        && lease.resources.tables_role == desired.tables_role
         && choices == desired.choices
 }
 
@@ -355,5 +356,6 @@ fn summary(desired: &Desired, routes: usize) -> String {
         some => format!("; subnets: {some}"),
     };
     let nodes = nodes.join(", ");
-    format!("{mode}{fenced}; nodes{by} {nodes}; Elastic IPs: {addresses}; routes: {routes}{subnets}")
+    let role = desired.tables_role.as_ref().map(|role| format!("; tables by {role}")).unwrap_or_default();
+    format!("{mode}{fenced}; nodes{by} {nodes}; Elastic IPs: {addresses}; routes: {routes}{subnets}{role}")
 }

@@ -1,5 +1,5 @@
 use baton_protocol::ec2::RouteTarget;
-use baton_protocol::ids::AllocationId;
+use baton_protocol::ids::{AllocationId, ClusterName, RoleArn};
 use baton_protocol::resource::{Placement, Route};
 
 use super::*;
@@ -234,4 +234,59 @@ async fn the_same_story_gives_the_same_ids_and_the_same_log() {
         cloud.log()
     };
     assert_eq!(tell().await, tell().await);
+}
+
+fn through(role: &str, cluster: &str) -> TableAccess {
+    let role = RoleArn::new(format!("arn:aws:iam::{role}")).expect("valid");
+    TableAccess { role, cluster: ClusterName::new(cluster).expect("valid") }
+}
+
+#[tokio::test]
+async fn a_shared_vpcs_tables_are_seen_and_changed_through_their_owners_role_only() {
+    let Scene { cloud, vpc, a, .. } = scene();
+    let (table, own) = (cloud.table(&vpc), cloud.table(&cloud.vpc(&["10.1.0.0/16"])));
+    let owner = through("210987654321:role/r", "orders");
+    cloud.share(&vpc, &owner);
+    let route = Route { table: table.clone(), destination: Destination::new("10.9.0.1/32").expect("valid") };
+    let create = Call::CreateRoute { route, interface: a.interface.clone() };
+    let look = Look::Tables(vec![table.clone(), own.clone()]);
+    let seen = async |cloud: &MemoryCloud| match cloud.look(&look).await {
+        Ok(Sight::Tables(seen)) => seen.into_keys().collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+
+    assert_eq!(seen(&cloud).await, std::slice::from_ref(&own));
+    assert!(matches!(cloud.call(&create).await, Err(CloudFailure::Denied(_))));
+    assert!(matches!(cloud.probe(&create).await, Err(CloudFailure::Denied(_))));
+    assert_eq!(cloud.tables_of(&vpc).await, Ok(Tables::new()));
+
+    let by_role = cloud.through(Some(&owner));
+    assert_eq!(seen(&by_role).await, std::slice::from_ref(&table), "and not what is the account's own");
+    assert_eq!((by_role.prepare().await, by_role.probe(&create).await), (Ok(()), Ok(())));
+    assert_eq!(by_role.call(&create).await, Ok(Effect::Done));
+    // What is not of tables goes by the account's own right.
+    let check = Call::DisableSourceDestCheck { interface: a.interface.clone() };
+    assert_eq!(by_role.call(&check).await, Ok(Effect::Done));
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_for_the_cluster_that_it_trusts_and_what_sts_answers_is_told_apart() {
+    let Scene { cloud, vpc, .. } = scene();
+    let owner = through("210987654321:role/r", "orders");
+    cloud.share(&vpc, &owner);
+    for stranger in [through("210987654321:role/r", "billing"), through("210987654321:role/s", "orders")] {
+        let refused = cloud.through(Some(&stranger)).prepare().await;
+        assert!(matches!(refused, Err(CloudFailure::RoleRefused { .. })), "{refused:?}");
+    }
+    let cloud = cloud.through(Some(&owner));
+    for (trouble, transient) in
+        [(Trouble::Throttle, true), (Trouble::FailUnknownBefore, true), (Trouble::Deny, false)]
+    {
+        cloud.fail(Fault::on("AssumeRole", trouble).about(&owner.role).times(2));
+        let failure = cloud.prepare().await.expect_err("STS fails");
+        assert_eq!(failure.is_transient(), transient, "{failure}");
+        assert_eq!(cloud.tables_of(&vpc).await, Err(failure), "and EC2 is not asked");
+        cloud.prepare().await.expect("that was all");
+    }
+    assert_eq!(cloud.through(None).prepare().await, Ok(()));
 }

@@ -16,6 +16,7 @@ use baton_protocol::resource::{Destination, Placement, Route, TableAssociation};
 use baton_protocol::roster::Tag;
 use baton_protocol::tables::{self, Tables};
 
+use super::shared::Sharing;
 use crate::{InstanceSeen, InterfaceOnInstance, SubnetSeen, TableSeen};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) same_place: SamePlace,
     pub(super) ended_already: EndedAlready,
     pub(super) stops: Stops,
+    pub(super) sharing: Sharing,
 }
 
 /// What EC2 makes of associating an address, without permission to reassociate, where it sits already. Its

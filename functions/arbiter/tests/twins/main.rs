@@ -7,6 +7,7 @@ mod hooks;
 mod notices;
 mod probe;
 mod roster;
+mod shared;
 mod swap;
 mod tables;
 mod world;

@@ -21,7 +21,7 @@ fn by_tag() -> Which {
     Which::Tag(Tag::new("side", "private").expect("valid"))
 }
 
-async fn vpc(world: &World) -> String {
+pub(crate) async fn vpc(world: &World) -> String {
     let instance = world.nodes[0].instance.clone();
     let seen = world.parts.cloud.instances(std::slice::from_ref(&instance)).await.expect("described");
     seen[&instance].vpc.clone()

@@ -402,3 +402,28 @@ fn nodes_are_not_named_in_two_ways() {
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_role_of_the_route_tables_is_an_arn_of_a_role_and_stands_beside_tables_only() {
+    const ROLE: &str = "arn:aws:iam::210987654321:role/baton-route-tables-orders";
+    assert_eq!(parse(&good()).expect("good").table_access(), None);
+    let mut properties = good();
+    properties["RouteTablesRoleArn"] = json!(ROLE);
+    let access = parse(&properties).expect("good").table_access().expect("named");
+    assert_eq!((access.role.as_str(), access.external_id().as_str()), (ROLE, "baton/orders"));
+
+    for bad in
+        [json!("baton-route-tables-orders"), json!(""), json!(7), json!(ROLE.replace("role/", "user/"))]
+    {
+        let complaints = wrong(|properties| properties["RouteTablesRoleArn"] = bad.clone());
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].starts_with("RouteTablesRoleArn: expected "), "{complaints:?}");
+    }
+    let complaints = wrong(|properties| {
+        properties["RouteTablesRoleArn"] = json!(ROLE);
+        properties["Routes"] = json!([]);
+    });
+    let expected =
+        format!("RouteTablesRoleArn: expected nothing, as the cluster has no route table, found `{ROLE}`");
+    assert_eq!(complaints, [expected]);
+}

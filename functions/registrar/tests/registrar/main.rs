@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod place;
 mod roster;
+mod shared;
 mod support;
 mod table;
 mod update;

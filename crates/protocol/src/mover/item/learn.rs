@@ -178,7 +178,7 @@ impl Item {
         }
         match (&mut self.kind, failure) {
             // Not applied: the same call again.
-            (_, CloudFailure::Throttled) => {
+            (_, CloudFailure::Throttled | CloudFailure::NoCredentials(_)) => {
                 self.next = Some(call.clone());
             }
             // Somebody else was quicker, or the answer was lost: only a look tells.

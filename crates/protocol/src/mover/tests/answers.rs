@@ -447,3 +447,29 @@ fn what_a_first_look_shows_in_place_is_in_doubt_for_3_s_and_then_confirmed() {
     assert_eq!((first.is_confirmed(), first.doubts_until()), (true, None));
     assert_eq!(replaced().doubts_until(), None, "what was put in place is in no doubt");
 }
+
+#[test]
+fn a_route_whose_role_sts_gave_no_credentials_for_is_asked_for_again_and_one_that_it_refused_is_told() {
+    let access = crate::access::TableAccess {
+        role: crate::ids::RoleArn::new("arn:aws:iam::210987654321:role/r").expect("valid"),
+        cluster: moved_to_node_2().cluster,
+    };
+    let (_, mut route, _) = items(&moved_to_node_2(), true);
+    route.learn(&leads(1), at(900), at(950));
+    let first = call(&mut route, at(1_000));
+    let nothing = CloudFailure::NoCredentials("AssumeRole: no answer came".to_owned());
+    route.conclude(&first, Err(nothing), at(1_100));
+    assert!(!route.is_ready(at(1_100)), "it waits, each time longer");
+    // EC2 was not asked, so there is nothing to look up first.
+    assert!(!route.is_blind() && route.blocked().is_none());
+    assert_eq!(call(&mut route, at(5_000)), first);
+
+    let refused = CloudFailure::RoleRefused { access, why: "AccessDenied: no".to_owned() };
+    route.conclude(&first, Err(refused), at(5_100));
+    let why = route.blocked().expect("it is told");
+    assert!(
+        why.starts_with("ReplaceRoute: the role arn:aws:iam::210987654321:role/r cannot be assumed"),
+        "{why}"
+    );
+    assert!(why.ends_with("STS said: AccessDenied: no"), "{why}");
+}
