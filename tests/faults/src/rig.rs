@@ -309,6 +309,7 @@ async fn function(
         ("AWS_ENDPOINT_URL_DYNAMODB", counter.endpoint().to_owned()),
         ("AWS_ENDPOINT_URL_EC2", sandbox.moto().endpoint()),
         ("AWS_ENDPOINT_URL_AUTO_SCALING", sandbox.moto().endpoint()),
+        ("AWS_ENDPOINT_URL_STS", sandbox.moto().endpoint()),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_ACCESS_KEY_ID", ADMINISTRATOR.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", ADMINISTRATOR.to_owned()),

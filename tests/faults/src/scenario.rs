@@ -8,6 +8,7 @@
 mod fault;
 mod fence;
 mod group;
+mod shared;
 mod swap;
 mod trigger;
 
@@ -79,6 +80,7 @@ scenarios! {
     "drift-free" trigger::drift_free "somebody frees the address, and a trail tells of it";
     "drift-route" trigger::drift_route "somebody deletes a route and leads another away, and a trail tells of it";
     "swap" swap::swap "the holder of a cluster with a subnet of prepared tables is silent, and then somebody swaps its table back";
+    "shared-vpc" shared::shared "the route tables are another account's, reached through its role, which is then refused and allowed again";
     "turn" trigger::turn "somebody frees the address, nothing tells of it, and the cluster's turn comes";
     "sweep" trigger::sweep "the arbiter is killed after its grant, and the sweep finds the unfinished move";
     "unprotected" trigger::unprotected "every standby falls silent, and the sweep counts";

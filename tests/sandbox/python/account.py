@@ -45,14 +45,15 @@ class Clients:
         self.endpoint, self.region = endpoint, region
         self.cache = {}
 
-    def of(self, service, credentials=None):
+    def of(self, service, credentials=None, endpoint=None):
         keys = credentials or ADMINISTRATOR
-        found = self.cache.get(service) if credentials is None else None
+        is_usual = credentials is None and endpoint is None
+        found = self.cache.get(service) if is_usual else None
         if found is None:
             found = boto3.session.Session().client(
                 service,
                 region_name=self.region,
-                endpoint_url=self.endpoints.get(service, self.endpoint),
+                endpoint_url=endpoint or self.endpoints.get(service, self.endpoint),
                 config=Config(
                     retries={"total_max_attempts": 1, "mode": "standard"},
                     connect_timeout=5,
@@ -61,7 +62,7 @@ class Clients:
                 ),
                 **keys,
             )
-            if credentials is None:
+            if is_usual:
                 self.cache[service] = found
         return found
 
@@ -302,6 +303,18 @@ class Account:
             said = error.response.get("Error", {})
             denied = said.get("Code", "").startswith(("AccessDenied", "UnauthorizedOperation"))
             return {"allowed": not denied, "code": said.get("Code", ""), "message": said.get("Message", "")}
+
+    def call_in(self, account, service, operation, parameters):
+        """One call to EC2's stand-in as the administrator of another account."""
+        sts = self.clients.of("sts", endpoint=self.clients.endpoints["ec2"])
+        role = f"arn:aws:iam::{account}:role/administrator"
+        given = sts.assume_role(RoleArn=role, RoleSessionName="administrator")["Credentials"]
+        keys = {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
+        return self._call(self.clients.of(service, keys), operation, parameters)
 
     def _call(self, client, operation, parameters):
         answer = getattr(client, operation)(**parameters)

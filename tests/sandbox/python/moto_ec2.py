@@ -13,6 +13,9 @@ given, has to stand somewhere in the request. A fault strikes `times` times, or 
 moto has no `CompleteLifecycleAction`, so one is answered here: an action that is completed waits no more. The service is AWS's, and the
 group and the hook are not looked at.
 
+moto is STS as well, for roles of other accounts: it gives credentials of the account in the role's ARN, whoever asks and
+whether there is such a role or not, so a refusal is a fault with the action `AssumeRole`.
+
 A request with `DryRun` never reaches moto, which carries some of them out: it is answered as EC2 answers one that would be allowed.
 """
 
@@ -25,6 +28,9 @@ import threading
 import time
 import urllib.parse
 
+from moto.ec2.exceptions import InvalidNetworkInterfaceIdError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
 from moto.ec2.models.route_tables import RouteBackend
 from moto.ec2.utils import generate_route_id
 from moto.moto_server.threaded_moto_server import create_backend_app, make_server
@@ -39,6 +45,15 @@ COMPLETED = (
     "<CompleteLifecycleActionResult/><ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId>"
     "</ResponseMetadata></CompleteLifecycleActionResponse>"
 )
+STS_ERROR = (
+    '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{code}</Code>'
+    "<Message>{message}</Message></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
+)
+STS_REFUSALS = {
+    "throttle": ("400 Bad Request", "Throttling", "Rate exceeded"),
+    "deny": ("403 Forbidden", "AccessDenied", "Not authorized to perform: sts:AssumeRole"),
+    "lose": ("500 Internal Server Error", "InternalFailure", "An internal error has occurred"),
+}
 REFUSALS = {
     "throttle": ("503 Service Unavailable", "RequestLimitExceeded", "Request limit exceeded."),
     "deny": ("403 Forbidden", "UnauthorizedOperation", "You are not authorized to perform this operation."),
@@ -66,6 +81,25 @@ def keep_prefix_lists():
         return route
 
     RouteBackend.create_route = create_route
+
+
+def share_interfaces():
+    """Mends moto, for which an account's interfaces are nobody else's. Whoever owns a shared VPC leads its routes to those that
+    participants have in it.
+    """
+    get = NetworkInterfaceBackend.get_network_interface
+
+    def get_network_interface(self, eni_id):
+        try:
+            return get(self, eni_id)
+        except InvalidNetworkInterfaceIdError:
+            for account in list(ec2_backends):
+                found = ec2_backends[account][self.region_name].enis.get(eni_id)
+                if found:
+                    return found
+            raise
+
+    NetworkInterfaceBackend.get_network_interface = get_network_interface
 
 
 class Faults:
@@ -143,6 +177,8 @@ class Layer:
             status, headers, chunks = self.answers[text]
             start_response(status, headers)
             return chunks
+        if action == "AssumeRole" and how:
+            return refuse(start_response, how, STS_REFUSALS, STS_ERROR)
         if how in ("throttle", "deny"):
             return refuse(start_response, how)
         if action == "CompleteLifecycleAction":
@@ -174,15 +210,16 @@ class Body:
         return self.read(size)
 
 
-def refuse(start_response, how):
-    status, code, message = REFUSALS[how]
-    body = ERROR.format(code=code, message=message).encode()
+def refuse(start_response, how, refusals=REFUSALS, error=ERROR):
+    status, code, message = refusals[how]
+    body = error.format(code=code, message=message).encode()
     start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
     return [body]
 
 
 def main():
     keep_prefix_lists()
+    share_interfaces()
     directory = os.path.dirname(os.path.abspath(sys.argv[1]))
     app = Layer(DomainDispatcherApplication(create_backend_app), directory)
     server = make_server("127.0.0.1", 0, app, True, request_handler=MotoRequestHandler)

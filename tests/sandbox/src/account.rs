@@ -325,6 +325,22 @@ impl Account {
         )
     }
 
+    /// Any call to EC2 as administrator of another account.
+    pub fn call_in(
+        &self,
+        account: &str,
+        service: &str,
+        operation: &str,
+        parameters: &Value,
+    ) -> Result<Value, SandboxError> {
+        self.ask(
+            "call_in",
+            json!({
+                "account": account, "service": service, "operation": operation, "parameters": parameters,
+            }),
+        )
+    }
+
     fn ask<T: DeserializeOwned>(&self, doing: &str, mut request: Value) -> Result<T, SandboxError> {
         let mut guard = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         let pipes = guard.as_mut().expect("pipes are open until drop");

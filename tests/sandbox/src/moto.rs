@@ -1,4 +1,4 @@
-//! moto, which stands in for EC2 alone: Elastic IPs, route tables, interfaces and instances.
+//! moto, which stands in for EC2: Elastic IPs, route tables, interfaces and instances, and for the STS of other accounts.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,7 +10,7 @@ use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{
     AllocationId, AssociationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName,
-    RegistrationUid, RequestId, RouteTableId, Seq, SubnetId, TableAssociationId,
+    RegistrationUid, RequestId, RoleArn, RouteTableId, Seq, SubnetId, TableAssociationId,
 };
 use baton_protocol::lease::{Lease, Member, Mode};
 use baton_protocol::request::{Request, Wish};
@@ -85,6 +85,7 @@ pub fn resources() -> Resources {
         routes: vec![route.clone()],
         from_gateways: [route].into(),
         subnets: vec![swapped()],
+        tables_role: Some(RoleArn::new("arn:aws:iam::210987654321:role/tables").expect("valid")),
         choices: Choices { routes: Some(InterfaceChoice::Device(1)), ..Choices::default() },
     }
 }

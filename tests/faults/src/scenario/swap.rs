@@ -60,7 +60,7 @@ async fn moves(
 }
 
 /// Another configuration of the cluster, and the move that follows it.
-async fn reconfigure(rig: &mut Rig, to: &Registration) -> Result<(), Trouble> {
+pub(super) async fn reconfigure(rig: &mut Rig, to: &Registration) -> Result<(), Trouble> {
     let holder = rig.lease().await?.holder;
     // Each configuration has a row of its own in the history.
     let mut to = Registration { at: now(), ..to.clone() };

@@ -6,19 +6,23 @@ set, and `StringEquals` on `events:source` denies every one.
 * `dynamodb:LeadingKeys`, `dynamodb:Attributes`, `dynamodb:ReturnValues`: from the request, per item of a
   transaction;
 * `events:source`, `events:detail-type`: per entry of PutEvents;
+* `sts:ExternalId`: for the policies of whoever takes on a role; for the role's own trust it is there already;
 * `ec2:SourceInstanceARN`: the instance, where the session of an assumed role is named after one. AWS sets it
   for credentials that came through instance metadata; here only the sandbox's metadata service hands out such
   sessions;
+* `aws:PrincipalArn`: of the session of an assumed role it is the role's ARN, not the session's;
 * `${…}` in conditions and resources, with its `${key, 'default'}` form.
 """
 
 import dataclasses
 import json
 import re
+import urllib.parse
 
 from . import condition_keys, names
 
 _INSTANCE_SESSION = re.compile(r"^arn:([\w-]+):sts::(\d{12}):assumed-role/.+/(i-[0-9a-f]{8,17})$")
+_SESSION = re.compile(r"^arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/[^/]+$")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -116,9 +120,17 @@ def _event_entries(body, region, account_id, bus_arns):
     return checked
 
 
+def _external_id(body):
+    """What whoever takes on a role tells STS; the key is absent where nothing is told."""
+    given = urllib.parse.parse_qs((body or b"").decode("utf-8", "replace"))
+    return {"sts:externalid": given["ExternalId"][0]} if "ExternalId" in given else {}
+
+
 def _resource_arn(original, bus_arns):
     def arn(service, method, path, headers, body, query_params, region, account_id):
         resource = original(service, method, path, headers, body, query_params, region, account_id)
+        if service == "sts":
+            return Checked.of(resource, _external_id(body))
         # The first entry is checked as the request's resource, the others by `eventbridge_resource_arns`.
         entries = _event_entries(body, region, account_id, bus_arns) if service == "events" else []
         return entries[0] if entries else resource
@@ -152,6 +164,17 @@ def _principal_keys(original):
         return found
 
     return keys
+
+
+def _global_keys(original):
+    def resolve(key, ctx):
+        session = _SESSION.match(ctx.principal_arn or "") if key.lower() == "aws:principalarn" else None
+        if session:
+            partition, account, role = session.groups()
+            return f"arn:{partition}:iam::{account}:role/{role}"
+        return original(key, ctx)
+
+    return resolve
 
 
 def substitute(text, value_of):
@@ -228,4 +251,5 @@ def install():
     ]
     names.replace(evaluator, "enforce", enforce_parameters, _enforce)
     names.replace(evaluator, "_principal_keys", ["credential"], _principal_keys)
+    names.replace(evaluator, "_resolve_condition_key", ["key", "ctx"], _global_keys)
     names.replace(evaluator, "_first_match", ["ctx", "stmts", "effect"], _first_match)
