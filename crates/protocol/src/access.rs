@@ -1,8 +1,8 @@
 //! Route tables of another account, and the role through which they are reached (ADR 0035).
 //!
 //! In a shared VPC the interfaces and instances are the participant's, and the route tables, the subnets and the VPC are
-//! the owner's: [only the owner changes them](https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html),
-//! and only the owner sees their tags. So whatever is asked or changed of tables goes by credentials of a role that the
+//! the owner's, [who manages them](https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html), and whose
+//! tags do not carry over. So whatever is asked or changed of tables goes by credentials of a role that the
 //! owner has made for it, and everything else by the function's own.
 
 use serde::{Deserialize, Serialize};

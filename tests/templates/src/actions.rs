@@ -86,6 +86,8 @@ fn ec2_actions(code: &str) -> BTreeSet<String> {
         ("tables_of", "ec2:DescribeRouteTables"),
         ("tagged", "ec2:DescribeInstances"),
         ("vpc_networks", "ec2:DescribeVpcs"),
+        // The role of another account's route tables.
+        ("through", "sts:AssumeRole"),
     ] {
         if methods.contains(method) {
             assert!(

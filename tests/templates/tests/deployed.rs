@@ -91,6 +91,46 @@ fn a_node_takes_part_in_its_own_cluster_as_itself_and_nothing_else() {
 }
 
 #[test]
+fn the_role_of_a_shared_vpc_is_taken_on_by_the_functions_for_its_cluster_and_by_nobody_else() {
+    let deployment = deploy();
+    let outputs = &deployment.control_plane.outputs;
+    let of_cluster = |cluster: &str, more: &[(&str, &str)]| {
+        let given: Vec<_> = [
+            ("Cluster", cluster),
+            ("ArbiterRoleArn", &*outputs["ArbiterRoleArn"]),
+            ("RegistrarRoleArn", &*outputs["RegistrarRoleArn"]),
+        ]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect();
+        let stack = format!("tables-{cluster}");
+        create(deployment.account(), &stack, &workspace("infra/shared-vpc-role.yaml"), &given).outputs
+    };
+    let orders = of_cluster("orders", &[("AllowSubnetTables", "true")]);
+    let elsewhere = of_cluster("billing", &[("RoleName", "tables")]);
+    assert!(orders["RoleArn"].ends_with(":role/baton-route-tables-orders"), "{orders:?}");
+    let taken_on = |by: &str, role: &str, external_id: Option<&str>| {
+        let mut parameters = json!({"RoleArn": role, "RoleSessionName": "baton-orders"});
+        if let Some(external_id) = external_id {
+            parameters["ExternalId"] = json!(external_id);
+        }
+        deployment.allowed(by, "function", "sts", "assume_role", &parameters)
+    };
+    let (role, told) = (&*orders["RoleArn"], Some(&*orders["ExternalId"]));
+    for function in ["ArbiterRoleArn", "RegistrarRoleArn"] {
+        let by = &*outputs[function];
+        assert!(taken_on(by, role, told), "{function}");
+        assert!(!taken_on(by, role, Some("baton/billing")), "{function}: for another cluster");
+        assert!(!taken_on(by, role, None), "{function}: for none");
+        let other = (&*elsewhere["RoleArn"], Some(&*elsewhere["ExternalId"]));
+        assert!(!taken_on(by, other.0, other.1), "{function}: a role that the control plane does not name");
+    }
+    let resources = deployment.account().stack_resources("baton").expect("listed");
+    let sweeper = format!("arn:aws:iam::{ACCOUNT_ID}:role/{}", resources["SweeperRole"]);
+    assert!(!taken_on(&sweeper, role, told), "the sweeper asks nothing of EC2");
+}
+
+#[test]
 fn an_operator_asks_and_a_viewer_looks() {
     let deployment = deploy();
     let outputs = &deployment.control_plane.outputs;

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use baton_cloud::permission::TABLE_ACTIONS;
+use baton_protocol::access::TableAccess;
 use baton_protocol::findings::Findings;
 use baton_protocol::heartbeat::{Claim, Health, Heartbeat};
-use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, Seq};
+use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RoleArn, Seq};
 use baton_protocol::time::WallTime;
 use baton_sandbox::Venv;
 use baton_store::condition::{AGENT_ATTRIBUTES, OPERATOR_ATTRIBUTES};
@@ -16,6 +18,7 @@ use serde_json::json;
 
 static VENV: LazyLock<Venv> = LazyLock::new(|| Venv::ensure().expect("the Python environment is made"));
 static CONTROL_PLANE: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "control-plane.yaml"));
+static SHARED_VPC: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "shared-vpc-role.yaml"));
 static CLUSTER: LazyLock<Template> = LazyLock::new(|| Template::read(&VENV, "cluster.yaml"));
 
 /// What a function's role needs although the function never asks for it: Lambda does, in its name.
@@ -48,7 +51,8 @@ fn statement(template: &Template, policy: &str, sid: &str) -> Statement {
 
 #[test]
 fn the_arbiter_may_do_what_its_code_does_and_nothing_more() {
-    assert_eq!(allowed(&CONTROL_PLANE, &["ArbiterRole", "FencePolicy"]), used_by(&["functions/arbiter/src"]));
+    let policies = ["ArbiterRole", "FencePolicy", "SharedTablesPolicy"];
+    assert_eq!(allowed(&CONTROL_PLANE, &policies), used_by(&["functions/arbiter/src"]));
 }
 
 #[test]
@@ -71,13 +75,78 @@ fn instances_are_stopped_only_where_the_control_plane_allows_it_and_only_tagged_
 }
 
 #[test]
+fn roles_are_taken_on_only_where_the_control_plane_names_them_and_never_without_an_external_id() {
+    let resource = &CONTROL_PLANE.body["Resources"]["SharedTablesPolicy"];
+    assert_eq!(resource["Condition"], "SharesTables");
+    assert_eq!(
+        CONTROL_PLANE.body["Conditions"]["SharesTables"],
+        json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "RouteTablesRoles"}, ""]}]})
+    );
+    assert_eq!(CONTROL_PLANE.body["Parameters"]["RouteTablesRoles"]["Default"], "");
+    assert_eq!(resource["Properties"]["Roles"], json!([{"Ref": "ArbiterRole"}, {"Ref": "RegistrarRole"}]));
+    for template in [&CONTROL_PLANE, &CLUSTER, &SHARED_VPC] {
+        for policy in template.policies() {
+            let assumes = template.actions(policy).iter().any(|action| action.starts_with("sts:"));
+            assert_eq!(assumes, policy == "SharedTablesPolicy", "{policy}");
+        }
+    }
+    let [assume] = &CONTROL_PLANE.statements("SharedTablesPolicy")[..] else { panic!("one statement") };
+    assert_eq!(assume.resources, [json!({"Fn::Split": [",", {"Ref": "RouteTablesRoles"}]})]);
+    assert_eq!(assume.condition, json!({"StringLike": {"sts:ExternalId": "baton/*"}}));
+}
+
+#[test]
+fn the_owners_role_may_do_what_is_asked_of_tables_and_nothing_more_and_changes_tagged_ones_only() {
+    let of_tables = set(TABLE_ACTIONS);
+    let used = used_by(&["functions/arbiter/src", "functions/registrar/src"]);
+    let used: BTreeSet<_> = used.intersection(&of_tables).cloned().collect();
+    assert_eq!(allowed(&SHARED_VPC, &["Role", "SubnetTablesPolicy"]), used);
+    assert_eq!(used, of_tables);
+    assert_eq!(SHARED_VPC.body["Parameters"]["AllowSubnetTables"]["Default"], "false");
+    assert_eq!(SHARED_VPC.body["Resources"]["SubnetTablesPolicy"]["Condition"], "SwapsTables");
+    let tags =
+        json!({"Fn::If": ["HasTagValues", {"Fn::Split": [",", {"Ref": "TagValues"}]}, {"Ref": "Cluster"}]});
+    for policy in ["Role", "SubnetTablesPolicy"] {
+        for statement in SHARED_VPC.statements(policy) {
+            let looks = statement.actions.iter().all(|action| action.starts_with("ec2:Describe"));
+            let limits = &statement.condition["StringEquals"];
+            let (key, value) = match looks {
+                true => ("aws:RequestedRegion", json!({"Ref": "AWS::Region"})),
+                false => ("aws:ResourceTag/baton:cluster", tags.clone()),
+            };
+            assert_eq!(limits[key], value, "{}", statement.sid);
+        }
+    }
+}
+
+#[test]
+fn the_owners_role_is_taken_on_by_the_two_functions_for_its_cluster_and_by_nobody_else() {
+    let trust = &SHARED_VPC.resource("Role")["AssumeRolePolicyDocument"]["Statement"];
+    let [trust] = trust.as_array().map(Vec::as_slice).unwrap_or_default() else { panic!("one statement") };
+    let arns = json!([{"Ref": "ArbiterRoleArn"}, {"Ref": "RegistrarRoleArn"}]);
+    let cluster = ClusterName::new("orders").expect("valid");
+    let role = RoleArn::new("arn:aws:iam::210987654321:role/r").expect("valid");
+    let told = TableAccess { role, cluster: cluster.clone() }.external_id();
+    let demanded =
+        trust["Condition"]["StringEquals"]["sts:ExternalId"]["Fn::Sub"].as_str().unwrap_or_default();
+    assert_eq!(demanded.replace("${Cluster}", cluster.as_str()), told, "as the functions tell STS");
+    assert_eq!(trust["Condition"]["ArnEquals"]["aws:PrincipalArn"], arns);
+    assert_eq!(trust["Action"], "sts:AssumeRole");
+    let principal = &trust["Principal"]["AWS"]["Fn::Sub"];
+    assert_eq!(principal[0], "arn:${AWS::Partition}:iam::${Participant}:root");
+    let account = json!({"Fn::Select": [4, {"Fn::Split": [":", {"Ref": "ArbiterRoleArn"}]}]});
+    assert_eq!(principal[1]["Participant"], account);
+}
+
+#[test]
 fn the_sweeper_may_do_what_its_code_does_and_nothing_more() {
     assert_eq!(allowed(&CONTROL_PLANE, &["SweeperRole"]), used_by(&["functions/sweeper/src"]));
 }
 
 #[test]
 fn the_registrar_may_do_what_its_code_does_and_nothing_more() {
-    assert_eq!(allowed(&CONTROL_PLANE, &["RegistrarRole"]), used_by(&["functions/registrar/src"]));
+    let policies = ["RegistrarRole", "SharedTablesPolicy"];
+    assert_eq!(allowed(&CONTROL_PLANE, &policies), used_by(&["functions/registrar/src"]));
 }
 
 #[test]
@@ -120,7 +189,9 @@ fn every_call_to_aws_is_made_where_these_tests_look() {
         ["agent/src", "cli/src", "functions/arbiter/src", "functions/sweeper/src", "functions/registrar/src"]
     {
         let code = shipped(directory);
-        for sdk in ["aws_sdk_autoscaling", "aws_sdk_dynamodb", "aws_sdk_eventbridge", "aws_sdk_ec2"] {
+        for sdk in
+            ["aws_sdk_autoscaling", "aws_sdk_dynamodb", "aws_sdk_eventbridge", "aws_sdk_ec2", "aws_sdk_sts"]
+        {
             assert!(!code.contains(sdk), "{directory} names {sdk}");
         }
     }

@@ -59,8 +59,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// None yet. STS is asked in the region of the configuration, by its regional endpoint: the global one is in one region
-    /// and would be another thing that has to work for a move.
+    /// None yet. STS is asked by the [regional endpoint](https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html)
+    /// of the configuration's region: the global one may be answered in another, which would have to work for a move as well.
     pub(super) fn new(config: &SdkConfig) -> Self {
         Self { config: config.clone(), sts: Sts::new(config), slots: Mutex::default() }
     }

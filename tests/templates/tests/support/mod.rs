@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use baton_sandbox::account::{Account, StackEnd};
-use baton_sandbox::{Options, Sandbox};
+use baton_sandbox::{ACCOUNT_ID, Options, Sandbox};
 use baton_templates::workspace;
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
@@ -77,11 +77,13 @@ pub(crate) fn deploy() -> Deployment {
     for function in ["arbiter", "sweeper", "registrar"] {
         bucket = account.put_file(&format!("baton/1/baton-{function}.zip"), &zip).expect("stored");
     }
+    let roles = format!("arn:aws:iam::{ACCOUNT_ID}:role/baton-route-tables-*");
     let given = [
         ("CodeBucket", &*bucket),
         ("CodePrefix", "baton/1/"),
         ("Architecture", "x86_64"),
         ("AllowFencing", "true"),
+        ("RouteTablesRoles", &*roles),
     ];
     let control_plane = create(account, "baton", &workspace("infra/control-plane.yaml"), &given);
     let world = sandbox.world();
