@@ -19,8 +19,10 @@ use std::net::Ipv4Addr;
 use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{Call, CloudFailure, Effect, InstanceState, Look, RouteSeen, Sight};
 use baton_protocol::ids::{InstanceArn, InstanceId, InterfaceId, RouteTableId, SubnetId};
+use baton_protocol::lease::Member;
+use baton_protocol::place::Interface;
 use baton_protocol::resource::Destination;
-use baton_protocol::roster::{Shown, Tag};
+use baton_protocol::roster::{self, Shown, Tag};
 use baton_protocol::tables::Tables;
 
 #[cfg(feature = "aws")]
@@ -45,18 +47,45 @@ pub struct InstanceSeen {
 }
 
 impl InstanceSeen {
-    /// As far as membership goes.
-    pub fn shown(&self) -> Shown {
-        let primary = self.interfaces.iter().find(|interface| interface.device_index == 0);
+    /// As far as membership goes. `tags` are those of its interfaces, as far as they were asked for.
+    pub fn shown(&self, tags: &BTreeMap<InterfaceId, BTreeMap<String, String>>) -> Shown {
+        let interface = |interface: &InterfaceOnInstance| Interface {
+            id: interface.id.clone(),
+            device_index: interface.device_index,
+            private_ips: interface.private_ips.clone(),
+            tags: tags.get(&interface.id).cloned().unwrap_or_default(),
+        };
         Shown {
             instance: self.arn.clone(),
             state: self.state.clone(),
             zone: self.zone.clone(),
             vpc: self.vpc.clone(),
-            primary: primary.map(|interface| (interface.id.clone(), interface.private_ips.clone())),
+            interfaces: self.interfaces.iter().map(interface).collect(),
             tags: self.tags.clone(),
         }
     }
+}
+
+/// Who carries the tag and what became of the members, as far as membership goes. `tags` are those of interfaces.
+pub fn seen(
+    tagged: &BTreeMap<InstanceId, InstanceSeen>,
+    members: &BTreeMap<InstanceId, InstanceSeen>,
+    tags: &BTreeMap<InterfaceId, BTreeMap<String, String>>,
+) -> roster::Seen {
+    let shown = |seen: &BTreeMap<InstanceId, InstanceSeen>| {
+        seen.iter().map(|(id, seen)| (id.clone(), seen.shown(tags))).collect()
+    };
+    roster::Seen { tagged: shown(tagged), members: shown(members) }
+}
+
+/// The interfaces of those who carry the tag and are no members, whose tags may say where everything goes on them.
+pub fn interfaces_of_newcomers(
+    tagged: &BTreeMap<InstanceId, InstanceSeen>,
+    members: &[Member],
+) -> Vec<InterfaceId> {
+    let is_member = |seen: &InstanceSeen| members.iter().any(|member| member.instance == seen.arn);
+    let newcomers = tagged.values().filter(|seen| !is_member(seen));
+    newcomers.flat_map(|seen| &seen.interfaces).map(|interface| interface.id.clone()).collect()
 }
 
 /// An interface of an instance.

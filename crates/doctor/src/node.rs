@@ -29,7 +29,9 @@ pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     for (node, facts) in &there {
         runs(world, node, facts, findings);
         tagged(world, node, facts, findings);
-        place::examine(world, node, facts, findings);
+        let mut places = Vec::new();
+        place::examine(world, node, facts, &mut places);
+        findings.extend(places.into_iter().map(|finding| keeps_place(world, node, finding)));
     }
     one_vpc(&there, findings);
     two_zones(world, &there, findings);
@@ -42,6 +44,14 @@ fn stays(world: &World, node: &WantedNode, finding: Finding) -> Finding {
     }
     let remedy = "nothing needs doing: it is retired when another node holds, or EC2 goes on not showing it";
     Finding { severity: Severity::Warning, remedy: remedy.to_owned(), ..finding }
+}
+
+/// A member that a tag names keeps the places that the lease has for it, and is no reason to refuse what is asked for.
+fn keeps_place(world: &World, node: &WantedNode, finding: Finding) -> Finding {
+    if !world.kept.contains(&node.instance) {
+        return finding;
+    }
+    Finding { severity: Severity::Warning, ..finding }
 }
 
 fn missing(node: &WantedNode) -> Finding {

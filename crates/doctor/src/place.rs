@@ -6,20 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_protocol::choice::{InterfaceChoice, SeatChoice};
 use baton_protocol::ids::{AllocationId, InterfaceId, NodeName};
+pub use baton_protocol::place::Places;
 use baton_protocol::resource::Placement;
 
 use crate::finding::{Finding, Requirement};
 use crate::request::{count, violation};
 use crate::world::{InstanceFacts, InterfaceFacts, WantedNode, World};
-
-/// Where everything goes on one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
-    /// The interface that routes lead to.
-    pub interface: InterfaceId,
-    /// Where each Elastic IP goes.
-    pub placements: BTreeMap<AllocationId, Placement>,
-}
 
 /// Where everything goes on this node; `None` if something that was chosen is not there.
 pub fn places(world: &World, node: &WantedNode) -> Option<Places> {
@@ -68,12 +60,10 @@ fn find<'a>(
     facts: &'a InstanceFacts,
     choice: &InterfaceChoice,
 ) -> Result<&'a InterfaceFacts, NotOne> {
-    let fits = |interface: &&InterfaceFacts| match choice {
-        InterfaceChoice::Device(index) => interface.device_index == i32::from(*index),
-        InterfaceChoice::Tag(tag) => {
-            let tags = world.interface_tags.known().and_then(|tags| tags.get(&interface.id));
-            tags.is_some_and(|tags| tag.is_in(tags))
-        }
+    let none = BTreeMap::new();
+    let fits = |interface: &&InterfaceFacts| {
+        let tags = world.interface_tags.known().and_then(|tags| tags.get(&interface.id));
+        choice.fits(interface.device_index, tags.unwrap_or(&none))
     };
     if matches!(choice, InterfaceChoice::Tag(_)) && world.interface_tags.known().is_none() {
         return Err(NotOne::Unknown);

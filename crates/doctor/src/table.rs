@@ -10,7 +10,9 @@ use crate::world::World;
 pub(crate) fn examine(world: &World, findings: &mut Vec<Finding>) {
     for choice in &world.wanted.choices.tables {
         outside(world, choice, findings);
-        let Some(seen) = world.vpc_tables.known() else { continue };
+        // A cluster whose nodes have still to be launched is in no VPC yet, and its tables are looked for when it is.
+        let nowhere = world.wanted.by_tag && world.wanted.choices.vpc.is_none();
+        let Some(seen) = world.vpc_tables.known().filter(|_| !nowhere) else { continue };
         let found = find(choice, seen);
         if found.taken.is_empty() && found.refused.is_empty() {
             findings.push(violation(

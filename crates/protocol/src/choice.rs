@@ -81,6 +81,14 @@ pub enum InterfaceChoice {
 impl InterfaceChoice {
     /// The interface that every instance is started with.
     pub const PRIMARY: Self = Self::Device(0);
+
+    /// Whether it means an interface that is attached so and has these tags.
+    pub fn fits(&self, device_index: i32, tags: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Device(index) => device_index == i32::from(*index),
+            Self::Tag(tag) => tag.is_in(tags),
+        }
+    }
 }
 
 impl fmt::Display for InterfaceChoice {
@@ -128,6 +136,11 @@ impl Choices {
     pub fn by_tag(&self) -> bool {
         let seats = self.seats.values().map(|seat| &seat.interface);
         seats.chain(&self.routes).any(|choice| matches!(choice, InterfaceChoice::Tag(_)))
+    }
+
+    /// Whether both put everything to the same places of a node, whatever tables they describe.
+    pub fn places_as(&self, other: &Self) -> bool {
+        (&self.seats, &self.routes) == (&other.seats, &other.routes)
     }
 
     /// The interface that routes lead to.

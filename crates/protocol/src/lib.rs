@@ -38,6 +38,7 @@ pub mod node;
 pub mod notification;
 pub mod outcome;
 pub mod peers;
+pub mod place;
 pub mod plan;
 pub mod policy;
 pub mod probe;

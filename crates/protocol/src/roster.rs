@@ -7,7 +7,7 @@
 //! members are gone has nobody to take over. So what joins and what goes rest on different things:
 //!
 //! * an instance joins that EC2 shows running with the tag and with the cluster's name in `baton:cluster`, by which its
-//!   owner consents, and that has a place for every address. It costs nothing to have it: it still has to beat before it
+//!   owner consents, and that has a place for every address and each interface that was chosen. It costs nothing to have it: it still has to beat before it
 //!   can be granted anything;
 //! * a member is retired only on a positive word: EC2 calls it terminated, or shows it without the tag. An answer that
 //!   fails, or shows nobody, retires nobody (ADR 0030);
@@ -16,17 +16,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::arbiter::Hint;
+use crate::choice::Choices;
 use crate::ec2::InstanceState;
 use crate::heartbeat::Heartbeat;
 use crate::history::{Departed, Newcomer};
-use crate::ids::{AllocationId, ClusterName, IdError, InstanceArn, InstanceId, InterfaceId, NodeName};
+use crate::ids::{AllocationId, ClusterName, IdError, InstanceArn, InstanceId, NodeName};
 use crate::lease::{Lease, LeaseState, Member, SCHEMA};
+use crate::place::{Interface, Places, places};
 use crate::resource::Placement;
 use crate::time::WallTime;
 use crate::wake;
@@ -153,8 +154,8 @@ pub struct Shown {
     pub zone: String,
     /// Its VPC; empty where EC2 names none.
     pub vpc: String,
-    /// Its interface with device index 0, with its private addresses, the primary first.
-    pub primary: Option<(InterfaceId, Vec<Ipv4Addr>)>,
+    /// Its interfaces.
+    pub interfaces: Vec<Interface>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -169,7 +170,7 @@ pub struct Seen {
 }
 
 /// The cluster as it stands or is to stand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Standing<'a> {
     /// The cluster.
     pub cluster: &'a ClusterName,
@@ -179,8 +180,12 @@ pub struct Standing<'a> {
     pub members: &'a [Member],
     /// Who holds the lease.
     pub holder: Option<&'a InstanceArn>,
-    /// How many private addresses a node has to have.
-    pub addresses: usize,
+    /// The Elastic IPs that a node has to have a place for.
+    pub addresses: Vec<AllocationId>,
+    /// Where on a node they and the routes go.
+    pub choices: &'a Choices,
+    /// The VPC of the cluster's route tables, where that is known: nothing of another one can be led to.
+    pub vpc: Option<&'a str>,
     /// Where other clusters' addresses may sit. They are read only where somebody would join.
     pub taken: &'a BTreeSet<Placement>,
 }
@@ -195,9 +200,16 @@ impl<'a> Standing<'a> {
             roster: lease.roster.as_ref()?,
             members: &lease.members,
             holder: lease.holder.as_ref(),
-            addresses: lease.resources.addresses.len(),
+            addresses: addresses(lease),
+            choices: &lease.resources.choices,
+            vpc: lease.resources.choices.vpc.as_deref(),
             taken: &NOTHING_TAKEN,
         })
+    }
+
+    /// Whether the tags of interfaces have to be asked for, since where everything goes is found by them.
+    pub fn asks_for_tags(&self) -> bool {
+        self.choices.by_tag()
     }
 
     fn room_beside(&self, members: usize) -> usize {
@@ -243,7 +255,7 @@ pub struct Judgement<'a> {
 
 /// Judges who is a member. `heartbeats` are those of members and of tagged instances that exist.
 pub fn judge<'a>(
-    standing: Standing<'a>,
+    standing: &Standing<'a>,
     seen: &'a Seen,
     heartbeats: &BTreeMap<InstanceArn, Heartbeat>,
     now: WallTime,
@@ -286,7 +298,7 @@ pub fn judge<'a>(
 
 /// Why a member would go, were it not for what it does.
 fn departure(
-    standing: Standing<'_>,
+    standing: &Standing<'_>,
     member: &Member,
     seen: &Seen,
     heartbeat: Option<&Heartbeat>,
@@ -309,7 +321,7 @@ fn departure(
     (!named && !seen.tagged.is_empty()).then_some(Why::Untagged)
 }
 
-fn is_named(standing: Standing<'_>, tags: &BTreeMap<String, String>) -> bool {
+fn is_named(standing: &Standing<'_>, tags: &BTreeMap<String, String>) -> bool {
     standing.roster.tag.is_in(tags) && consents(standing.cluster, tags)
 }
 
@@ -320,14 +332,15 @@ fn consents(cluster: &ClusterName, tags: &BTreeMap<String, String>) -> bool {
 
 /// Who could join beside these members, so many, the best first: who beats, then who is in a zone of its own, then by id.
 fn newcomers<'a>(
-    standing: Standing<'_>,
+    standing: &Standing<'_>,
     members: &[&Member],
     room: usize,
     seen: &'a Seen,
     beats: &impl Fn(&InstanceArn) -> bool,
 ) -> (Vec<&'a Shown>, Vec<(InstanceId, String)>) {
     let shown = |member: &&Member| seen.members.get(&member.instance.instance_id());
-    let mut vpc = members.iter().filter_map(shown).map(|shown| &*shown.vpc).find(|vpc| !vpc.is_empty());
+    let theirs = members.iter().filter_map(shown).map(|shown| &*shown.vpc).find(|vpc| !vpc.is_empty());
+    let mut vpc = theirs.or(standing.vpc);
     let (mut fit, mut unfit) = (Vec::new(), Vec::new());
     for (id, shown) in &seen.tagged {
         if standing.members.iter().any(|member| member.instance == shown.instance) {
@@ -354,8 +367,13 @@ fn newcomers<'a>(
 }
 
 /// Why an instance that carries the tag cannot be a member.
-fn obstacle(standing: Standing<'_>, shown: &Shown, members: &[&Member], vpc: Option<&str>) -> Option<String> {
-    let Standing { cluster, addresses, .. } = standing;
+fn obstacle(
+    standing: &Standing<'_>,
+    shown: &Shown,
+    members: &[&Member],
+    vpc: Option<&str>,
+) -> Option<String> {
+    let cluster = standing.cluster;
     if !consents(cluster, &shown.tags) {
         return Some(format!("its tag {CONSENT} does not name {cluster}"));
     }
@@ -371,19 +389,15 @@ fn obstacle(standing: Standing<'_>, shown: &Shown, members: &[&Member], vpc: Opt
     if let Some(vpc) = vpc.filter(|vpc| **vpc != *shown.vpc) {
         return Some(format!("it is in {}, and the others are in {vpc}", shown.vpc));
     }
-    let Some((interface, private_ips)) = &shown.primary else {
-        return Some("it has no interface with device index 0".to_owned());
+    let placements = match places(standing.choices, &standing.addresses, &shown.interfaces) {
+        Ok(places) => places.placements,
+        Err(why) => return Some(why),
     };
-    if private_ips.len() < addresses {
+    if let Some(seat) = placements.values().find(|seat| standing.taken.contains(seat)) {
         return Some(format!(
-            "{interface} has {} private addresses, expected {addresses}",
-            private_ips.len()
+            "an address of another cluster goes to {} on {}",
+            seat.private_ip, seat.interface
         ));
-    }
-    let place = |ip: &Ipv4Addr| Placement { interface: interface.clone(), private_ip: *ip };
-    let seats = private_ips.iter().take(addresses).map(place);
-    if let Some(seat) = seats.into_iter().find(|seat| standing.taken.contains(seat)) {
-        return Some(format!("an address of another cluster goes to {} on {interface}", seat.private_ip));
     }
     let name = name_of(&shown.instance);
     let taken = members.iter().any(|member| name.as_ref() == Some(&member.node));
@@ -411,6 +425,8 @@ pub struct Change {
     pub joined: Vec<Newcomer>,
     /// Who is retired.
     pub retired: Vec<Departed>,
+    /// The VPC in which described tables are looked for from then on, where none was known: the first node's.
+    pub vpc: Option<String>,
 }
 
 /// The change of a lease's members that a judgement asks for; none: they stay who they are.
@@ -421,8 +437,10 @@ pub fn change(lease: &Lease, judgement: &Judgement<'_>) -> Option<Change> {
     }
     let mut members: Vec<Member> = judgement.stay.iter().map(|member| (*member).clone()).collect();
     let mut joined = Vec::new();
-    let addresses: Vec<_> = lease.resources.addresses.iter().map(|a| a.allocation.clone()).collect();
-    for member in judgement.join.iter().filter_map(|shown| member(shown, &addresses, priority)) {
+    let addresses = addresses(lease);
+    let choices = &lease.resources.choices;
+    let newcomers = judgement.join.iter();
+    for member in newcomers.filter_map(|shown| member(shown, choices, &addresses, priority)) {
         joined.push(Newcomer { node: member.node.clone(), instance: member.instance.clone() });
         members.push(member);
     }
@@ -431,19 +449,25 @@ pub fn change(lease: &Lease, judgement: &Judgement<'_>) -> Option<Change> {
         instance: member.instance.clone(),
         why: why.to_string(),
     };
-    Some(Change { members, joined, retired: judgement.retire.iter().map(departed).collect() })
+    let retired = judgement.retire.iter().map(departed).collect();
+    let looks = !choices.tables.is_empty() && choices.vpc.is_none();
+    let vpc = judgement.join.first().filter(|_| looks).map(|shown| shown.vpc.clone());
+    Some(Change { members, joined, retired, vpc })
+}
+
+fn addresses(lease: &Lease) -> Vec<AllocationId> {
+    lease.resources.addresses.iter().map(|address| address.allocation.clone()).collect()
 }
 
 /// An instance as a member.
-fn member(shown: &Shown, addresses: &[AllocationId], priority: u16) -> Option<Member> {
-    let (interface, private_ips) = shown.primary.as_ref()?;
-    let place = |ip: &Ipv4Addr| Placement { interface: interface.clone(), private_ip: *ip };
+fn member(shown: &Shown, choices: &Choices, addresses: &[AllocationId], priority: u16) -> Option<Member> {
+    let Places { interface, placements } = places(choices, addresses, &shown.interfaces).ok()?;
     Some(Member {
         node: name_of(&shown.instance)?,
         instance: shown.instance.clone(),
         zone: shown.zone.clone(),
-        interface: interface.clone(),
-        placements: addresses.iter().cloned().zip(private_ips.iter().map(place)).collect(),
+        interface,
+        placements,
         priority,
     })
 }

@@ -194,6 +194,13 @@ pub fn compare(lease: &Lease, seen: &Tables) -> Difference {
     difference
 }
 
+/// Whether no table is known yet of something that was described: the cluster was registered before it had a node, and so a
+/// VPC. Such a cluster waits for no turn.
+pub fn is_first_look(lease: &Lease) -> bool {
+    let resources = &lease.resources;
+    resources.choices.tables.iter().any(|choice| of(resources, choice).next().is_none())
+}
+
 fn of<'a>(resources: &'a Resources, choice: &'a TableChoice) -> impl Iterator<Item = &'a Route> {
     resources.routes.iter().filter(|route| route.destination == choice.destination)
 }

@@ -130,12 +130,15 @@ impl Registration {
 
     /// What makes these the members of a cluster whose nodes are named by a tag, and leaves all else as it was read.
     pub fn of_members(lease: &Lease, change: Change, by: &str, at: WallTime) -> Self {
-        let Change { members, joined, retired } = change;
+        let Change { members, joined, retired, vpc } = change;
         let revision = lease.revision + 1;
         let what = Happening::Members { revision, joined, retired };
         let event = Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: by.to_owned(), what };
+        let mut resources = lease.resources.clone();
+        resources.choices.vpc = vpc.or(resources.choices.vpc);
         Self {
             members,
+            resources,
             roster: lease.roster.clone().map(|roster| Roster { changed: at, ..roster }),
             made_from: Some(lease.revision).filter(|_| !mutant!(MembersOfOtherRevision)),
             ..Self::of(lease, at, event)

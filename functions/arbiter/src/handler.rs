@@ -73,7 +73,7 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let hints = hints(parts, trigger::read(event.payload), deadline).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
         let (cluster, why) = (hint.cluster.clone(), hint.why);
-        let follows = tables::is_asked(&hint);
+        let is_due = tables::is_due(&hint);
         let mut report = parts.drive(hint.clone(), by.clone(), deadline).await;
         tell(&cluster, &report);
         let no_candidate = matches!(report.outcome, Outcome::Stayed(Stay::NoCandidate(_)));
@@ -87,8 +87,8 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         let lines = [stuck, braked, unfenced].map(|of| of(&parts.name, parts.now().wall, &cluster, &report));
         lines.iter().flatten().for_each(metric::emit);
         let is_stuck = matches!(report.outcome, Outcome::Stuck(_));
-        if follows || is_stuck {
-            follow(parts, &cluster, is_stuck, &by, deadline).await;
+        if let Some(asked) = tables::Asked::of(is_due, is_stuck, report.granted.is_some()) {
+            follow(parts, &cluster, asked, &by, deadline).await;
         }
         if why == Some(Why::Probe) {
             let probed = probe(parts, &cluster, deadline).await;
@@ -122,12 +122,12 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
 async fn follow<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     cluster: &ClusterName,
-    is_stuck: bool,
+    asked: tables::Asked,
     by: &str,
     deadline: BootTime,
 ) {
     let left = (deadline - FOR_THE_ANSWER).since(parts.now().boot);
-    match tokio::time::timeout(left, tables::follow(parts, cluster, is_stuck, by)).await {
+    match tokio::time::timeout(left, tables::follow(parts, cluster, asked, by)).await {
         Ok(tables::Followed::NotNow | tables::Followed::Unchanged) => {}
         Ok(followed) => {
             tracing::info!(%cluster, ?followed, "route tables");

@@ -7,16 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_cloud::{Cloud, InstanceSeen};
+use baton_cloud::{Cloud, interfaces_of_newcomers, seen};
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::heartbeat::Heartbeat;
-use baton_protocol::ids::{ClusterName, InstanceArn, InstanceId, RequestId};
+use baton_protocol::ids::{ClusterName, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::notification;
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::request::{Request, Wish};
-use baton_protocol::roster::{self, Change, Seen, Shown, Standing};
+use baton_protocol::roster::{self, Change, Seen, Standing};
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
 
@@ -75,19 +75,19 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
         return Ok(Followed::NotAsked);
     };
     let Some(standing) = Standing::of(&lease) else { return Ok(Followed::NotAsked) };
-    let seen = match look(&parts.cloud, standing).await {
+    let seen = match look(&parts.cloud, &standing).await {
         Ok(seen) => seen,
         Err(failure) => return Ok(Followed::Unanswered(failure)),
     };
     let heartbeats = heartbeats(&parts.store, &lease, &seen).await?;
     let now = parts.now().wall;
-    let mut judgement = roster::judge(standing, &seen, &heartbeats, now);
+    let mut judgement = roster::judge(&standing, &seen, &heartbeats, now);
     let taken = match judgement.join.is_empty() || lease.resources.addresses.is_empty() {
         true => BTreeSet::new(),
         false => others::seats(&parts.store, &lease.cluster).await?,
     };
     if !taken.is_empty() {
-        judgement = roster::judge(Standing { taken: &taken, ..standing }, &seen, &heartbeats, now);
+        judgement = roster::judge(&Standing { taken: &taken, ..standing.clone() }, &seen, &heartbeats, now);
     }
     for (instance, why) in &judgement.unfit {
         tracing::warn!(cluster = %lease.cluster, %instance, why, "carries the tag and cannot join");
@@ -107,15 +107,20 @@ fn is_being_moved(lease: &Lease) -> bool {
     lease.holder.is_some() && lease.moved < lease.epoch
 }
 
-/// Both answers, or none: half of what EC2 knows would pass for the absence of the rest.
-async fn look<C: Cloud>(cloud: &C, standing: Standing<'_>) -> Result<Seen, CloudFailure> {
+/// All answers, or none: half of what EC2 knows would pass for the absence of the rest.
+async fn look<C: Cloud>(cloud: &C, standing: &Standing<'_>) -> Result<Seen, CloudFailure> {
     let ids: Vec<_> = standing.members.iter().map(|member| member.instance.instance_id()).collect();
     let (tagged, members) = tokio::join!(cloud.tagged(&standing.roster.tag), cloud.instances(&ids));
-    Ok(Seen { tagged: shown(&tagged?), members: shown(&members?) })
-}
-
-fn shown(seen: &BTreeMap<InstanceId, InstanceSeen>) -> BTreeMap<InstanceId, Shown> {
-    seen.iter().map(|(id, seen)| (id.clone(), seen.shown())).collect()
+    let (tagged, members) = (tagged?, members?);
+    let newcomers = match standing.asks_for_tags() {
+        true => interfaces_of_newcomers(&tagged, standing.members),
+        false => Vec::new(),
+    };
+    let tags = match newcomers.is_empty() {
+        true => BTreeMap::new(),
+        false => cloud.interface_tags(&newcomers).await?,
+    };
+    Ok(seen(&tagged, &members, &tags))
 }
 
 async fn heartbeats<S: Store>(

@@ -46,19 +46,41 @@ pub enum Followed {
 
 /// Whether the invocation that was woken so is to look: in the cluster's turn, and when somebody has called EC2 about a table.
 /// An operator's request is not kept waiting.
-pub fn is_asked(hint: &Hint) -> bool {
+pub fn is_due(hint: &Hint) -> bool {
     hint.maybe_moved && hint.why != Some(Why::Request)
 }
 
-/// Looks which tables fit, and changes the lease where it has others. `stuck` says that the invocation could not move
-/// everything: a table that is gone may be the reason, and then no other invocation brings the move to its end.
+/// Why it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It is the cluster's turn, or somebody has called EC2 about a table.
+    Turn,
+    /// The invocation could not move everything: a table that is gone may be the reason, and then no other invocation
+    /// brings the move to its end.
+    Stuck,
+    /// The lease was granted, to the first node perhaps: tables that were described before there was one are not known yet.
+    Granted,
+}
+
+impl Asked {
+    /// Whether to look after an invocation for which it was due, which could not move everything, or which has granted the lease.
+    pub fn of(is_due: bool, is_stuck: bool, has_granted: bool) -> Option<Self> {
+        match (is_stuck, is_due) {
+            (true, _) => Some(Self::Stuck),
+            (false, true) => Some(Self::Turn),
+            (false, false) => has_granted.then_some(Self::Granted),
+        }
+    }
+}
+
+/// Looks which tables fit, and changes the lease where it has others.
 pub async fn follow<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     cluster: &ClusterName,
-    stuck: bool,
+    asked: Asked,
     by: &str,
 ) -> Followed {
-    match attempt(parts, cluster, stuck, by).await {
+    match attempt(parts, cluster, asked, by).await {
         Ok(followed) => followed,
         Err(failure) => Followed::Failed(failure),
     }
@@ -67,10 +89,10 @@ pub async fn follow<S: Store, C: Cloud, W: Successor>(
 async fn attempt<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     cluster: &ClusterName,
-    stuck: bool,
+    asked: Asked,
     by: &str,
 ) -> Result<Followed, Failure> {
-    let lease = parts.store.lease(cluster).await?.filter(|lease| is_to_be_followed(lease, stuck));
+    let lease = parts.store.lease(cluster).await?.filter(|lease| is_to_be_followed(lease, asked));
     let Some((lease, vpc)) = lease.and_then(|lease| Some((lease.clone(), lease.resources.choices.vpc?)))
     else {
         return Ok(Followed::NotNow);
@@ -103,10 +125,11 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
 }
 
 /// A move that goes on is brought to its end first: what is to be moved does not change under it.
-fn is_to_be_followed(lease: &Lease, stuck: bool) -> bool {
+fn is_to_be_followed(lease: &Lease, asked: Asked) -> bool {
     let protected = lease.schema <= SCHEMA && lease.state == LeaseState::Active && lease.holder.is_some();
-    let rests = lease.moved == lease.epoch || stuck;
-    protected && rests && !lease.resources.choices.tables.is_empty()
+    let rests = lease.moved == lease.epoch || asked == Asked::Stuck;
+    let due = asked != Asked::Granted || tables::is_first_look(lease);
+    protected && rests && due && !lease.resources.choices.tables.is_empty()
 }
 
 /// What the VPC shows. What is missing has to be missing from two answers; the second one is asked for when no stale answer

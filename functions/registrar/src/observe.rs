@@ -58,9 +58,10 @@ pub async fn observe<S: Store, C: Cloud>(
         }
         Err(failure) => (Seen::Unknown(failure.to_string()), BTreeMap::new()),
     };
+    let vpc = vpc_of(&facts, desired).or_else(|| known_vpc(desired, lease));
     // Where the role cannot be taken on, that is the finding, and nothing of the tables is asked in vain.
-    let vpc_tables = role::unless_refused(by_role, vpc_tables(cloud, patience, &facts, desired)).await;
-    let vpc = vpc_of(&facts, desired);
+    let vpc_tables =
+        role::unless_refused(by_role, vpc_tables(cloud, patience, &facts, vpc.as_deref(), desired)).await;
     let (routes, from_gateways) = routes_of(desired, vpc_tables.known(), held(lease, vpc.as_ref()));
     let (addresses, interface_tags, seats, tables, subnets, networks, neighbours) = tokio::join!(
         addresses(cloud, patience, desired),
@@ -115,7 +116,10 @@ impl Observation {
                 return Some(Member { priority: node.priority, ..member.clone() });
             }
             let seen = seen?;
-            let Places { interface, placements } = places(&self.world, wanted)?;
+            let Some(Places { interface, placements }) = places(&self.world, wanted) else {
+                let kept = self.kept.get(&node.instance)?;
+                return Some(Member { priority: node.priority, ..kept.clone() });
+            };
             Some(Member {
                 node: node.node.clone(),
                 instance: seen.arn.clone(),
@@ -148,7 +152,8 @@ fn is_there(seen: &InstanceSeen) -> bool {
 /// The members that stay whatever EC2 shows of them, where a tag names the nodes: nobody could take one out of the request.
 /// Whoever has no place for an address that is asked for now, or one of another choice, has to be looked at.
 fn kept(desired: &Desired, lease: Option<&Lease>) -> BTreeMap<InstanceId, Member> {
-    let chosen = |lease: &&Lease| desired.roster.is_some() && lease.resources.choices == desired.choices;
+    let chosen =
+        |lease: &&Lease| desired.roster.is_some() && lease.resources.choices.places_as(&desired.choices);
     let Some(lease) = lease.filter(chosen) else { return BTreeMap::new() };
     let wanted: BTreeSet<_> = desired.addresses.iter().collect();
     let placed = |member: &&Member| member.placements.keys().collect::<BTreeSet<_>>() == wanted;
@@ -221,6 +226,9 @@ async fn interface_tags<C: Cloud>(
     }
     let Some(instances) = instances.known() else { return Seen::Unasked };
     let interfaces = interfaces(instances);
+    if nobody_is_there(instances, desired) {
+        return Seen::Known(BTreeMap::new());
+    }
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
@@ -267,18 +275,31 @@ fn vpc_of(instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>, desired: &Desir
     if vpcs.len() == 1 { vpcs.first().map(|vpc| (*vpc).clone()) } else { None }
 }
 
-/// Every route table of the nodes' VPC, where tables were described.
+/// The VPC that they were in, where EC2 shows none of them in any. Where a tag names the nodes, all may be terminated.
+fn known_vpc(desired: &Desired, lease: Option<&Lease>) -> Option<String> {
+    let held = lease.filter(|_| desired.roster.is_some() && !desired.choices.tables.is_empty())?;
+    held.resources.choices.vpc.clone()
+}
+
+/// Every route table of the nodes' VPC, where tables were described. A cluster without a node has no VPC yet: the arbiter
+/// looks when the first has joined.
 async fn vpc_tables<C: Cloud>(
     cloud: &C,
     patience: Patience,
     instances: &Seen<BTreeMap<InstanceId, InstanceFacts>>,
+    vpc: Option<&str>,
     desired: &Desired,
 ) -> Seen<Tables> {
     if desired.choices.tables.is_empty() {
         return Seen::Known(Tables::new());
     }
-    let Some(vpc) = vpc_of(instances, desired) else { return Seen::Unasked };
-    seen(patience.ask(|| cloud.tables_of(&vpc)).await)
+    match vpc {
+        Some(vpc) => seen(patience.ask(|| cloud.tables_of(vpc)).await),
+        None if instances.known().is_some_and(|there| nobody_is_there(there, desired)) => {
+            Seen::Known(Tables::new())
+        }
+        None => Seen::Unasked,
+    }
 }
 
 /// The routes in tables that were named, and then those of each description. Where that stands already, what is held stays:

@@ -30,9 +30,9 @@ const PRIORITY: u16 = 100;
 const PRIORITIES: std::ops::RangeInclusive<u64> = 1..=999;
 /// The most entries of any list that are looked at; what a cluster may have is less.
 const LONGEST_LIST: usize = 500;
-/// What comes and goes is put to places that are the same on every node, and cannot be prepared for.
-const BY_TAG_ALONE: &str = "NodesFrom: expected no AddressInterface, RouteInterface, places of addresses, described route tables or \
-     SubnetTables beside it, which are chosen node by node; name the nodes one by one in Nodes, or leave these out";
+/// A table is prepared for a node that is known in advance, by its name (ADR 0039).
+const BY_TAG_ALONE: &str = "NodesFrom: expected no SubnetTables beside it, as a table is prepared for each node by its name before the \
+     node can join; name the nodes one by one in Nodes, or lead routes to the holder with Routes";
 /// The longest text that a complaint shows of what it found.
 const SHOWN: usize = 60;
 
@@ -144,7 +144,7 @@ fn read(properties: &Value, wrong: &mut Vec<String>) -> Option<Desired> {
     let route::Routes { named: routes, from_gateways, described } = route::routes(&root, wrong);
     let choices = Choices { tables: described, ..choices };
     let subnets = root.field("SubnetTables").optional_list(wrong);
-    if roster.is_some() && !(choices.is_empty() && subnets.is_empty()) {
+    if roster.is_some() && !subnets.is_empty() {
         wrong.push(BY_TAG_ALONE.to_owned());
         return None;
     }

@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_cloud::{Cloud, InstanceSeen};
+use baton_cloud::{Cloud, interfaces_of_newcomers, seen};
 use baton_doctor::{MOST_NODES, Seen};
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::heartbeat::Heartbeat;
-use baton_protocol::ids::{ClusterName, InstanceArn, InstanceId};
+use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::Failure;
 use baton_protocol::resource::Placement;
-use baton_protocol::roster::{self, Judgement, Shown, Standing};
+use baton_protocol::roster::{self, Judgement, Standing};
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 use futures_util::future::try_join_all;
@@ -43,7 +43,15 @@ pub(crate) async fn resolve<S: Store, C: Cloud>(
     let (tagged, there) =
         tokio::try_join!(patience.ask(|| cloud.tagged(&roster.tag)), patience.ask(|| cloud.instances(&ids)))
             .map_err(failed)?;
-    let seen = roster::Seen { tagged: shown(&tagged), members: shown(&there) };
+    let newcomers = match desired.choices.by_tag() {
+        true => interfaces_of_newcomers(&tagged, members),
+        false => Vec::new(),
+    };
+    let tags = match newcomers.is_empty() {
+        true => BTreeMap::new(),
+        false => patience.ask(|| cloud.interface_tags(&newcomers)).await.map_err(failed)?,
+    };
+    let seen = seen(&tagged, &there, &tags);
     let about = members.iter().map(|member| &member.instance);
     let newcomers = seen.tagged.values().map(|shown| &shown.instance).take(MOST_NODES);
     let heartbeats = heartbeats(store, patience, desired, about.chain(newcomers)).await?;
@@ -55,18 +63,28 @@ pub(crate) async fn resolve<S: Store, C: Cloud>(
         roster.changed = now;
     }
     let holder = active.and_then(|lease| lease.holder.as_ref());
-    let addresses = desired.addresses.len();
-    let cluster = &desired.cluster;
     let nothing = BTreeSet::new();
-    let standing = Standing { cluster, roster: &roster, members, holder, addresses, taken: &nothing };
-    let mut judgement = roster::judge(standing, &seen, &heartbeats, now);
+    let standing = Standing {
+        cluster: &desired.cluster,
+        roster: &roster,
+        members,
+        holder,
+        addresses: desired.addresses.clone(),
+        choices: &desired.choices,
+        // An update may take the cluster to another VPC, where its tables are looked for anew.
+        vpc: None,
+        taken: &nothing,
+    };
+    let mut judgement = roster::judge(&standing, &seen, &heartbeats, now);
     // A newcomer that has no seat keeps no update from its end. A registration is refused, and told why.
     let taken = match active {
-        Some(_) if !judgement.join.is_empty() && addresses > 0 => taken(store, patience, cluster).await,
+        Some(_) if !judgement.join.is_empty() && !desired.addresses.is_empty() => {
+            taken(store, patience, &desired.cluster).await
+        }
         _ => BTreeSet::new(),
     };
     if !taken.is_empty() {
-        judgement = roster::judge(Standing { taken: &taken, ..standing }, &seen, &heartbeats, now);
+        judgement = roster::judge(&Standing { taken: &taken, ..standing.clone() }, &seen, &heartbeats, now);
     }
     for (instance, why) in &judgement.unfit {
         tracing::warn!(cluster = %desired.cluster, %instance, why, "carries the tag and cannot join");
@@ -94,10 +112,6 @@ async fn taken<S: Store>(store: &S, patience: Patience, own: &ClusterName) -> BT
         Seen::Known(others) => others.into_iter().flat_map(|other| other.seats).collect(),
         Seen::Unknown(_) | Seen::Unasked => BTreeSet::new(),
     }
-}
-
-fn shown(seen: &BTreeMap<InstanceId, InstanceSeen>) -> BTreeMap<InstanceId, Shown> {
-    seen.iter().map(|(id, seen)| (id.clone(), seen.shown())).collect()
 }
 
 /// One by one, since the registrar's role may read single items only.

@@ -9,7 +9,7 @@ use baton_protocol::arbiter::Hint;
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::ids::{InstanceArn, InstanceId};
 use baton_protocol::lease::{Lease, LeaseState};
-use baton_protocol::roster::{self, CONSENT, GROUP, Roster, Seen, Shown, Standing, Tag};
+use baton_protocol::roster::{self, CONSENT, GROUP, Roster, Standing, Tag};
 use baton_store::{Registration, Store};
 
 use crate::event::Event;
@@ -67,14 +67,14 @@ impl Sim<'_> {
         let tagged = self.described(|cloud| ready(cloud.tagged(&standing.roster.tag)));
         let members = self.described(|cloud| ready(cloud.instances(&ids)));
         let (Ok(tagged), Ok(members)) = (tagged, members) else { return };
-        let seen = Seen { tagged: shown(&tagged), members: shown(&members) };
+        let seen = baton_cloud::seen(&tagged, &members, &BTreeMap::new());
         let mut instances: BTreeSet<InstanceArn> =
             judged.members.iter().map(|member| member.instance.clone()).collect();
         instances.extend(seen.tagged.values().map(|shown| shown.instance.clone()));
         let instances: Vec<_> = instances.into_iter().collect();
         let Ok(heartbeats) = ready(self.store.heartbeats(&self.cluster, &instances)) else { return };
         let wall = self.global().wall;
-        let judgement = roster::judge(standing, &seen, &heartbeats, wall);
+        let judgement = roster::judge(&standing, &seen, &heartbeats, wall);
         let Some(change) = roster::change(judged, &judgement) else { return };
         let registration = Registration::of_members(judged, change, "arbiter", wall);
         let at = self.now + draw(&mut self.rng, self.plan.delays.table);
@@ -136,8 +136,4 @@ impl Sim<'_> {
             self.broken("I25", format!("{holder} holds the lease and is retired"));
         }
     }
-}
-
-fn shown(seen: &BTreeMap<InstanceId, InstanceSeen>) -> BTreeMap<InstanceId, Shown> {
-    seen.iter().map(|(id, seen)| (id.clone(), seen.shown())).collect()
 }

@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use baton_sandbox::ACCOUNT_ID;
 use baton_sandbox::account::{Account, World};
 use baton_store::condition::AGENT_ATTRIBUTES;
 use baton_templates::workspace;

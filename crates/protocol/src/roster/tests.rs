@@ -1,4 +1,9 @@
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::choice::{self, InterfaceChoice, SeatChoice};
+use crate::ids::InterfaceId;
+use crate::tables::{TableChoice, Which};
 use crate::testing::{arn, heartbeat, interface, lease};
 
 const NOW: WallTime = WallTime(100_000_000);
@@ -23,9 +28,13 @@ fn shown(n: u8) -> Shown {
         state: InstanceState::Other("running".to_owned()),
         zone: format!("euw1-az{n}"),
         vpc: "vpc-1".to_owned(),
-        primary: Some((interface(n), ips)),
+        interfaces: vec![on(interface(n), 0, ips)],
         tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     }
+}
+
+fn on(id: InterfaceId, device_index: i32, private_ips: Vec<Ipv4Addr>) -> Interface {
+    Interface { id, device_index, private_ips, tags: BTreeMap::new() }
 }
 
 fn beating(n: u8, ago_ms: u64) -> (InstanceArn, Heartbeat) {
@@ -63,7 +72,7 @@ impl Case {
 
     fn judge(&self) -> Judgement<'_> {
         let standing = Standing::of(&self.lease).expect("a roster");
-        judge(standing, &self.seen, &self.heartbeats, NOW)
+        judge(&standing, &self.seen, &self.heartbeats, NOW)
     }
 
     /// Who stays, who is retired and why, and who joins.
@@ -118,8 +127,8 @@ fn who_could_not_serve_or_was_never_consented_to_does_not_join_and_is_told_of() 
         (|shown| shown.zone.clear(), "zone"),
         (|shown| shown.vpc.clear(), "VPC"),
         (|shown| shown.vpc = "vpc-2".to_owned(), "vpc-1"),
-        (|shown| shown.primary = None, "interface"),
-        (|shown| shown.primary.as_mut().expect("there").1.clear(), "private addresses"),
+        (|shown| shown.interfaces.clear(), "interface"),
+        (|shown| shown.interfaces[0].private_ips.clear(), "private addresses"),
     ];
     for (place, (break_it, why)) in broken.into_iter().enumerate() {
         let mut case = case();
@@ -141,10 +150,79 @@ fn whose_seat_another_cluster_s_address_may_take_does_not_join() {
     for (ip, joins) in [([10, 0, 4, 10], 5), ([10, 0, 4, 11], 4)] {
         let taken = [seat(ip)].into();
         let standing = Standing { taken: &taken, ..Standing::of(&case.lease).expect("a roster") };
-        let judgement = judge(standing, &case.seen, &case.heartbeats, NOW);
+        let judgement = judge(&standing, &case.seen, &case.heartbeats, NOW);
         assert_eq!(judgement.join.iter().map(|shown| &shown.instance).collect::<Vec<_>>(), [&arn(joins)]);
         assert_eq!(judgement.unfit.is_empty(), joins == 4, "{:?}", judgement.unfit);
     }
+}
+
+/// Node 4 has a second interface, which carries a tag.
+fn with_two_sides() -> Case {
+    let mut case = case();
+    case.comes(4, |shown| {
+        let mut inner = on(interface(9), 1, vec![Ipv4Addr::new(10, 0, 9, 10), Ipv4Addr::new(10, 0, 9, 11)]);
+        inner.tags.insert("side".to_owned(), "inner".to_owned());
+        shown.interfaces.insert(0, inner);
+    });
+    case
+}
+
+fn inner() -> InterfaceChoice {
+    InterfaceChoice::Tag(choice::Tag::new("side", "inner").expect("valid"))
+}
+
+#[test]
+fn a_newcomer_has_the_places_that_were_chosen_by_device_index_and_by_tag() {
+    for chosen in [InterfaceChoice::Device(1), inner()] {
+        let mut case = with_two_sides();
+        let allocation = case.lease.resources.addresses[0].allocation.clone();
+        let choices = &mut case.lease.resources.choices;
+        choices.routes = Some(chosen.clone());
+        choices.seats.insert(allocation.clone(), SeatChoice { interface: chosen.clone(), private_ip: 1 });
+        assert_eq!(Standing::of(&case.lease).expect("a roster").asks_for_tags(), chosen == inner());
+        let change = change(&case.lease, &case.judge()).expect("a change");
+        let expected = Placement { interface: interface(9), private_ip: Ipv4Addr::new(10, 0, 9, 11) };
+        assert_eq!(change.members[3].interface, interface(9));
+        assert_eq!(change.members[3].placements, BTreeMap::from([(allocation, expected.clone())]));
+        // The seat that counts is that one, and not one of the primary interface.
+        let primary = Placement { interface: interface(4), private_ip: Ipv4Addr::new(10, 0, 4, 10) };
+        for (seat, joins) in [(expected, 0), (primary, 1)] {
+            let taken = [seat].into();
+            let standing = Standing { taken: &taken, ..Standing::of(&case.lease).expect("a roster") };
+            assert_eq!(judge(&standing, &case.seen, &case.heartbeats, NOW).join.len(), joins);
+        }
+    }
+}
+
+#[test]
+fn who_has_not_the_interface_that_was_chosen_does_not_join_by_another() {
+    let mut case = with_two_sides();
+    case.lease.resources.choices.routes = Some(InterfaceChoice::Device(2));
+    assert_eq!(case.outcome().2, []);
+    assert_eq!(case.judge().unfit, [(id(4), "it has no interface with device index 2".to_owned())]);
+    case.lease.resources.choices.routes = Some(inner());
+    let shown = case.seen.tagged.get_mut(&id(4)).expect("there");
+    shown.interfaces[1].tags = shown.interfaces[0].tags.clone();
+    assert_eq!(case.outcome().2, []);
+    assert!(case.judge().unfit[0].1.starts_with("several of its interfaces have the tag side=inner: "));
+}
+
+#[test]
+fn the_first_node_says_in_which_vpc_described_tables_are_and_the_next_are_of_that_one() {
+    let mut case = case();
+    let destination = case.lease.resources.routes[0].destination;
+    let every = TableChoice { destination, which: Which::Every, from_gateways: false };
+    case.lease.resources.choices.tables.push(every);
+    case.lease.members.clear();
+    case.lease.holder = None;
+    let vpc = |case: &Case| change(&case.lease, &case.judge()).and_then(|change| change.vpc);
+    assert_eq!(vpc(&case), Some("vpc-1".to_owned()));
+    // It is known, and everybody who was there is gone.
+    case.lease.resources.choices.vpc = Some("vpc-2".to_owned());
+    assert_eq!((case.outcome().2, vpc(&case)), (vec![], None));
+    assert!(case.judge().unfit.iter().all(|(_, why)| why == "it is in vpc-1, and the others are in vpc-2"));
+    case.lease.resources.choices = Default::default();
+    assert_eq!((case.outcome().2.len(), vpc(&case)), (3, None), "no tables are described");
 }
 
 #[test]

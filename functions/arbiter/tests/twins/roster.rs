@@ -1,20 +1,22 @@
 //! Clusters whose nodes are named by a tag: who joins, who is retired, and what of it an address notices.
 
 use baton_arbiter::roster::{self, Followed};
-use baton_cloud::Cloud;
 use baton_cloud::memory::{Asked, Fault, MemoryNode, Trouble};
 use baton_protocol::arbiter::Hint;
+use baton_protocol::choice::{self, Choices, InterfaceChoice};
+use baton_protocol::ec2::RouteTarget;
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, Seq};
+use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, InterfaceId, Seq};
 use baton_protocol::lease::Lease;
-use baton_protocol::resource::Resources;
+use baton_protocol::resource::{Destination, Resources};
 use baton_protocol::roster::{Roster, Tag};
+use baton_protocol::tables::{TableChoice, Which};
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Start, Store};
 use serde_json::json;
 
-use crate::world::{World, cluster, event, incarnation};
+use crate::world::{DESTINATION, World, cluster, event, incarnation};
 
 const GROUP: &str = "aws:autoscaling:groupName";
 
@@ -52,9 +54,11 @@ async fn name_by_tag(world: &World, most: u16, members: usize) {
 
 /// The group launches another instance, whose agent beats.
 async fn launch(world: &World) -> MemoryNode {
-    let first = world.nodes[0].instance.clone();
-    let seen = world.parts.cloud.instances(std::slice::from_ref(&first)).await.expect("described");
-    let node = world.parts.cloud.node(&seen[&first].vpc, "euw1-az2", 1);
+    launch_in(world, &world.vpc).await
+}
+
+async fn launch_in(world: &World, vpc: &str) -> MemoryNode {
+    let node = world.parts.cloud.node(vpc, "euw1-az2", 1);
     tag(world, &node);
     let at = world.parts.now().wall;
     let start = Start {
@@ -301,4 +305,88 @@ async fn a_cluster_that_names_its_nodes_one_by_one_is_never_asked_about() {
     world.wake().await;
     world.wake_for("baton.control-plane", "verify").await;
     assert_eq!(looks(&world), 0);
+}
+
+/// The cluster is one of no node yet, whose routes lead to the interface with the tag in the tables with another.
+async fn described_and_empty() -> World {
+    let mut world = World::new(0, 1).await;
+    for table in &world.tables {
+        world.parts.cloud.tag_table(table, "side", Some("private"));
+        world.parts.cloud.tag_table(table, "baton:cluster", Some("orders"));
+    }
+    let side = |value| choice::Tag::new("side", value).expect("valid");
+    let destination = Destination::new(DESTINATION).expect("valid");
+    let tables = TableChoice { destination, which: Which::Tag(side("private")), from_gateways: false };
+    let choices = Choices {
+        routes: Some(InterfaceChoice::Tag(side("inner"))),
+        tables: vec![tables],
+        ..Choices::default()
+    };
+    let roster =
+        Roster { tag: Tag::of_group("nat").expect("valid"), most: 4, priority: 100, changed: WallTime(1) };
+    let before = world.lease().await;
+    let registration = Registration {
+        members: vec![],
+        resources: Resources { choices, ..Resources::default() },
+        roster: Some(roster),
+        event: event(Happening::Registered { revision: before.revision + 1, summary: "by tag".to_owned() }),
+        ..world.registration()
+    };
+    world.parts.store.reconfigure(&registration, None).await.expect("reconfigured");
+    world.nodes.clear();
+    world
+}
+
+fn attach_inner(world: &World, vpc: &str, node: &MemoryNode) -> InterfaceId {
+    let (interface, _) = world.parts.cloud.add_interface(vpc, 1);
+    world.parts.cloud.attach(&interface, &node.instance, 1, false);
+    world.parts.cloud.tag_interface(&interface, "side", "inner");
+    interface
+}
+
+#[tokio::test]
+async fn the_first_of_a_group_joins_by_the_interface_that_was_chosen_and_described_tables_lead_there() {
+    let mut world = described_and_empty().await;
+    let vpc = world.vpc.clone();
+    let node = launch_in(&world, &vpc).await;
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(instances(&world.lease().await), [], "it has no such interface yet");
+    let inner = attach_inner(&world, &vpc, &node);
+    tell_of_launch(&world, "nat").await;
+    let lease = world.lease().await;
+    assert_eq!(lease.member(&node.arn).expect("it joined").interface, inner);
+    assert_eq!((&lease.holder, lease.resources.choices.vpc), (&Some(node.arn.clone()), Some(vpc)));
+    let routes: Vec<_> = lease.resources.routes.iter().map(|route| route.table.clone()).collect();
+    assert_eq!(routes, world.tables, "the tables are looked for with the first grant");
+    world.wake_for("baton.control-plane", "continue").await;
+    let lease = world.lease().await;
+    assert_eq!((lease.epoch, lease.moved), (Epoch(1), Epoch(1)));
+    let target = world.parts.cloud.target_of(&world.tables[0], DESTINATION);
+    assert_eq!(target, Some(RouteTarget::Interface(inner.clone())));
+    assert_eq!(world.parts.cloud.checks_source_and_destination(&inner), Some(false));
+    // A later one is found in the same way, and its membership moves nothing.
+    let second = launch_in(&world, &world.vpc).await;
+    let its_inner = attach_inner(&world, &world.vpc, &second);
+    world.parts.cloud.clear_log();
+    tell_of_launch(&world, "nat").await;
+    let lease = world.lease().await;
+    assert_eq!(lease.member(&second.arn).expect("it joined").interface, its_inner);
+    assert_eq!((lease.moved, world.calls()), (Epoch(1), vec![]));
+    world.nodes = vec![node, second];
+}
+
+#[tokio::test]
+async fn where_the_tags_of_interfaces_are_not_told_nobody_joins_and_nobody_is_retired() {
+    let world = described_and_empty().await;
+    let node = launch_in(&world, &world.vpc).await;
+    attach_inner(&world, &world.vpc, &node);
+    let before = world.lease().await;
+    for trouble in [Trouble::Throttle, Trouble::Deny, Trouble::FailUnknownBefore] {
+        world.parts.cloud.fail(Fault::on("DescribeNetworkInterfaces", trouble).always());
+        tell_of_launch(&world, "nat").await;
+        world.parts.cloud.heal();
+        assert_eq!(world.lease().await, before, "{trouble:?}");
+    }
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(instances(&world.lease().await), [node.arn]);
 }

@@ -55,6 +55,7 @@ impl Successor for Woken {
 /// Three nodes in three zones, addresses and tables, registered and beating; nobody holds yet.
 pub(crate) struct World {
     pub(crate) parts: Parts<MemoryStore, MemoryCloud, Woken>,
+    pub(crate) vpc: String,
     pub(crate) nodes: Vec<MemoryNode>,
     pub(crate) addresses: Vec<Address>,
     pub(crate) tables: Vec<RouteTableId>,
@@ -109,7 +110,7 @@ impl World {
             name: "baton".to_owned(),
             brake: 2,
         };
-        let mut world = Self { parts, nodes, addresses, tables, subnets, seq: 1 };
+        let mut world = Self { parts, vpc, nodes, addresses, tables, subnets, seq: 1 };
         world.parts.store.register(&world.registration()).await.expect("registered");
         for n in 0..3 {
             let start = Start {

@@ -1,3 +1,4 @@
+use baton_protocol::choice::InterfaceChoice;
 use baton_protocol::failback::Window;
 use serde_json::json;
 
@@ -387,6 +388,23 @@ fn nodes_are_named_one_by_one_or_by_a_group_or_another_tag() {
     let found =
         read(json!({ "AutoScalingGroupName": "*" }), Value::Null, Value::Null).expect_err("a pattern");
     assert!(found[0].starts_with("NodesFrom.AutoScalingGroupName: expected a tag: "), "{found:?}");
+}
+
+#[test]
+fn whoever_is_named_by_a_tag_goes_by_what_is_described_and_not_by_what_is_prepared_for_names() {
+    let mut properties = good();
+    properties.as_object_mut().expect("a map").remove("Nodes");
+    properties["NodesFrom"] = json!({ "AutoScalingGroupName": "nat" });
+    properties["RouteInterface"] = json!({ "DeviceIndex": 1 });
+    properties["Routes"] = json!([{ "Destination": "192.0.2.1/32", "EveryTableOfVpc": true }]);
+    let desired = parse(&properties).expect("good");
+    assert_eq!(desired.choices.routes, Some(InterfaceChoice::Device(1)));
+    assert_eq!((desired.choices.tables.len(), desired.roster.is_some()), (1, true));
+    properties["SubnetTables"] =
+        json!([{ "SubnetId": "subnet-0000000a", "Tables": { "a": "rtb-0000000a" } }]);
+    let found = parse(&properties).expect_err("nobody can prepare for them");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("NodesFrom: expected no SubnetTables beside it"), "{found:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
 use baton_protocol::history::Happening;
+use baton_protocol::ids::InterfaceId;
 use baton_protocol::lease::Lease;
 use baton_protocol::roster::Tag;
 use baton_protocol::time::WallTime;
@@ -188,4 +189,71 @@ async fn a_cluster_of_named_nodes_becomes_one_of_a_group_and_keeps_its_holder() 
     assert_eq!((lease.member(&bench.nodes[0].arn).expect("there").node.as_str(), lease.moved), ("a", moved));
     succeeded(&bench.update("update-3", &id, bench.properties()).await);
     assert_eq!((bench.members().await, bench.standing().await.roster), (vec![0, 1], None));
+}
+
+/// As of the group, with the routes led to the second interface and to every table that carries a tag.
+fn described(bench: &Bench) -> Value {
+    let mut properties = bench.by_group();
+    properties["RouteInterface"] = json!({ "InterfaceTag": { "Key": "side", "Value": "inner" } });
+    let side = json!({ "Key": "side", "Value": "private" });
+    properties["Routes"] = json!([{ "Destination": "192.0.2.10/32", "RouteTableTag": side }]);
+    properties
+}
+
+/// A second interface for this node, which carries the tag.
+fn with_second_interface(bench: &Bench, number: usize) -> InterfaceId {
+    let (interface, _) = bench.cloud.add_interface(&bench.vpc, 1);
+    bench.cloud.attach(&interface, &bench.nodes[number].instance, 1, false);
+    bench.cloud.tag_interface(&interface, "side", "inner");
+    interface
+}
+
+#[tokio::test]
+async fn interfaces_and_tables_are_described_for_a_group_as_for_named_nodes() {
+    let bench = Bench::new().await;
+    let table = bench.cloud.table(&bench.vpc);
+    bench.cloud.tag_table(&table, "side", Some("private"));
+    bench.cloud.tag_table(&table, "baton:cluster", Some("orders"));
+    for number in 0..3 {
+        bench.launch(number);
+    }
+    // The second has no such interface, and is no node.
+    let inner = [with_second_interface(&bench, 0), with_second_interface(&bench, 2)];
+    let id = succeeded(&bench.create("create-1", STACK, described(&bench)).await);
+    assert_eq!(bench.members().await, [0, 2]);
+    let lease = bench.standing().await;
+    let interfaces: Vec<_> = lease.members.iter().map(|member| member.interface.clone()).collect();
+    assert_eq!(interfaces, inner);
+    assert_eq!(lease.resources.choices.vpc, Some(bench.vpc.clone()));
+    let tables: Vec<_> = lease.resources.routes.iter().map(|route| route.table.clone()).collect();
+    assert_eq!(tables, [table]);
+    bench.grant_to(0, wall_now()).await;
+    let before = bench.standing().await;
+    succeeded(&bench.update("update-0", &id, described(&bench)).await);
+    assert_eq!(bench.standing().await, before, "the same request changes nothing");
+    // A member that has lost its interface keeps the place that the lease has, and no change is refused for it.
+    bench.cloud.detach(&inner[1]);
+    bench.cloud.terminate(&bench.nodes[0].instance);
+    let mut properties = described(&bench);
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    let after = bench.standing().await;
+    assert_eq!((&after.members, &after.resources), (&before.members, &before.resources));
+    assert_eq!(after.cool_down_ms, 60_000);
+}
+
+#[tokio::test]
+async fn a_group_that_has_still_to_launch_describes_its_tables_before_it_has_a_vpc() {
+    let bench = Bench::new().await;
+    let id = succeeded(&bench.create("create-1", STACK, described(&bench)).await);
+    let lease = bench.standing().await;
+    assert_eq!((lease.members.len(), lease.resources.routes.len()), (0, 0));
+    assert_eq!((lease.resources.choices.tables.len(), lease.resources.choices.vpc), (1, None));
+    // Once there is a node, a description that comes to nothing is a mistake, as it is of named nodes.
+    bench.launch(0);
+    with_second_interface(&bench, 0);
+    let mut properties = described(&bench);
+    properties["CoolDownSeconds"] = json!("60");
+    let reason = failed(&bench.update("update-1", &id, properties).await);
+    assert!(reason.contains("nothing is found of the tables with the tag side=private"), "{reason}");
 }

@@ -134,9 +134,16 @@ pub async fn instances_are_found_by_their_tag_while_they_run<W: World>(world: &W
     let described = world.cloud().instances(&ids).await.expect("described");
     assert_eq!(seen, described, "as by their ids");
     assert_eq!(seen[&ids[0]].tags["baton:cluster"], "orders others");
-    let shown = seen[&ids[1]].shown();
+    let interfaces = baton_cloud::interfaces_of_newcomers(&seen, &[]);
+    assert_eq!(interfaces.len(), 2, "one of each");
+    world.tag(nodes[1].interface.as_str(), "side", "inner").await;
+    let tags = world.cloud().interface_tags(&interfaces).await.expect("described");
+    let shown = baton_cloud::seen(&seen, &described, &tags).tagged.remove(&ids[1]).expect("there");
     assert_eq!((shown.instance.instance_id(), &*shown.vpc), (ids[1].clone(), &*vpc));
-    assert_eq!(shown.primary, Some((nodes[1].interface.clone(), nodes[1].private_ips.to_vec())));
+    let [interface] = &shown.interfaces[..] else { panic!("one interface, found {shown:?}") };
+    assert_eq!((&interface.id, interface.device_index), (&nodes[1].interface, 0));
+    assert_eq!(interface.private_ips, nodes[1].private_ips);
+    assert_eq!(interface.tags["side"], "inner");
     world.terminate(&ids[0]).await;
     let seen = world.cloud().tagged(&tag).await.expect("described");
     assert_eq!(seen.keys().collect::<Vec<_>>(), [&ids[1]]);
