@@ -545,7 +545,7 @@ impl Store for Faulty {
     async fn append(&self, _: &Event) -> Result<bool, Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
-    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<()> {
+    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<Option<String>> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
     async fn register(&self, _: &Registration) -> Write<Option<Lease>> {

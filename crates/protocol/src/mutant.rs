@@ -123,6 +123,7 @@ mod registry {
         FenceUnconfirmed "s42" "a stop that EC2 was asked for counts as done";
         StoppingIsStopped "s43" "an instance that is being stopped counts as stopped";
         PolicyHoldsRelease "s36" "a policy holds back a released lease";
+        AnswerOverwritten "s64" "an answer to a request takes the place of another one";
         FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";
         MovedOfOtherRevision "s09" "a move of another configuration is recorded";

@@ -51,6 +51,10 @@ pub const DRAINED_BY: &str = "#intent.#request = :exclusion";
 /// The word that a node be stopped is still the one that was obeyed or refused: another may have taken its place.
 pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
 
+/// The request has no answer yet, or this very one. What somebody has been told stands: two invocations may find different ends of
+/// one wish, and whoever has read the first would not learn of the second.
+pub const UNANSWERED: &str = "(attribute_not_exists(#request.#answer) OR #request.#answer = :answer)";
+
 /// Nobody has asked for a hand-over, or for a takeover, since none was seen. What the arbiter wishes by itself takes the place
 /// of no operator's word.
 pub const NOTHING_ASKED: &str =

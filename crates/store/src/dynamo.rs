@@ -180,7 +180,12 @@ impl Store for DynamoStore {
         self.put_probe(cluster, probe).await
     }
 
-    async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
+    async fn answer(
+        &self,
+        cluster: &ClusterName,
+        request: &RequestId,
+        answer: &str,
+    ) -> Write<Option<String>> {
         self.put_answer(cluster, request, answer).await
     }
 

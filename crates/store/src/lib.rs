@@ -309,13 +309,14 @@ pub trait Store: Send + Sync {
         probe: &Probe,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Records what became of a request. Refused where there is no such request.
+    /// Records what became of a request. The first answer stands: another one is refused with it, and the same again is done.
+    /// Refused with nothing where there is no such request.
     fn answer(
         &self,
         cluster: &ClusterName,
         request: &RequestId,
         answer: &str,
-    ) -> impl Future<Output = Write<()>> + Send;
+    ) -> impl Future<Output = Write<Option<String>>> + Send;
 
     // --- operators' writes ---
 

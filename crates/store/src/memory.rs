@@ -210,7 +210,12 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
+    async fn answer(
+        &self,
+        cluster: &ClusterName,
+        request: &RequestId,
+        answer: &str,
+    ) -> Write<Option<String>> {
         self.table().answer(cluster, request, answer)
     }
 

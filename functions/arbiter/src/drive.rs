@@ -20,7 +20,7 @@ use baton_protocol::hook::Hook;
 use baton_protocol::ids::{AllocationId, ClusterName, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::notification::{self, Notification};
-use baton_protocol::outcome::{Failure, Read, Write};
+use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::time::{BootTime, Now, WallTime};
 use baton_store::Store;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -161,6 +161,21 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
         }
     }
 
+    /// Answers an operator's request. Another invocation may have found another end of it before, and its word stands.
+    async fn answer(&self, cluster: &ClusterName, request: &RequestId, answer: &str) {
+        for attempt in 1..=APPEND_TRIES {
+            match self.store.answer(cluster, request, answer).await {
+                Ok(()) => return,
+                Err(WriteFailure::Refused(first)) => {
+                    return tracing::info!(%cluster, %request, first, answer, "request answered already");
+                }
+                Err(WriteFailure::Failed(failure)) => {
+                    tracing::warn!(%cluster, %request, attempt, %failure, "request not answered");
+                }
+            }
+        }
+    }
+
     async fn until(&self, due: Option<BootTime>) {
         match due {
             Some(due) => tokio::time::sleep_until(self.origin + Duration::from_nanos(due.0)).await,
@@ -199,9 +214,7 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
             Action::RecordMoved(moved) => Answer::Moved(self.store.record_moved(cluster, &moved).await),
             Action::Append(event) => Answer::Appended(self.append(cluster, &event).await),
             Action::Answer { request, answer } => {
-                if let Err(failure) = self.store.answer(cluster, &request, &answer).await {
-                    tracing::warn!(%cluster, %request, ?failure, "request not answered");
-                }
+                self.answer(cluster, &request, &answer).await;
                 Answer::Told
             }
             Action::EndFence(request) => {

@@ -103,6 +103,7 @@ promises! {
         a_repeated_request_is_done_once,
         a_vacant_lease_can_be_paused,
         requests_are_read_newest_first_with_their_answers,
+        the_first_answer_to_a_request_stands,
         an_answer_to_no_request_is_refused;
     registrar:
         a_new_registration_is_vacant,

@@ -7,13 +7,14 @@ use baton_protocol::hook::{FORGOTTEN_S, Hook};
 use baton_protocol::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::mark::Mark;
+use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::probe::Probe;
 
 use super::action::{Action, Deed};
 use super::{DynamoStore, holder_text, refused_lease};
 use crate::error::{Cancelled, Unwritten};
-use crate::item::{Item, attribute, number, read, read_heartbeat, text, write, write_event};
+use crate::item::{Item, attribute, number, read, read_heartbeat, read_request, text, write, write_event};
 use crate::key::Key;
 use crate::superseded::{lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe};
 use crate::{Moved, condition};
@@ -150,13 +151,20 @@ impl DynamoStore {
         cluster: &ClusterName,
         request: &RequestId,
         answer: &str,
-    ) -> Write<()> {
-        let action = Action::update(Key::request(cluster, request), "SET #request.#answer = :answer")
+    ) -> Write<Option<String>> {
+        let mut action = Action::update(Key::request(cluster, request), "SET #request.#answer = :answer")
             .only_if(condition::EXISTS)
             .value(":answer", text(answer));
+        if !mutant!(AnswerOverwritten) {
+            action = action.only_if(condition::UNANSWERED);
+        }
         self.write(action).await.map_err(|unwritten| match unwritten {
-            Unwritten::Refused(_) => WriteFailure::Refused(()),
             Unwritten::Failed(failure) => WriteFailure::Failed(failure),
+            Unwritten::Refused(None) => WriteFailure::Refused(None),
+            Unwritten::Refused(Some(found)) => match read_request(found) {
+                Ok(request) => WriteFailure::Refused(request.answer),
+                Err(failure) => WriteFailure::Failed(failure),
+            },
         })
     }
 }

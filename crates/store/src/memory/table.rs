@@ -204,13 +204,22 @@ impl Table {
         Ok(is_new)
     }
 
-    pub(super) fn answer(&mut self, cluster: &ClusterName, request: &RequestId, answer: &str) -> Write<()> {
-        match self.requests.get_mut(cluster).and_then(|requests| requests.get_mut(request)) {
-            Some(request) => {
-                request.answer = Some(answer.to_owned());
+    pub(super) fn answer(
+        &mut self,
+        cluster: &ClusterName,
+        request: &RequestId,
+        answer: &str,
+    ) -> Write<Option<String>> {
+        let standing = self.requests.get_mut(cluster).and_then(|requests| requests.get_mut(request));
+        let Some(standing) = standing else { return Err(WriteFailure::Refused(None)) };
+        match &standing.answer {
+            Some(first) if first != answer && !mutant!(AnswerOverwritten) => {
+                Err(WriteFailure::Refused(Some(first.clone())))
+            }
+            _ => {
+                standing.answer = Some(answer.to_owned());
                 Ok(())
             }
-            None => Err(WriteFailure::Refused(())),
         }
     }
 

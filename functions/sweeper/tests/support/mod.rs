@@ -305,7 +305,7 @@ impl Store for Faulty {
         panic!("a sweep writes nothing")
     }
 
-    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<()> {
+    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<Option<String>> {
         panic!("a sweep writes nothing")
     }
 

@@ -30,6 +30,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("EXCLUDED_BY", condition::EXCLUDED_BY),
     ("DRAINED_BY", condition::DRAINED_BY),
     ("FENCE_ASKED_BY", condition::FENCE_ASKED_BY),
+    ("UNANSWERED", condition::UNANSWERED),
     ("NOTHING_ASKED", condition::NOTHING_ASKED),
     ("ACTIVE", condition::ACTIVE),
     ("HOLDER_UNCHANGED", condition::HOLDER_UNCHANGED),

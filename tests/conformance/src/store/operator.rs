@@ -160,12 +160,25 @@ pub async fn requests_are_read_newest_first_with_their_answers(record: &impl Rec
         store.ask(ask).await.expect("asked");
     }
     store.answer(&cluster(), &asked[0].id, "done").await.expect("answered");
-    store.answer(&cluster(), &asked[0].id, "done at last").await.expect("answered anew");
     let mut answered = asked[0].clone();
-    answered.answer = Some("done at last".to_owned());
+    answered.answer = Some("done".to_owned());
     let expected = vec![asked[2].clone(), answered, asked[1].clone()];
     assert_eq!(store.requests(&cluster(), 10).await, Ok(expected.clone()));
     assert_eq!(store.requests(&cluster(), 2).await, Ok(expected[..2].to_vec()));
+}
+
+/// Whoever has read the first answer does not learn of another. The same one again is a repeat whose answer was lost.
+pub async fn the_first_answer_to_a_request_stands(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let ask = request("1", Wish::Pause { why: "upgrade".to_owned() }, Epoch(1));
+    store.ask(&ask).await.expect("asked");
+    store.answer(&cluster(), &ask.id, "it has ended without effect").await.expect("answered");
+    let found = refused(store.answer(&cluster(), &ask.id, "granted").await);
+    assert_eq!(found.as_deref(), Some("it has ended without effect"));
+    store.answer(&cluster(), &ask.id, "it has ended without effect").await.expect("answered already");
+    let requests = store.requests(&cluster(), 1).await.expect("read");
+    assert_eq!(requests[0].answer.as_deref(), Some("it has ended without effect"));
 }
 
 /// There is no answer without a question.
@@ -173,6 +186,6 @@ pub async fn an_answer_to_no_request_is_refused(record: &impl Record) {
     let store = record.store();
     held_by_the_first(store).await;
     let id = RequestId::new("nobody-asked").expect("valid");
-    refused(store.answer(&cluster(), &id, "done").await);
+    assert_eq!(refused(store.answer(&cluster(), &id, "done").await), None);
     assert_eq!(store.requests(&cluster(), 10).await, Ok(Vec::new()));
 }

@@ -200,7 +200,7 @@ impl Store for Faulty {
         panic!("no business of the registrar")
     }
 
-    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<()> {
+    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<Option<String>> {
         panic!("no business of the registrar")
     }
 
