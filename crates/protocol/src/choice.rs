@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AllocationId, IdError};
+use crate::resource::Destination;
 use crate::tables::TableChoice;
 
 /// No interface has a larger device index, nor a private address a larger place on it: no instance type takes more than 50
@@ -141,6 +142,11 @@ impl Choices {
     /// Whether both put everything to the same places of a node, whatever tables they describe.
     pub fn places_as(&self, other: &Self) -> bool {
         (&self.seats, &self.routes) == (&other.seats, &other.routes)
+    }
+
+    /// Whether the tables of this destination are described.
+    pub fn describe(&self, destination: &Destination) -> bool {
+        self.tables.iter().any(|choice| choice.destination == *destination)
     }
 
     /// The interface that routes lead to.

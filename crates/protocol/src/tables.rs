@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::choice::Tag;
 use crate::ec2::RouteSeen;
-use crate::ids::RouteTableId;
+use crate::ids::{ClusterName, RouteTableId};
 use crate::lease::Lease;
 use crate::plan::{self, RouteKnown};
 use crate::resource::{Destination, Family, Resources, Route};
@@ -282,6 +282,52 @@ fn attempt(lease: &Lease, joining: &BTreeSet<Route>, gone: &BTreeSet<Route>) -> 
         left.extend(lost);
     }
     Change { resources, joined, left }
+}
+
+/// What a cluster has in common with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contest {
+    /// What it has to let go.
+    pub lost: BTreeSet<Route>,
+    /// Who has to let go what it keeps.
+    pub losers: BTreeSet<ClusterName>,
+}
+
+/// What of a lease's routes others have as well, and who gives way. What others have is looked at before anything is taken in;
+/// two that look at the same moment see nothing of each other, and would take the route from each other for ever. So whoever
+/// has taken something in looks again, and both would judge alike: who has named the table, or prepared it for a node, keeps it; of two that
+/// describe it the one whose name comes first. Two that have named it are for people.
+pub fn contest(lease: &Lease, others: &[Lease]) -> Contest {
+    let mut contest = Contest::default();
+    for other in others.iter().filter(|other| other.cluster != lease.cluster) {
+        let lost: BTreeSet<Route> = gives_way(lease, other).cloned().collect();
+        if gives_way(other, lease).next().is_some() {
+            contest.losers.insert(other.cluster.clone());
+        }
+        contest.lost.extend(lost);
+    }
+    contest
+}
+
+/// The routes of `lease` that it has to leave to `other`.
+fn gives_way<'a>(lease: &'a Lease, other: &'a Lease) -> impl Iterator<Item = &'a Route> {
+    let (ours, theirs) = (&lease.resources, &other.resources);
+    ours.routes.iter().filter(|route| ours.choices.describe(&route.destination)).filter(move |route| {
+        let has_it = theirs.routes.contains(route);
+        let has_named_it = has_it && !theirs.choices.describe(&route.destination);
+        let first = has_it && other.cluster < lease.cluster;
+        has_named_it || first || theirs.prepared().any(|table| *table == route.table)
+    })
+}
+
+/// Lets go what another cluster keeps, be it the last table of a destination.
+pub fn give_way(lease: &Lease, lost: &BTreeSet<Route>) -> Option<Change> {
+    let mut resources = lease.resources.clone();
+    resources.routes.retain(|route| !lost.contains(route));
+    resources.from_gateways.retain(|route| !lost.contains(route));
+    let left: BTreeSet<Route> =
+        lease.resources.routes.iter().filter(|route| lost.contains(route)).cloned().collect();
+    (!left.is_empty()).then_some(Change { resources, joined: BTreeSet::new(), left })
 }
 
 #[cfg(test)]

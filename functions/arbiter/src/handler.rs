@@ -73,7 +73,7 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
     let hints = hints(parts, trigger::read(event.payload), deadline).await?;
     let reports = join_all(hints.into_iter().map(|hint| async {
         let (cluster, why) = (hint.cluster.clone(), hint.why);
-        let is_due = tables::is_due(&hint);
+        let asked = tables::Asked::by(&hint);
         let mut report = parts.drive(hint.clone(), by.clone(), deadline).await;
         tell(&cluster, &report);
         let no_candidate = matches!(report.outcome, Outcome::Stayed(Stay::NoCandidate(_)));
@@ -87,7 +87,7 @@ pub async fn handle<S: Store, C: Cloud, W: Successor>(
         let lines = [stuck, braked, unfenced].map(|of| of(&parts.name, parts.now().wall, &cluster, &report));
         lines.iter().flatten().for_each(metric::emit);
         let is_stuck = matches!(report.outcome, Outcome::Stuck(_));
-        if let Some(asked) = tables::Asked::of(is_due, is_stuck, report.granted.is_some()) {
+        if let Some(asked) = tables::Asked::after(asked, is_stuck, report.granted.is_some()) {
             follow(parts, &cluster, asked, &by, deadline).await;
         }
         if why == Some(Why::Probe) {

@@ -33,7 +33,7 @@ pub(crate) async fn seats<S: Store>(store: &S, own: &ClusterName) -> Result<BTre
 }
 
 /// The active leases. One that cannot be read may have anything, so then there is no answer.
-async fn leases<S: Store>(store: &S, own: &ClusterName) -> Result<Vec<Lease>, Failure> {
+pub(crate) async fn leases<S: Store>(store: &S, own: &ClusterName) -> Result<Vec<Lease>, Failure> {
     let entries = store.clusters().await?.into_iter().filter(|entry| entry.cluster != *own);
     let leases = stream::iter(entries).map(|entry| async move { store.lease(&entry.cluster).await });
     let leases: Vec<Option<Lease>> = leases.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;

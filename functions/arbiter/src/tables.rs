@@ -44,17 +44,15 @@ pub enum Followed {
     Failed(Failure),
 }
 
-/// Whether the invocation that was woken so is to look: in the cluster's turn, and when somebody has called EC2 about a table.
-/// An operator's request is not kept waiting.
-pub fn is_due(hint: &Hint) -> bool {
-    hint.maybe_moved && hint.why != Some(Why::Request)
-}
-
 /// Why it is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// It is the cluster's turn, or somebody has called EC2 about a table.
     Turn,
+    /// The turn of each hour: whether another cluster has the same table is asked as well.
+    Hourly,
+    /// Another invocation goes on, of this cluster or of one that has found the same table: only that is asked.
+    Again,
     /// The invocation could not move everything: a table that is gone may be the reason, and then no other invocation
     /// brings the move to its end.
     Stuck,
@@ -63,12 +61,22 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Whether to look after an invocation for which it was due, which could not move everything, or which has granted the lease.
-    pub fn of(is_due: bool, is_stuck: bool, has_granted: bool) -> Option<Self> {
-        match (is_stuck, is_due) {
+    /// Whether an invocation that was woken so is to look. An operator's request is not kept waiting.
+    pub fn by(hint: &Hint) -> Option<Self> {
+        match hint.why {
+            Some(Why::Request) => None,
+            Some(Why::Continue) => Some(Self::Again),
+            Some(Why::Probe) => Some(Self::Hourly),
+            _ => hint.maybe_moved.then_some(Self::Turn),
+        }
+    }
+
+    /// The same after what came of the invocation.
+    pub fn after(asked: Option<Self>, is_stuck: bool, has_granted: bool) -> Option<Self> {
+        match (is_stuck, asked) {
             (true, _) => Some(Self::Stuck),
-            (false, true) => Some(Self::Turn),
-            (false, false) => has_granted.then_some(Self::Granted),
+            (false, Some(asked)) => Some(asked),
+            (false, None) => has_granted.then_some(Self::Granted),
         }
     }
 }
@@ -97,6 +105,12 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     else {
         return Ok(Followed::NotNow);
     };
+    if matches!(asked, Asked::Hourly | Asked::Again) {
+        let settled = settle(parts, &lease, by).await?;
+        if settled != Followed::Unchanged || asked == Asked::Again {
+            return Ok(settled);
+        }
+    }
     let cloud = parts.cloud.through(TableAccess::of(&lease).as_ref());
     let found = match look(&cloud, &lease, &vpc).await {
         Ok(found) => found,
@@ -118,10 +132,37 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     };
     let (change, refused) = tables::change(&lease, &found.joining, &found.missing, &others, &prepared);
     tell_refused(cluster, refused.iter());
-    match change {
-        Some(change) => write(parts, &lease, change, by).await,
-        None => Ok(Followed::Unchanged),
+    let Some(change) = change else { return Ok(Followed::Unchanged) };
+    let joins = !change.joined.is_empty();
+    let summary = change.summary();
+    let followed = write(parts, &lease, change, summary, by).await?;
+    if let (Followed::Changed { .. }, true) = (&followed, joins)
+        && let Some(lease) = parts.store.lease(cluster).await?
+    {
+        // That it could not be asked is no failure of what was done; the hour's turn asks again.
+        match settle(parts, &lease, by).await {
+            Ok(settled) => tracing::debug!(%cluster, ?settled, "looked for others with the same tables"),
+            Err(failure) => tracing::warn!(%cluster, %failure, "cannot tell who else has the same tables"),
+        }
     }
+    Ok(followed)
+}
+
+/// Lets go what another cluster has as well and keeps, and wakes whoever has to let go what this one keeps.
+async fn settle<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, C, W>,
+    lease: &Lease,
+    by: &str,
+) -> Result<Followed, Failure> {
+    let contest = tables::contest(lease, &others::leases(&parts.store, &lease.cluster).await?);
+    for loser in &contest.losers {
+        tracing::warn!(cluster = %lease.cluster, %loser, "another cluster has taken in the same table, and has to let it go");
+        parts.successor.wake(loser).await;
+    }
+    let Some(change) = tables::give_way(lease, &contest.lost) else { return Ok(Followed::Unchanged) };
+    tell_refused(&lease.cluster, change.left.iter().map(|route| (route, &Refused::Shared)));
+    let summary = format!("{}; another cluster has the same", change.summary());
+    write(parts, lease, change, summary, by).await
 }
 
 /// A move that goes on is brought to its end first: what is to be moved does not change under it.
@@ -149,11 +190,12 @@ async fn write<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     lease: &Lease,
     change: Change,
+    summary: String,
     by: &str,
 ) -> Result<Followed, Failure> {
     let (joined, left) = (change.joined.len(), change.left.len());
     let at = parts.now().wall;
-    let what = Happening::Registered { revision: lease.revision + 1, summary: change.summary() };
+    let what = Happening::Registered { revision: lease.revision + 1, summary };
     let event = Event { cluster: lease.cluster.clone(), epoch: lease.epoch, at, by: by.to_owned(), what };
     let registration = Registration { resources: change.resources, ..Registration::of(lease, at, event) };
     match parts.store.reconfigure(&registration, lease.holder.as_ref()).await {

@@ -364,8 +364,7 @@ async fn networks<C: Cloud>(
     }
 }
 
-/// The other clusters. Two registrations at the same moment do not see each other; what they share is then found when
-/// the arbiter looks at the seat and refuses to evict.
+/// The other clusters. Two registrations at the same moment do not see each other, so each looks again once it is written.
 pub(crate) async fn neighbours<S: Store>(
     store: &S,
     patience: Patience,

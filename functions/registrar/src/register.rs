@@ -17,7 +17,7 @@ use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
 
 use crate::identity::{Owner, PhysicalId};
-use crate::observe::{Observation, observe};
+use crate::observe::{Observation, neighbours, observe};
 use crate::patience::{Patience, Pauses};
 use crate::predecessor;
 use crate::property::Desired;
@@ -160,10 +160,30 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         let registration = self.registration(desired, uid, seen, epoch, revision)?;
         match self.store.register(&registration).await {
             Ok(()) => {
-                Ok(Standing { id: PhysicalId { cluster: desired.cluster.clone(), uid: uid.clone() }, epoch })
+                let id = PhysicalId { cluster: desired.cluster.clone(), uid: uid.clone() };
+                self.is_alone(desired, &id, seen).await?;
+                Ok(Standing { id, epoch })
             }
             Err(failure) => Err(missed(desired, failure)),
         }
+    }
+
+    /// Two registrations at the same moment see nothing of each other before they are written, and would take what they share from
+    /// each other for ever. So each looks again once it is written, and whoever finds the other gives way; both, if both do. That
+    /// the others cannot be read now is no reason to: they were read a moment ago.
+    async fn is_alone(&self, desired: &Desired, id: &PhysicalId, seen: &Observation) -> Result<(), Refusal> {
+        let others = neighbours(self.store, self.patience, &desired.cluster).await;
+        if others.known().is_none() {
+            return Ok(());
+        }
+        let mut world = seen.world.clone();
+        world.neighbours = others;
+        let findings = examine(&world);
+        if !refuses(&findings) {
+            return Ok(());
+        }
+        self.retire(id).await?;
+        Err(Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings })
     }
 
     async fn change_once(

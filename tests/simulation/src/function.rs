@@ -398,6 +398,7 @@ impl Sim<'_> {
             Action::Answer { request, answer } => {
                 if ready(self.store.answer(&cluster, &request, &answer)).is_ok() {
                     self.see(Sometimes::RequestAnswered);
+                    self.answer_stands(request, answer);
                 }
                 FunctionAnswer::Told
             }

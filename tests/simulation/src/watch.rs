@@ -71,6 +71,8 @@ pub struct Watch {
     pub(crate) mutations: Vec<Real>,
     /// What operators have said of silent holders: about which epoch, from when on and until when.
     pub(crate) words: Vec<(Epoch, WallTime, WallTime)>,
+    /// What operators' requests were answered with.
+    pub(crate) answers: BTreeMap<RequestId, String>,
     /// When an instance that was stopped was last started again, by its machine.
     pub(crate) down_until: BTreeMap<usize, Real>,
     /// When a call to stop an instance last took effect, or the end of it.
@@ -204,6 +206,14 @@ impl Watch {
 }
 
 impl Sim<'_> {
+    /// I28. What was written as an answer is the first one.
+    pub(crate) fn answer_stands(&mut self, request: RequestId, answer: String) {
+        let first = self.watch.answers.entry(request.clone()).or_insert_with(|| answer.clone()).clone();
+        if first != answer {
+            self.broken("I28", format!("{request} was answered `{first}`, and then `{answer}`"));
+        }
+    }
+
     pub(crate) fn broken(&mut self, invariant: &'static str, what: String) {
         if self.plan.only.is_some_and(|only| only != invariant) {
             return;

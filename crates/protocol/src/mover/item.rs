@@ -52,6 +52,8 @@ pub(super) enum Kind {
         known: Option<RouteKnown>,
         /// Whether it may be taken from a gateway; if not, it is not turned before it was seen where it leads.
         from_gateway: bool,
+        /// Whether nobody has named its table: it was taken in by its description, and holds back no other thing.
+        described: bool,
         eager: bool,
     },
     /// A subnet whose route table is swapped.
@@ -129,7 +131,8 @@ pub(super) struct Item {
     confirmed: bool,
     blocked: Option<String>,
     /// Whether it is blocked because somebody has led it to a gateway or into a table of theirs, so that it is not the cluster's
-    /// for the time being.
+    /// for the time being; or because EC2 will not change a table that nobody has named. It is told of, tried again in each
+    /// turn, and no reason for everything else to count as unfinished.
     left: bool,
     attempts: u32,
     not_before: BootTime,
@@ -189,6 +192,7 @@ pub(super) fn for_lease(lease: &Lease, eager: bool) -> Vec<Item> {
             interface: member.interface.clone(),
             known: None,
             from_gateway,
+            described: lease.resources.choices.describe(&route.destination),
             eager: eager && (from_gateway || mutant!(GatewayTaken)),
         }));
     }
@@ -509,6 +513,7 @@ impl Item {
             Some(Need::Person(why)) => {
                 self.left = match &self.kind {
                     Kind::Route { known: Some(RouteKnown::Gateway(_)), .. } => true,
+                    Kind::Route { described, .. } => *described,
                     Kind::Subnet(swap) => swap.is_led_away(),
                     _ => false,
                 };

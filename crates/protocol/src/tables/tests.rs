@@ -224,3 +224,53 @@ fn a_table_that_any_cluster_has_prepared_for_a_node_is_left() {
     assert_eq!(found.expect("a change").joined, routes(&[5]));
     assert_eq!(refused, [(route(3), Refused::Prepared), (route(4), Refused::Prepared)].into());
 }
+
+/// A lease of this name with these routes, which it describes or has named.
+fn of_cluster(name: &str, numbers: &[u8], describes: bool) -> Lease {
+    let mut lease = if describes { described(Which::Every) } else { lease() };
+    lease.cluster = ClusterName::new(name).expect("valid");
+    lease.resources.routes = numbers.iter().map(|n| route(*n)).collect();
+    lease
+}
+
+#[test]
+fn of_what_two_clusters_have_one_keeps_it_and_both_judge_alike() {
+    // The first has tables 1 and 2, the other 2 and 3: who lets table 2 go.
+    for (name, describes, other, other_describes, gives_way) in [
+        ("orders", true, "web", true, Some("web")),
+        ("orders", true, "billing", true, Some("orders")),
+        ("orders", true, "web", false, Some("orders")),
+        ("orders", false, "billing", true, Some("billing")),
+        ("orders", false, "web", false, None),
+    ] {
+        let (one, two) = (of_cluster(name, &[1, 2], describes), of_cluster(other, &[2, 3], other_describes));
+        for (ours, theirs) in [(&one, &two), (&two, &one)] {
+            let found = contest(ours, std::slice::from_ref(theirs));
+            let loses = |lease: &Lease| gives_way == Some(lease.cluster.as_str());
+            assert_eq!(found.lost, if loses(ours) { routes(&[2]) } else { routes(&[]) });
+            let losers: Vec<_> = found.losers.iter().map(ClusterName::as_str).collect();
+            assert_eq!(losers, if loses(theirs) { vec![other_of(ours, name, other)] } else { vec![] });
+        }
+    }
+    let one = of_cluster("orders", &[1, 2], true);
+    assert_eq!(contest(&one, &[of_cluster("web", &[3], true), one.clone()]), Contest::default());
+}
+
+fn other_of<'a>(ours: &Lease, one: &'a str, other: &'a str) -> &'a str {
+    if ours.cluster.as_str() == one { other } else { one }
+}
+
+#[test]
+fn a_table_that_another_cluster_has_prepared_for_a_node_is_let_go_be_it_the_last() {
+    let ours = of_cluster("orders", &[1], true);
+    let mut theirs = of_cluster("web", &[], true);
+    theirs.resources.subnets.push(SubnetTables {
+        subnet: SubnetId::new("subnet-00000001").expect("valid"),
+        tables: [(theirs.members[0].node.clone(), table(1))].into(),
+    });
+    let found = contest(&ours, &[theirs]);
+    assert_eq!(found.lost, routes(&[1]));
+    let change = give_way(&ours, &found.lost).expect("a change");
+    assert_eq!((change.resources.routes.len(), change.left), (0, routes(&[1])));
+    assert_eq!(give_way(&ours, &routes(&[2])), None);
+}

@@ -63,6 +63,26 @@ async fn another(world: &World, target: Option<RouteTarget>) -> RouteTableId {
     table
 }
 
+/// Another cluster has this table too: it has named it, or it describes it as ours does.
+async fn another_cluster(world: &World, name: &str, table: &RouteTableId, describes: bool) -> ClusterName {
+    let cluster = ClusterName::new(name).expect("valid");
+    let mut row = event(Happening::Registered { revision: 1, summary: "test".to_owned() });
+    row.cluster = cluster.clone();
+    let lease = world.lease().await;
+    let destination = Destination::new(DESTINATION).expect("valid");
+    let choices = if describes { lease.resources.choices } else { Choices::default() };
+    let routes = vec![Route { table: table.clone(), destination }];
+    let other = Registration {
+        cluster: cluster.clone(),
+        uid: RegistrationUid::new("uid-2").expect("valid"),
+        resources: Resources { routes, choices, ..Resources::default() },
+        event: row,
+        ..world.registration()
+    };
+    world.parts.store.register(&other).await.expect("registered");
+    cluster
+}
+
 /// The cluster's turn in the sweep.
 async fn turn(world: &World) {
     world.wake_for("baton.control-plane", "verify").await;
@@ -216,4 +236,77 @@ async fn during_a_pause_nothing_is_taken_in_or_let_go() {
     let before = world.lease().await;
     turn(&world).await;
     assert_eq!(world.lease().await.resources, before.resources);
+}
+
+#[tokio::test]
+async fn of_two_clusters_that_took_in_one_table_at_the_same_moment_one_keeps_it_and_the_other_lets_it_go() {
+    // Who has named it keeps it, and otherwise whose name is first; ours is `orders`.
+    for (name, describes, keeps, why) in [
+        ("billing", true, false, "probe"),
+        ("web", true, true, "continue"),
+        ("billing", false, false, "continue"),
+        ("web", false, false, "probe"),
+    ] {
+        let world = settled(by_tag()).await;
+        let shared = world.tables[1].clone();
+        let other = another_cluster(&world, name, &shared, describes).await;
+        world.woken();
+        world.wake_for("baton.control-plane", why).await;
+        let now = tables(&world).await;
+        assert_eq!(now.contains(&shared), keeps, "{name}, {describes}, {why}");
+        assert!(now.contains(&world.tables[0]));
+        let told = world.parts.store.history(&cluster(), 3).await.expect("read").into_iter().any(|row| {
+            let says = format!("let go: {DESTINATION} in {shared}; another cluster has the same");
+            matches!(row.what, Happening::Registered { summary, .. } if summary == says)
+        });
+        assert_eq!(told, !keeps);
+        let woken = world.woken_clusters();
+        assert_eq!(woken.contains(&other), keeps, "whoever has to let go is woken: {woken:?}");
+        // It stays so, and the route is not turned again.
+        let there = world.parts.cloud.target_of(&shared, DESTINATION);
+        turn(&world).await;
+        assert_eq!(tables(&world).await, now);
+        assert_eq!(world.parts.cloud.target_of(&shared, DESTINATION), there);
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_taken_in_a_table_looks_again_for_others_that_have_what_it_has() {
+    let world = settled(by_tag()).await;
+    let shared = world.tables[1].clone();
+    another_cluster(&world, "billing", &shared, true).await;
+    turn(&world).await;
+    assert!(tables(&world).await.contains(&shared), "nothing was taken in, and the others are many reads");
+    let free = another(&world, None).await;
+    turn(&world).await;
+    let now = tables(&world).await;
+    assert!(now.contains(&free) && !now.contains(&shared), "{now:?}");
+}
+
+#[tokio::test]
+async fn a_table_that_may_not_be_changed_is_told_of_and_leaves_nothing_else_unfinished() {
+    let mut world = settled(by_tag()).await;
+    let denied = another(&world, None).await;
+    world.parts.cloud.fail(Fault::on("CreateRoute", Trouble::Deny).always());
+    turn(&world).await;
+    world.wake_for("baton.control-plane", "continue").await;
+    let lease = world.lease().await;
+    assert!(tables(&world).await.contains(&denied));
+    assert_eq!(lease.moved, lease.epoch, "the rest is in place, and that is recorded");
+    let stuck = |rows: Vec<baton_protocol::history::Event>| {
+        rows.into_iter().any(|row| {
+            matches!(row.what, Happening::Stuck { resource, why }
+                if resource.contains(denied.as_str()) && why.starts_with("CreateRoute: "))
+        })
+    };
+    assert!(stuck(world.parts.store.history(&cluster(), 10).await.expect("read")));
+    // A takeover is no other than without it, and what can be moved is.
+    world.claim(0, 1).await;
+    world.wake().await;
+    world.assert_whole_at(1, 2).await;
+    // Once it may be changed, the turn leads it to the holder.
+    world.parts.cloud.heal();
+    turn(&world).await;
+    world.tables.push(denied);
+    world.assert_whole_at(1, 2).await;
 }

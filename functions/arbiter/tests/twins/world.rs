@@ -261,6 +261,11 @@ impl World {
         std::mem::take(&mut *self.parts.successor.clusters.lock().expect("no test panics in here")).len()
     }
 
+    /// Whom a wake was sent since the last time.
+    pub(crate) fn woken_clusters(&self) -> Vec<ClusterName> {
+        std::mem::take(&mut *self.parts.successor.clusters.lock().expect("no test panics in here"))
+    }
+
     /// What was told since the last time, by kind.
     pub(crate) fn told(&self) -> Vec<&'static str> {
         let mut told = self.parts.successor.told.lock().expect("no test panics in here");

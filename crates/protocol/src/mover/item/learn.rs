@@ -202,7 +202,10 @@ impl Item {
                 self.effect_at = Some(now);
             }
             (Kind::Forwarding { known, .. }, CloudFailure::Unknown(_)) => *known = None,
-            (_, failure) => self.blocked = Some(format!("{}: {failure}", call.action())),
+            (kind, failure) => {
+                self.left = matches!(kind, Kind::Route { described: true, .. });
+                self.blocked = Some(format!("{}: {failure}", call.action()));
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Faulty {
     pub(crate) record: MemoryStore,
     pub(crate) reads: Mutex<VecDeque<Trouble>>,
     pub(crate) writes: Mutex<VecDeque<Trouble>>,
-    /// What somebody else writes just before the next change.
+    /// What somebody else writes just before the next registration or change.
     pub(crate) overtaken_by: Mutex<Option<Registration>>,
 }
 
@@ -92,6 +92,10 @@ impl Store for Faulty {
     }
 
     async fn register(&self, registration: &Registration) -> Write<Option<Lease>> {
+        let other = self.overtaken_by.lock().expect("nobody panicked").take();
+        if let Some(other) = other {
+            self.record.register(&other).await.expect("it comes first");
+        }
         write(&self.writes, self.record.register(registration)).await
     }
 
