@@ -225,7 +225,10 @@ impl Invocation {
         }
         let Phase::Lease { sent } = self.phase else { return self.settle(now) };
         let lease = match found {
-            Ok(Some(lease)) if lease.schema <= SCHEMA => lease,
+            Ok(Some(lease)) if lease.may_be_decided() => lease,
+            Ok(Some(lease)) if lease.schema <= SCHEMA => {
+                return self.finish(now, Outcome::NewerRules(lease.rules));
+            }
             Ok(Some(lease)) => return self.finish(now, Outcome::NewerSchema(lease.schema)),
             Ok(None) => return self.finish(now, Outcome::NoSuchCluster),
             Err(failure) => return self.read_again(now, failure),

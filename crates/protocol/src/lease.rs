@@ -188,6 +188,9 @@ pub struct Lease {
     pub revision: u64,
     /// The schema of the item.
     pub schema: u32,
+    /// The rules that whoever decides by it, or changes it, has to know ([`crate::rules`]).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rules: u32,
 }
 
 impl Lease {
@@ -277,6 +280,11 @@ impl Lease {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_none(rules: &u32) -> bool {
+    *rules == 0
 }
 
 /// The holder as it is stored: an ARN, or `-` for none, so that a condition can compare it in either case.

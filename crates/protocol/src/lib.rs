@@ -47,6 +47,7 @@ pub mod recovery;
 pub mod request;
 pub mod resource;
 pub mod roster;
+pub mod rules;
 pub mod silence;
 pub mod standing;
 pub mod sweep;

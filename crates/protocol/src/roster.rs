@@ -26,7 +26,7 @@ use crate::ec2::InstanceState;
 use crate::heartbeat::Heartbeat;
 use crate::history::{Departed, Newcomer};
 use crate::ids::{AllocationId, ClusterName, IdError, InstanceArn, InstanceId, NodeName};
-use crate::lease::{Lease, LeaseState, Member, SCHEMA};
+use crate::lease::{Lease, LeaseState, Member};
 use crate::place::{Interface, Places, places};
 use crate::resource::Placement;
 use crate::time::WallTime;
@@ -412,7 +412,7 @@ pub fn name_of(instance: &InstanceArn) -> Option<NodeName> {
 /// Whether an invocation that was woken so is to look who carries the tag: in the sweep's turn and on events about instances always,
 /// otherwise where there is room for one more. So a cluster that is full asks EC2 nothing for the wakes of its agents.
 pub fn is_asked(hint: &Hint, lease: &Lease) -> bool {
-    let follows = lease.schema <= SCHEMA && lease.state == LeaseState::Active && lease.roster.is_some();
+    let follows = lease.may_be_decided() && lease.state == LeaseState::Active && lease.roster.is_some();
     follows && (hint.maybe_gone || hint.why == Some(wake::Why::Registered) || lease.has_room())
 }
 

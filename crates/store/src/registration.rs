@@ -4,6 +4,7 @@ use baton_protocol::ids::{AllocationId, Epoch, InstanceArn, RegistrationUid, Rou
 use baton_protocol::lease::{Lease, LeaseState, Member, SCHEMA};
 use baton_protocol::mutant;
 use baton_protocol::resource::Resources;
+use baton_protocol::rules;
 
 use crate::{Entry, Registration};
 
@@ -42,7 +43,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         Some(lease) if lease.uid == registration.uid => return Next::Done,
         Some(_) => return Next::Refused,
     };
-    Next::Write(Box::new(Lease {
+    let mut lease = Lease {
         cluster: registration.cluster.clone(),
         uid: registration.uid.clone(),
         state: LeaseState::Active,
@@ -69,7 +70,10 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         recent_grants: found.map(|lease| lease.recent_grants.clone()).unwrap_or_default(),
         revision,
         schema: SCHEMA,
-    }))
+        rules: 0,
+    };
+    lease.rules = rules::needed(&lease);
+    Next::Write(Box::new(lease))
 }
 
 /// Changes a registration in place. Where the resources or the holder's own place changed, the epoch's move counts as
@@ -82,6 +86,10 @@ pub(crate) fn reconfigure(
 ) -> Next {
     let Some(lease) = found else { return Next::Refused };
     if lease.state != LeaseState::Active || lease.uid != registration.uid || lease.holder.as_ref() != holder {
+        return Next::Refused;
+    }
+    // What this version does not know of it would be misread, and the rules that say so would be lost.
+    if !lease.may_be_decided() {
         return Next::Refused;
     }
     if registration.made_from.is_some_and(|revision| revision != lease.revision) {
@@ -126,6 +134,7 @@ fn configure(lease: &mut Lease, registration: &Registration) {
     lease.members = registration.members.clone();
     lease.roster = registration.roster.clone();
     lease.resources = registration.resources.clone();
+    lease.rules = rules::needed(lease);
 }
 
 /// Retires a registration. Epoch and holder stay, and so do the addresses.

@@ -117,6 +117,7 @@ pub(crate) fn lease() -> Lease {
         recent_grants: Vec::new(),
         revision: 3,
         schema: SCHEMA,
+        rules: 0,
     }
 }
 

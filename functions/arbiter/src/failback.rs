@@ -5,7 +5,6 @@
 use baton_cloud::Cloud;
 use baton_protocol::failback;
 use baton_protocol::ids::{ClusterName, InstanceArn};
-use baton_protocol::lease::SCHEMA;
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::request::{Request, Wish};
 use baton_store::Store;
@@ -43,7 +42,7 @@ async fn try_to<S: Store, C: Cloud, W: Successor>(
     cluster: &ClusterName,
 ) -> Result<Asked, Failure> {
     let store = &parts.store;
-    let Some(lease) = store.lease(cluster).await?.filter(|lease| lease.schema <= SCHEMA) else {
+    let Some(lease) = store.lease(cluster).await?.filter(|lease| lease.may_be_decided()) else {
         return Ok(Asked::NotDue);
     };
     if lease.failback.is_manual() {

@@ -324,6 +324,9 @@ fn tell(cluster: &ClusterName, report: &Report) {
         Outcome::Superseded(lost) => ("superseded", lost.join(", ")),
         Outcome::CommitUnknown => ("commit-unknown", String::new()),
         Outcome::NoSuchCluster => ("no-such-cluster", String::new()),
+        Outcome::NewerRules(rules) => {
+            ("newer-rules", format!("the lease asks for rules {rules}; update the functions"))
+        }
         Outcome::NewerSchema(schema) => {
             ("newer-schema", format!("item has schema {schema}; update the functions"))
         }

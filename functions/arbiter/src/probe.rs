@@ -7,7 +7,7 @@ use baton_cloud::Cloud;
 use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::Call;
 use baton_protocol::ids::ClusterName;
-use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::Failure;
 use baton_protocol::probe::{self, Probe};
 use baton_protocol::time::BootTime;
@@ -57,7 +57,7 @@ pub async fn probe<S: Store, C: Cloud, W: Successor>(
 }
 
 fn is_to_be_probed(lease: &Lease) -> bool {
-    lease.schema <= SCHEMA && lease.state == LeaseState::Active && lease.moved == lease.epoch
+    lease.may_be_decided() && lease.state == LeaseState::Active && lease.moved == lease.epoch
 }
 
 async fn ask<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, lease: &Lease) -> Option<Probe> {

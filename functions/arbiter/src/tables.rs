@@ -12,7 +12,7 @@ use baton_protocol::drift;
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::ClusterName;
-use baton_protocol::lease::{Lease, LeaseState, SCHEMA};
+use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::resource::Route;
 use baton_protocol::tables::{self, Change, Difference, LOOKS_APART, Refused};
@@ -167,7 +167,7 @@ async fn settle<S: Store, C: Cloud, W: Successor>(
 
 /// A move that goes on is brought to its end first: what is to be moved does not change under it.
 fn is_to_be_followed(lease: &Lease, asked: Asked) -> bool {
-    let protected = lease.schema <= SCHEMA && lease.state == LeaseState::Active && lease.holder.is_some();
+    let protected = lease.may_be_decided() && lease.state == LeaseState::Active && lease.holder.is_some();
     let rests = lease.moved == lease.epoch || asked == Asked::Stuck;
     let due = asked != Asked::Granted || tables::is_first_look(lease);
     protected && rests && due && !lease.resources.choices.tables.is_empty()

@@ -13,6 +13,7 @@ use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::resource::Route;
+use baton_protocol::rules::RULES;
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
 
@@ -137,9 +138,17 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
 
     async fn lease(&self, desired: &Desired) -> Result<Option<Lease>, Missed> {
         let read = self.patience.ask(|| self.store.lease(&desired.cluster)).await;
-        Ok(read.map_err(|failure| {
-            Refusal::table(format!("reading the lease of {}", desired.cluster), failure)
-        })?)
+        let reading = || format!("reading the lease of {}", desired.cluster);
+        let lease = read.map_err(|failure| Refusal::table(reading(), failure))?;
+        match &lease {
+            Some(found) if !found.may_be_decided() => {
+                let (expected, found) = (RULES, found.rules);
+                let why =
+                    format!("expected rules {expected} or older, found {found}; update the control plane");
+                Err(Refusal::table(reading(), Failure::Malformed(why)).into())
+            }
+            _ => Ok(lease),
+        }
     }
 
     async fn register_once(

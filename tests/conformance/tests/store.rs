@@ -117,6 +117,7 @@ promises! {
         a_cluster_made_again_keeps_what_was_moved,
         a_reconfiguration_keeps_epoch_and_holder,
         a_change_of_other_members_leaves_the_move_complete,
+        a_lease_says_which_rules_it_needs_as_long_as_it_does,
         a_change_of_the_place_or_resources_reopens_the_move,
         a_reconfiguration_never_raises_what_was_moved,
         a_reconfiguration_against_another_holder_is_refused,

@@ -110,6 +110,8 @@ pub enum Outcome {
     NoSuchCluster,
     /// The lease was written by a newer version, which this one must not touch.
     NewerSchema(u32),
+    /// The lease asks for rules that this version does not know; it would misread it.
+    NewerRules(u32),
     /// The table refused to work with us.
     Failed(String),
 }

@@ -88,6 +88,8 @@ fn an_unreadable_table_is_no_ground_for_anything() {
 #[test]
 fn a_lease_of_a_newer_schema_or_none_is_left_alone() {
     let mut rig = Rig::claimed();
+    rig.lease.as_mut().expect("there").rules = crate::rules::RULES + 1;
+    assert_eq!(rig.run().outcome, Outcome::NewerRules(crate::rules::RULES + 1));
     rig.lease.as_mut().expect("there").schema = SCHEMA + 1;
     assert_eq!(rig.run().outcome, Outcome::NewerSchema(SCHEMA + 1));
     let mut rig = Rig::claimed();

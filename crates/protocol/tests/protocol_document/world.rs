@@ -121,6 +121,7 @@ pub(crate) fn lease() -> Lease {
         recent_grants: Vec::new(),
         revision: 1,
         schema: SCHEMA,
+        rules: 0,
     }
 }
 

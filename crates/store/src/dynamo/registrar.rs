@@ -59,7 +59,11 @@ impl DynamoStore {
         };
         // What is not chosen is not written.
         let (mut set, mut unset) = (String::new(), Vec::new());
-        for (name, chosen) in [("fencing", !next.fencing.is_none()), ("roster", next.roster.is_some())] {
+        for (name, chosen) in [
+            ("fencing", !next.fencing.is_none()),
+            ("roster", next.roster.is_some()),
+            ("rules", next.rules > 0),
+        ] {
             if chosen {
                 set.push_str(&format!(", #{name} = :{name}"));
             } else {
@@ -91,6 +95,9 @@ impl DynamoStore {
             .value(":moved", number(next.moved.0));
         if !next.fencing.is_none() {
             lease = lease.value(":fencing", attribute(&next.fencing)?);
+        }
+        if next.rules > 0 {
+            lease = lease.value(":rules", number(u64::from(next.rules)));
         }
         if let Some(roster) = &next.roster {
             lease = lease.value(":roster", attribute(roster)?);

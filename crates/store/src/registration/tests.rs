@@ -134,6 +134,7 @@ fn who_else_is_a_member_leaves_the_move_complete() {
             members: asked.members.clone(),
             roster: asked.roster.clone(),
             revision: 4,
+            rules: 1,
             ..held.clone()
         };
         assert_eq!(next, expected);
@@ -232,4 +233,13 @@ fn what_is_made_from_a_lease_stands_in_it_and_knows_its_revision() {
     let made = Registration::of(&found, WallTime(9), registration("uid-1").event);
     assert!(made.stands_in(&found));
     assert_eq!((made.made_from, &made.uid), (Some(found.revision), &found.uid));
+}
+
+#[test]
+fn a_lease_that_asks_for_rules_of_a_newer_version_is_not_changed() {
+    let found = Lease { rules: baton_protocol::rules::RULES + 1, ..lease() };
+    let asked = Registration { uid: found.uid.clone(), ..registration("uid-1") };
+    assert_eq!(reconfigure(Some(&found), &asked, found.holder.as_ref()), Next::Refused);
+    let found = Lease { rules: baton_protocol::rules::RULES, ..found };
+    assert!(matches!(reconfigure(Some(&found), &asked, found.holder.as_ref()), Next::Write(_)));
 }

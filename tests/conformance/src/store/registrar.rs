@@ -1,5 +1,6 @@
 //! What the store promises to the registrar.
 
+use baton_protocol::fence::Fencing;
 use baton_protocol::grant::{Committed, HolderCheck};
 use baton_protocol::history::{Event, Ground, Happening};
 use baton_protocol::ids::{Epoch, InstanceArn};
@@ -46,6 +47,24 @@ pub async fn a_new_registration_is_vacant(record: &impl Record) {
     assert_eq!(store.history(&cluster(), 10).await, Ok(vec![asked.event]));
     let instances = (1..=3).map(|number| node(number).instance_id()).collect();
     assert_eq!(store.clusters().await, Ok(vec![Entry { cluster: cluster(), instances, group: None }]));
+}
+
+/// Whoever decides by it later has to know them, and whoever does not leaves it alone.
+pub async fn a_lease_says_which_rules_it_needs_as_long_as_it_does(record: &impl Record) {
+    let store = record.store();
+    let mut asked = registration(1);
+    (asked.takeover, asked.cool_down_ms, asked.fencing) = Default::default();
+    (asked.failback, asked.roster) = (Default::default(), None);
+    asked.resources.from_gateways.clear();
+    asked.resources.subnets.clear();
+    asked.resources.choices = Default::default();
+    store.register(&asked).await.expect("registered");
+    assert_eq!(lease(store).await.rules, 0);
+    for (revision, fencing, rules) in [(2, Fencing::Stop, 1), (3, Fencing::None, 0)] {
+        let next = Registration { fencing, event: changed(1, revision).event, ..asked.clone() };
+        store.reconfigure(&next, None).await.expect("changed");
+        assert_eq!((lease(store).await.fencing, lease(store).await.rules), (fencing, rules));
+    }
 }
 
 /// CloudFormation may send a request twice.
