@@ -29,6 +29,8 @@ use crate::wake::Why;
 const LOOK_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait between two looks: EC2 takes many seconds to stop an instance.
 const LOOK_LAST: Duration = Duration::from_secs(2);
+/// EC2 is eventually consistent: an answer may show what was so long before it was asked for, as a move takes it too.
+const STALEST: Duration = Duration::from_secs(3);
 /// For so long an invocation looks whose stop was under way before it asked: whoever began it watches, and each further claim
 /// wakes one more.
 const GLANCE: Duration = Duration::from_secs(3);
@@ -62,6 +64,8 @@ pub(super) struct Fence {
     sent: BootTime,
     stage: Stage,
     looks: u32,
+    /// When EC2 was last asked for the instance.
+    asked: BootTime,
 }
 
 /// What an invocation remembers of its stops.
@@ -78,6 +82,9 @@ pub(super) struct Fences {
     maybe_began: bool,
     /// Until when is looked, where others watch.
     watch_until: Option<BootTime>,
+    /// From when on a look may have been asked for that shows `stopped` and counts: this invocation has stopped an instance that
+    /// ran, and one that was stopped before it ran may still be shown so.
+    counts_from: Option<BootTime>,
     /// What EC2 said last, for people.
     last: Option<String>,
     /// A word is obeyed once in an invocation, whatever comes of it.
@@ -150,7 +157,7 @@ impl Invocation {
     fn begin_fence(&mut self, now: Now, purpose: Purpose, snapshot: Snapshot, sent: BootTime) {
         self.lease = Some(snapshot.lease.clone());
         let snapshot = Box::new(snapshot);
-        let fence = Fence { purpose, snapshot, sent, stage: Stage::Calling, looks: 0 };
+        let fence = Fence { purpose, snapshot, sent, stage: Stage::Calling, looks: 0, asked: now.boot };
         if now.boot >= self.hand_on_at() {
             return self.fence_out_of_time(now, fence);
         }
@@ -170,7 +177,12 @@ impl Invocation {
         let Some(mut fence) = self.take_fence() else { return self.settle(now) };
         match answer {
             Ok(effect) => {
-                self.fences.began |= effect == Effect::Stopping { began: true };
+                let began = effect == Effect::Stopping { began: true };
+                self.fences.began |= began;
+                // One that did not run when EC2 took the call is what it is shown to be.
+                if began {
+                    self.fences.counts_from = Some(now.boot + STALEST);
+                }
                 let watches = self.fences.began
                     || self.fences.maybe_began
                     || matches!(self.hint.why, Some(Why::Continue | Why::Sweep));
@@ -178,7 +190,7 @@ impl Invocation {
                 if mutant!(FenceUnconfirmed) {
                     return self.fenced(now, fence, &InstanceState::Other("stopped".to_owned()));
                 }
-                self.fence_look(fence);
+                self.fence_look(now, fence);
             }
             // It may have been done or not. The next call follows another decision.
             Err(failure @ (CloudFailure::Throttled | CloudFailure::Unknown(_))) => {
@@ -209,7 +221,9 @@ impl Invocation {
         };
         match (&fence.stage, state) {
             (_, Ok(InstanceState::Terminated)) => self.fenced(now, fence, &InstanceState::Terminated),
-            (Stage::Looking, Ok(state)) if fence::is_down(&state) => self.fenced(now, fence, &state),
+            (Stage::Looking, Ok(state)) if fence::is_down(&state) && self.counts(&fence) => {
+                self.fenced(now, fence, &state);
+            }
             (Stage::Checking(failure), _) => {
                 let why = format!("StopInstances: {failure}; {}", fence::remedy(failure));
                 self.fence_failed(now, fence, why);
@@ -238,12 +252,18 @@ impl Invocation {
         if fence.deadline().is_some_and(|at| now.boot >= at)
             && let Some(fence) = self.take_fence()
         {
-            self.fence_look(fence);
+            self.fence_look(now, fence);
         }
     }
 
-    fn fence_look(&mut self, mut fence: Fence) {
+    /// Whether the last look at the instance can show nothing of before the stop.
+    fn counts(&self, fence: &Fence) -> bool {
+        self.fences.counts_from.is_none_or(|from| fence.asked >= from)
+    }
+
+    fn fence_look(&mut self, now: Now, mut fence: Fence) {
         fence.looks += 1;
+        fence.asked = now.boot;
         fence.stage = Stage::Looking;
         self.fence_ask(fence);
     }
@@ -313,7 +333,7 @@ impl Invocation {
     fn end_fence(&mut self, now: Now, fence: Fence, why: String, request: Option<RequestId>) {
         let for_a_word = matches!(fence.purpose, Purpose::Word(..)) || request.is_some();
         self.fences.over |= for_a_word;
-        (self.fences.since, self.fences.watch_until) = (None, None);
+        (self.fences.since, self.fences.watch_until, self.fences.counts_from) = (None, None, None);
         (self.fences.began, self.fences.maybe_began) = (false, false);
         let node = fence.node().clone();
         self.tell_stuck(now, now.wall, Happening::Unfenced { node, why: why.clone(), request });
@@ -325,6 +345,21 @@ impl Invocation {
             Purpose::Word(_, stay) => stay,
         };
         self.stay(now, *fence.snapshot, stay, fence.sent);
+    }
+
+    /// A word that has no effect any more, be it that it has ended or that its node came to hold the lease after it was given, is
+    /// answered as well: whoever has asked is not to wait for it.
+    pub(super) fn end_dead_word(&mut self, now: Now) {
+        let Some(lease) = &self.lease else { return };
+        let dead = lease.fence.as_ref().filter(|_| lease.live_fence(now.wall).is_none());
+        let Some(Word { node, until, request, .. }) = dead.cloned() else { return };
+        let (answer, at) = if until <= now.wall {
+            ("lapsed: its time has ended, and EC2 was not seen to have stopped the instance", until)
+        } else {
+            ("refused: the node came to hold the lease after this was asked for; ask again", until)
+        };
+        self.settle_word(&request, answer.to_owned());
+        self.tell_once(at, Happening::Unfenced { node, why: answer.to_owned(), request: Some(request) });
     }
 
     fn settle_word(&mut self, request: &RequestId, answer: String) {

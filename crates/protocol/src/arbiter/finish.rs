@@ -113,7 +113,7 @@ impl Invocation {
     }
 
     /// Under the same key whichever invocation writes it.
-    fn tell_once(&mut self, at: WallTime, what: Happening) {
+    pub(super) fn tell_once(&mut self, at: WallTime, what: Happening) {
         self.write_row(at, ANY_INVOCATION.to_owned(), what);
     }
 

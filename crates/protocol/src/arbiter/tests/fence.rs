@@ -245,6 +245,7 @@ fn however_many_things_are_left_undone_one_successor_is_woken() {
 fn a_stop_whose_outcome_is_unknown_is_asked_for_again_after_another_decision() {
     for failure in [CloudFailure::Throttled, CloudFailure::Unknown("lost".to_owned())] {
         let mut rig = fencing();
+        rig.beats_between_reads = vec![arn(2), arn(3)];
         rig.stop_failures.extend([failure.clone(), failure.clone()]);
         assert_eq!(rig.run().granted, Some(Epoch(2)));
         assert_eq!(stops(&rig), 3);
@@ -361,4 +362,60 @@ fn a_failed_fence_answers_a_word_about_the_same_node_and_leaves_one_about_anothe
     other.stop_failures.push_back(denied());
     other.run();
     assert_eq!((stops(&other), answer(&other)), (2, Some("EC2 says `stopped`".to_owned())));
+}
+
+#[test]
+fn stopped_counts_only_once_no_answer_can_be_older_than_the_stop() {
+    // The first answers are from before somebody started it: it ran when EC2 took the stop.
+    let mut rig = fencing();
+    rig.stop_states.extend([other("running"), other("stopped"), other("stopped")]);
+    rig.stop_states.extend(std::iter::repeat_n(other("stopping"), 100));
+    let report = rig.run();
+    assert_eq!(report.granted, None);
+    assert!(report.unfenced.is_some_and(|why| why.contains("EC2 says `stopping`")));
+    // What did not run when EC2 took the call is what it is shown to be.
+    let mut rig = fencing();
+    rig.instance = other("stopping");
+    rig.stop_states.push_back(other("stopped"));
+    let begun = rig.now.boot;
+    assert_eq!(rig.run().granted, Some(Epoch(2)));
+    let Some(Fenced::Stopped { took_ms }) = evidence(&rig) else { panic!("{:?}", evidence(&rig)) };
+    assert!(took_ms < 3_000 && rig.now.boot > begun, "{took_ms}");
+}
+
+#[test]
+fn a_word_that_ends_or_reaches_its_node_no_more_is_answered_and_told_once() {
+    let mut ended = asked(2);
+    let word = ended.lease.as_mut().expect("there").fence.as_mut().expect("asked");
+    *word = Word { until: ended.now.wall, ..word.clone() };
+    let mut held_since = asked(1);
+    held_since.lease.as_mut().expect("there").fence.as_mut().expect("asked").epoch = Epoch(0);
+    for (mut rig, says) in [(ended, "lapsed: "), (held_since, "refused: the node came to hold the lease")] {
+        rig.run();
+        assert!(answer(&rig).is_some_and(|answer| answer.starts_with(says)), "{:?}", answer(&rig));
+        assert_eq!((stops(&rig), &rig.lease.as_ref().expect("there").fence), (0, &None));
+        assert!(
+            matches!(&rows(&rig)[..], [Happening::Unfenced { why, request: Some(_), .. }] if why.starts_with(says))
+        );
+        rig.run();
+        assert_eq!(rows(&rig).len(), 1, "it is gone from the lease");
+    }
+}
+
+#[test]
+fn a_wish_that_had_ended_when_the_lease_was_granted_for_something_else_is_answered() {
+    let mut rig = Rig::claimed();
+    let until = rig.now.wall;
+    rig.lease.as_mut().expect("there").intent = Some(Intent {
+        to: None,
+        reason: String::new(),
+        epoch: Epoch(1),
+        until,
+        request: Some(testing::fence(1, &testing::lease(), until).request),
+        failover: false,
+        asked: None,
+    });
+    assert_eq!(rig.run().granted, Some(Epoch(2)));
+    let expected = "the wish ended without effect before the grant of epoch 2";
+    assert_eq!(answer(&rig).as_deref(), Some(expected));
 }
