@@ -38,4 +38,12 @@ pub enum Command {
         #[arg(long)]
         no_environment: bool,
     },
+    /// Makes the packet fences that the configuration asks for, closed, where there are none: no traffic of a service passes until
+    /// the agent has confirmed its lease. The unit `baton-fence` does this at boot. Exit code 1 if one that is required cannot be.
+    Fence {
+        /// Removes all of them instead, whatever the configuration says: traffic passes again, and nothing of the kernel's holds
+        /// back a node that must not serve.
+        #[arg(long)]
+        remove: bool,
+    },
 }

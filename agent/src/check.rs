@@ -11,6 +11,7 @@
 
 mod aside;
 pub mod debounce;
+mod fence;
 mod http;
 mod process;
 mod room;
@@ -33,7 +34,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use crate::config::{Check, Probe, When};
-use crate::vip::Keeper;
+use crate::{packet_fence, vip as virtual_addresses};
 use aside::Aside;
 use debounce::{Debounce, Verdict};
 
@@ -216,15 +217,24 @@ pub struct Checks {
     turn: watch::Sender<(Turn, u64)>,
 }
 
-/// Starts the checks of a standby. One of them may look after the virtual addresses, by their keeper.
-pub fn start(checks: Vec<Check>, vip: Option<Keeper>) -> Checks {
+/// What some checks look after.
+#[derive(Debug, Clone, Default)]
+pub struct Keepers {
+    /// The virtual addresses.
+    pub vip: Option<virtual_addresses::Keeper>,
+    /// The packet fence.
+    pub fence: Option<packet_fence::Keeper>,
+}
+
+/// Starts the checks of a standby. Some of them look after something, by its keeper.
+pub fn start(checks: Vec<Check>, keepers: &Keepers) -> Checks {
     let report = watch::Sender::new(HealthReport::new(&checks));
     let turn = watch::Sender::new((Turn::default(), 0));
     let mut tasks = JoinSet::new();
     for (index, check) in checks.into_iter().enumerate() {
         let reporter = Reporter { index, sender: report.clone() };
         // Aborted when `Checks` is dropped.
-        tasks.spawn(run(check, reporter, turn.subscribe(), vip.clone()));
+        tasks.spawn(run(check, reporter, turn.subscribe(), keepers.clone()));
     }
     Checks { tasks, report, turn }
 }
@@ -297,8 +307,8 @@ fn tell(check: &str, change: Option<Verdict>, warned: bool, tried: &Try) {
     }
 }
 
-async fn run(check: Check, reporter: Reporter, mut turns: watch::Receiver<(Turn, u64)>, vip: Option<Keeper>) {
-    let mut aside = Aside::new(vip);
+async fn run(check: Check, reporter: Reporter, mut turns: watch::Receiver<(Turn, u64)>, keepers: Keepers) {
+    let mut aside = Aside::new(keepers);
     loop {
         let speaks = |(turn, _): &(Turn, u64)| turn.lets_speak(check.when);
         let Ok(turn) = turns.wait_for(speaks).await.map(|turn| *turn) else { return };
@@ -353,7 +363,11 @@ async fn one_try(probe: &Probe, timeout: Duration, aside: &mut Aside) -> Try {
         Probe::Memory { available_at_least } => room::memory(*available_at_least),
         Probe::Cpu { waiting_at_most } => room::cpu(*waiting_at_most),
         Probe::Load { per_cpu_at_most } => room::load(*per_cpu_at_most),
-        Probe::Vip => match aside.vip.clone() {
+        Probe::Fence => match aside.keepers.fence.clone() {
+            Some(keeper) => aside.look(timeout, move || fence::look(&keeper)).await,
+            None => Try::good("there is nothing to look after"),
+        },
+        Probe::Vip => match aside.keepers.vip.clone() {
             Some(keeper) => aside.look(timeout, move || vip::look(&keeper)).await,
             None => Try::good("there is nothing to look after"),
         },

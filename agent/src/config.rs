@@ -7,6 +7,7 @@
 
 mod diagnostic;
 mod environment;
+mod fence;
 #[cfg(test)]
 mod manual;
 mod raw;
@@ -24,6 +25,7 @@ use baton_protocol::recovery::Limit;
 
 pub use diagnostic::{ConfigError, Problem, render};
 pub use environment::Environment;
+pub use fence::{Fence, Need, Traffic};
 pub use vip::{OWN_INTERFACE, Vip};
 
 /// Where the configuration is looked for when nothing else is said.
@@ -52,11 +54,16 @@ impl Config {
             let recover = cluster.recover.as_ref().map(|recover| &recover.hook);
             let hooks = [cluster.promote.as_ref(), cluster.demote.as_ref(), recover];
             let hooks = hooks.into_iter().flatten().count();
-            let checks = cluster.checks.iter().filter(|check| check.probe != Probe::Vip).count();
+            let checks = cluster
+                .checks
+                .iter()
+                .filter(|check| !matches!(check.probe, Probe::Vip | Probe::Fence))
+                .count();
             let vip = cluster.vip.as_ref().map_or_else(String::new, |vip| {
                 format!(", {} virtual addresses on {}", vip.addresses.len(), vip.interface)
             });
-            format!("cluster {} ({hooks} hooks, {checks} checks{vip})", cluster.name)
+            let fence = if cluster.fence.is_some() { ", a packet fence" } else { "" };
+            format!("cluster {} ({hooks} hooks, {checks} checks{vip}{fence})", cluster.name)
         };
         let clusters: Vec<_> = self.clusters.iter().map(cluster).collect();
         clusters.join(", ")
@@ -82,7 +89,9 @@ pub struct Cluster {
     pub service: Option<Service>,
     /// What is added to an interface of this node while it serves.
     pub vip: Option<Vip>,
-    /// The health checks; the one of the virtual addresses among them.
+    /// What lets its traffic pass, in strict mode, only while the lease is confirmed.
+    pub fence: Option<Fence>,
+    /// The health checks; those of the virtual addresses and of the fence among them.
     pub checks: Vec<Check>,
 }
 
@@ -230,6 +239,8 @@ pub enum Probe {
     /// Look after the virtual addresses: whether they are there while this node serves, and whether they could be
     /// otherwise. Comes with `[cluster.<name>.vip]`.
     Vip,
+    /// Look after the packet fence: whether it is as it should be, or could be. Comes with `[cluster.<name>.fence]`.
+    Fence,
 }
 
 /// What the exit codes of a script mean.

@@ -4,6 +4,7 @@
 //! that takes longer is worth nothing. At most one hook runs at a time; a demote drops a promote hook that still runs,
 //! which kills its process group. When the loop ends nothing of it is left running, but for the service and its dead-man.
 
+mod fence;
 mod hooks;
 mod looks;
 mod mending;
@@ -20,7 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use crate::check::{self, Checks, HealthReport};
+use crate::check::{self, Checks, HealthReport, Keepers};
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
 use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
 use crate::hook::Direction;
@@ -28,6 +29,7 @@ use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
 use crate::{clock, notify};
+use fence::{Changes, Fencing};
 use hooks::{Hooks, Outcome, Stage};
 use looks::Looks;
 use mending::Mending;
@@ -110,6 +112,7 @@ struct Driver {
     exit: Option<Exit>,
     mending: Mending,
     addresses: Addresses,
+    fencing: Fencing,
 }
 
 impl Driver {
@@ -156,6 +159,7 @@ impl Driver {
         }
         let mending = Mending::new(&parts.cluster);
         let addresses = Addresses::new(&parts.cluster);
+        let fencing = Fencing::new(&parts.cluster, &node);
         Ok(Self {
             node,
             state,
@@ -166,6 +170,7 @@ impl Driver {
             exit: None,
             mending,
             addresses,
+            fencing,
         })
     }
 
@@ -175,9 +180,11 @@ impl Driver {
         mut stop: watch::Receiver<Option<Ending>>,
     ) -> Result<(), DriverError> {
         let caller = Caller::new(parts, self.node.incarnation().clone());
-        let mut hooks = Hooks::new(&parts.cluster, self.addresses.keeper.clone());
+        let keepers = Keepers { vip: self.addresses.keeper.clone(), fence: self.fencing.keeper.clone() };
+        let mut changes = Changes::of(keepers.fence.clone());
         let mut open = FuturesUnordered::new();
-        let mut checks = check::start(parts.cluster.checks.clone(), self.addresses.keeper.clone());
+        let mut checks = check::start(parts.cluster.checks.clone(), &keepers);
+        let mut hooks = Hooks::new(&parts.cluster, keepers);
         let mut health = checks.report();
         let mut looks = Looks::default();
         let mut seen = tokio::time::interval(SEEN_EVERY);
@@ -192,10 +199,11 @@ impl Driver {
                 }
             }
             self.keep_addresses();
+            self.keep_fence();
             if self.take_health(&checks, &mut health) || self.recover_if_due(&mut hooks) {
                 continue;
             }
-            if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty()) {
+            if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty() && changes.settled()) {
                 return match exit {
                     Exit::Orderly => Ok(()),
                     Exit::Usurped(how) => Err(DriverError::Usurped(how)),
@@ -205,6 +213,7 @@ impl Driver {
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
                 answer = looks.next() => self.take(answer),
+                outcome = changes.next() => self.take_fence(outcome),
                 (stage, outcome) = hooks.finished() => self.take_hook(stage, outcome, &mut hooks),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
@@ -241,9 +250,14 @@ impl Driver {
                         "no dead-man stands behind the service; it must not run"
                     );
                     self.node.handle_fenced(clock::now());
+                } else {
+                    self.fencing.open(valid_until);
                 }
             }
-            Command::Disarm => self.disarm(),
+            Command::Disarm => {
+                self.fencing.disarm(&self.node);
+                self.disarm();
+            }
             Command::Promote { epoch, guarded } => {
                 if !self.node.may_promote(clock::boot(), guarded, self.guard_stands) {
                     self.node.handle_promoted(clock::now(), HookOutcome::Failed);
@@ -254,6 +268,7 @@ impl Driver {
                 }
             }
             Command::Demote { epoch, reason } => {
+                self.fencing.demote(&self.node, reason);
                 hooks.demote(epoch, reason, self.addresses());
                 self.forget_hook_group();
             }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::driver::{self, DriverError, Ending, Parts};
 use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
-use crate::{file, notify};
+use crate::{file, notify, packet_fence};
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
 /// attempt timeout that comes with the lease; this only keeps the client's own limit out of their way.
@@ -64,6 +64,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
+    remove_strays(&config);
     let (stop, stopping) = watch::channel(None);
     let mut drivers = start(config, &surroundings, &stopping);
     loop {
@@ -81,6 +82,23 @@ async fn serve(config: Config) -> Result<(), Failure> {
                     is_first
                 });
             }
+        }
+    }
+}
+
+/// The fence of a cluster that is not configured any more would stay closed for ever.
+fn remove_strays(config: &Config) {
+    let fenced = config.clusters.iter().filter(|cluster| cluster.fence.is_some());
+    match packet_fence::remove_all_but(fenced.map(|cluster| &cluster.name)) {
+        Ok(tables) if tables.is_empty() => {}
+        Ok(tables) => {
+            tracing::warn!(
+                tables = tables.join(", "),
+                "removed packet fences that are not configured any more"
+            );
+        }
+        Err(error) => {
+            tracing::error!(reason = chain(&error), "a packet fence of an earlier run may still stand");
         }
     }
 }

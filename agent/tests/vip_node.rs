@@ -1,23 +1,23 @@
 //! The virtual addresses of a node as a whole: a driver with its hooks, check and dead-man, in a network namespace.
 
+#[path = "support/agent.rs"]
+mod agent;
 #[path = "support/namespace.rs"]
 mod namespace;
 mod support;
 
 use std::future::Future;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use baton_agent::clock;
+use agent::{Agent, eventually, place_for_an_agent};
 use baton_agent::config::{OWN_INTERFACE, Probe, Service, Vip, When};
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::Mode;
 use namespace::{in_namespace, ip};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use support::{BOUND, Node, check, is_alive};
+use support::{Node, check, is_alive};
 
 const FOUR: &str = "10.9.0.1/32";
 const SIX: &str = "2001:db8::1/128";
@@ -171,46 +171,6 @@ fn what_stands_in_a_retired_cluster_is_left_as_it_is() {
     });
 }
 
-/// An agent in a process of its own, which can be killed and frozen; with its group it ends, whatever the test does.
-struct Agent(Child);
-
-impl Agent {
-    /// Starts one on this directory, from a program that has the dead-man's beside it.
-    fn start(place: &Path, mode: Mode) -> Self {
-        let program = place.join("agent");
-        if !program.exists() {
-            std::fs::hard_link(std::env::current_exe().expect("this test"), &program).expect("linked");
-            let dead_man = env!("CARGO_BIN_EXE_baton-deadman");
-            std::fs::hard_link(dead_man, place.join("baton-deadman")).expect("linked");
-        }
-        let mut agent = Command::new(program);
-        agent.args(["--exact", "an_agent_for_other_tests", "--nocapture"]).process_group(0);
-        agent.env("BATON_TEST_DIRECTORY", place).stdin(Stdio::null()).stdout(Stdio::null());
-        if mode == Mode::Strict {
-            agent.env("BATON_TEST_STRICT", "1");
-        }
-        Self(agent.spawn().expect("an agent"))
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.0.id()).expect("an id"))
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        kill(self.pid(), signal).expect("ours");
-        if signal == Signal::SIGKILL {
-            self.0.wait().expect("ours");
-        }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = killpg(self.pid(), Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
-}
-
 /// Not a test by itself: the agent of the tests below. It serves as soon as it may, and tells which run does.
 #[test]
 fn an_agent_for_other_tests() {
@@ -236,22 +196,9 @@ fn an_agent_for_other_tests() {
     });
 }
 
-fn eventually(what: &str, look: impl Fn() -> bool) {
-    let deadline = clock::boot() + BOUND;
-    while !look() {
-        assert!(clock::boot() < deadline, "in vain until {what}");
-        clock::block_until(clock::boot() + std::time::Duration::from_millis(5)).expect("a timer");
-    }
-}
-
 fn service(place: &Path) -> i32 {
     let text = std::fs::read_to_string(place.join("service.pid")).expect("it was started");
     text.trim().parse().expect("an id")
-}
-
-fn place_for_an_agent() -> tempfile::TempDir {
-    // On the file system of the programs, which get other names there.
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
 }
 
 #[test]
@@ -262,7 +209,7 @@ fn a_killed_agent_leaves_the_addresses_to_the_next_which_adopts_them_and_after_a
         let place = place_for_an_agent();
         let place = place.path();
         let serves = |agent: &Agent| {
-            let told = place.join(format!("serves-{}", agent.0.id()));
+            let told = place.join(format!("serves-{}", agent.id()));
             eventually("it serves", || told.exists());
         };
         let mut first = Agent::start(place, Mode::Available);
@@ -299,7 +246,7 @@ fn the_dead_man_takes_the_addresses_of_a_frozen_agent_with_the_service() {
         let place = place_for_an_agent();
         let place = place.path();
         let mut agent = Agent::start(place, Mode::Strict);
-        let told = place.join(format!("serves-{}", agent.0.id()));
+        let told = place.join(format!("serves-{}", agent.id()));
         eventually("it serves", || told.exists());
         assert_eq!(standing(), 2);
         ip("address add 192.0.2.7/24 dev baton0");

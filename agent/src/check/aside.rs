@@ -13,15 +13,14 @@ use nix::unistd::{Gid, Uid, User};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Try;
+use super::{Keepers, Try};
 use crate::clock;
-use crate::vip::Keeper;
 
 /// The looks of one check that are under way, and what one has found for good.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    /// What the check of the virtual addresses looks by.
-    pub(super) vip: Option<Keeper>,
+    /// What the checks that look after something look by.
+    pub(super) keepers: Keepers,
     tried: Look<Try>,
     user: Look<Result<Option<User>, Errno>>,
     account: Option<(Uid, Gid)>,
@@ -72,9 +71,9 @@ impl<T: Send + 'static> Look<T> {
 }
 
 impl Aside {
-    /// A check that may be the one of the virtual addresses.
-    pub(super) fn new(vip: Option<Keeper>) -> Self {
-        Self { vip, ..Self::default() }
+    /// A check that may look after something.
+    pub(super) fn new(keepers: Keepers) -> Self {
+        Self { keepers, ..Self::default() }
     }
 
     /// Begins another turn of the check: what an earlier one has looked at tells nothing of it.

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Checks without virtual addresses.
 fn start(checks: Vec<Check>) -> Checks {
-    super::start(checks, None)
+    super::start(checks, &Keepers::default())
 }
 
 fn check(name: &str, probe: Probe) -> Check {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ExitCodes, Shutdown, When};
+use super::{ExitCodes, Need, Shutdown, When};
 
 /// A duration such as `"500ms"`, `"10s"` or `"1m30s"`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -41,6 +41,7 @@ pub(super) struct Cluster {
     pub(super) hooks: Hooks,
     pub(super) service: Option<Spanned<Service>>,
     pub(super) vip: Option<Vip>,
+    pub(super) fence: Option<Spanned<Fence>>,
     #[serde(default)]
     pub(super) check: BTreeMap<Spanned<String>, Check>,
 }
@@ -80,6 +81,21 @@ pub(super) struct Service {
 pub(super) struct Vip {
     pub(super) addresses: Spanned<Vec<Spanned<String>>>,
     pub(super) interface: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Fence {
+    #[serde(default)]
+    pub(super) nftables: Need,
+    #[serde(default)]
+    pub(super) addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tcp: Vec<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) udp: Vec<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) forward: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,6 +17,7 @@ use super::raw::{self, Length, Words};
 use super::{Check, Cluster, CommandLine, Config, Hook, Service, When};
 
 mod address;
+mod fence;
 mod probe;
 mod recover;
 mod vip;
@@ -170,8 +171,10 @@ impl Rules {
         }
         let vip = raw.vip.and_then(|vip| self.vip(name.get_ref(), vip));
         let looks_after = vip.as_ref().map(|_| self.vip_check(&raw.check));
+        let fence = raw.fence.and_then(|fence| self.fence(fence, vip.as_ref()));
+        let looks_after_it = fence.as_ref().map(|_| self.fence_check(&raw.check));
         let checks = raw.check.into_iter().filter_map(|(name, check)| self.check(&name, check));
-        let checks = checks.chain(looks_after).collect();
+        let checks = checks.chain(looks_after).chain(looks_after_it).collect();
         let name = parsed.ok()?;
         Some(Cluster {
             directory: directory?.join(name.as_str()),
@@ -182,6 +185,7 @@ impl Rules {
             recover,
             service: service.flatten(),
             vip,
+            fence,
             checks,
         })
     }

@@ -11,11 +11,15 @@ use baton_protocol::node::Reason;
 use baton_protocol::time::BootTime;
 use futures_util::future::join;
 
+use crate::check::Keepers;
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
 use crate::hook::{self, Circumstances, Direction};
 use crate::log::chain;
+use crate::packet_fence;
 use crate::vip::{Keeper, VipError, Wish};
+
+use super::fence;
 
 /// How a hook ended; where it failed, why.
 pub(super) type Outcome = Result<(), String>;
@@ -23,7 +27,7 @@ pub(super) type Outcome = Result<(), String>;
 /// What runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The virtual addresses are added, before the promote hook of this epoch may run.
+    /// The packet fence is opened and the virtual addresses are added, before the promote hook of this epoch may run.
     Raise {
         /// The epoch.
         epoch: Epoch,
@@ -44,12 +48,13 @@ pub(super) struct Hooks {
     recover: Option<Hook>,
     target: Option<Target>,
     vip: Option<Keeper>,
+    fence: Option<packet_fence::Keeper>,
     /// Which one, and its end. Dropping it kills the hook's process group.
     running: Option<(Stage, Ending)>,
 }
 
 impl Hooks {
-    pub(super) fn new(cluster: &Cluster, vip: Option<Keeper>) -> Self {
+    pub(super) fn new(cluster: &Cluster, Keepers { vip, fence }: Keepers) -> Self {
         Self {
             cluster: cluster.name.clone(),
             promote: cluster.promote.clone(),
@@ -57,6 +62,7 @@ impl Hooks {
             recover: cluster.recover.as_ref().map(|recover| recover.hook.clone()),
             target: cluster.service.as_ref().map(Target::from),
             vip,
+            fence,
             running: None,
         }
     }
@@ -74,12 +80,21 @@ impl Hooks {
         (stage, outcome)
     }
 
-    /// Begins to add the virtual addresses, so that the service finds them when the promote hook starts it; whether there are
-    /// any. The promote hook is started once they are there. Nothing is added from `until` on.
+    /// Begins to open the packet fence and to add the virtual addresses, so that the service finds them when the promote hook starts
+    /// it; whether there is either. The promote hook is started once they are there. Nothing is added from `until` on.
     pub(super) fn raise(&mut self, epoch: Epoch, guarded: bool, until: Option<BootTime>) -> bool {
-        let Some(keeper) = self.vip.clone() else { return false };
-        keeper.wish_up(until);
+        let (vip, fence) = (self.vip.clone(), self.fence.clone());
+        if vip.is_none() && fence.is_none() {
+            return false;
+        }
+        if let Some(keeper) = &vip {
+            keeper.wish_up(until);
+        }
         let ending = async move {
+            if let Some(keeper) = fence {
+                fence::opened(keeper).await?;
+            }
+            let Some(keeper) = vip else { return Ok(()) };
             let raised = beside(move || keeper.raise()).await;
             raised.map_err(|error| format!("no virtual addresses: {error}"))
         };
@@ -292,6 +307,7 @@ mod tests {
             }),
             service: None,
             vip: None,
+            fence: None,
             checks: Vec::new(),
         }
     }
@@ -311,7 +327,8 @@ mod tests {
     #[tokio::test]
     async fn the_dead_man_knows_the_group_of_a_recover_hook_and_a_demote_kills_it_first() {
         let place = tempfile::tempdir().expect("a directory");
-        let (mut hooks, mut dead_man) = (Hooks::new(&cluster(place.path()), None), dead_man(place.path()));
+        let (mut hooks, mut dead_man) =
+            (Hooks::new(&cluster(place.path()), Keepers::default()), dead_man(place.path()));
         let found = place.path().join("found");
         hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man), false).expect("started");
         let group = dead_man.hook_group().expect("told, though nothing is guarded yet");
@@ -330,7 +347,7 @@ mod tests {
     async fn a_hook_that_the_dead_man_cannot_be_told_of_is_killed() {
         let place = tempfile::tempdir().expect("a directory");
         let mut dead_man = dead_man(&place.path().join("o"));
-        let mut hooks = Hooks::new(&cluster(place.path()), None);
+        let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
         let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), true);
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
@@ -342,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
-        let mut hooks = Hooks::new(&cluster(place.path()), None);
+        let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         hooks.recover(Epoch(1), "web", Vec::new(), None, false).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
         hooks.demote(None, Reason::Start, Vec::new());

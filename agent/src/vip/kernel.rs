@@ -4,7 +4,6 @@
 //! off a request while it is being sent. So it is for threads that may wait, and for the dead-man.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
     DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL,
@@ -12,18 +11,10 @@ use netlink_packet_core::{
 };
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::sockopt::ReceiveTimeout;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::socket::SockProtocol;
 
-type Result<T> = std::result::Result<T, Errno>;
+use crate::netlink::{Conversation, Result, aligned, outcome, read_u32};
 
-/// The kernel sends no longer datagram of a list than this, if the reader has room for it.
-const LONGEST: usize = 32 * 1024;
-/// How long an answer may take that the kernel has prepared already; only one that was lost takes longer.
-const ANSWER_S: i64 = 2;
 /// A list that changed while it was made is asked for again, at most this often.
 const LISTS_MOST: u32 = 4;
 /// Datagrams of one answer: a machine with a hundred thousand addresses.
@@ -49,17 +40,13 @@ pub(super) struct Link {
 /// A conversation with the kernel, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    socket: OwnedFd,
+    conversation: Conversation,
     sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Kernel {
     pub(super) fn open() -> Result<Self> {
-        let protocol = SockProtocol::NetlinkRoute;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_S))?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; LONGEST] })
+        Ok(Self { conversation: Conversation::open(SockProtocol::NetlinkRoute)?, sequence: 0 })
     }
 
     /// The interface of this name, if there is one.
@@ -140,8 +127,7 @@ impl Kernel {
         header.set_flags(NLM_F_REQUEST | flags);
         header.set_sequence_number(self.sequence);
         request[HEADER..].copy_from_slice(body);
-        let kernel = NetlinkAddr::new(0, 0);
-        repeat(|| sendto(self.socket.as_raw_fd(), &request, &kernel, MsgFlags::empty()))?;
+        self.conversation.send(&request)?;
         let mut found = Vec::new();
         for _ in 0..DATAGRAMS_MOST {
             if self.read(&mut found)? {
@@ -153,12 +139,7 @@ impl Kernel {
 
     /// Reads one datagram; whether the answer has come to its end.
     fn read(&mut self, found: &mut Vec<Vec<u8>>) -> Result<bool> {
-        let (socket, buffer) = (self.socket.as_raw_fd(), &mut self.buffer);
-        let length = repeat(|| recv(socket, buffer, MsgFlags::MSG_TRUNC)).map_err(|errno| match errno {
-            Errno::EAGAIN => Errno::ETIMEDOUT,
-            other => other,
-        })?;
-        let mut rest = self.buffer.get(..length).ok_or(Errno::EMSGSIZE)?;
+        let mut rest = self.conversation.receive()?;
         while !rest.is_empty() {
             let message = NetlinkBuffer::new_checked(rest).map_err(|_| Errno::EBADMSG)?;
             // What is left of an answer that was given up is not this one's.
@@ -177,28 +158,10 @@ impl Kernel {
     }
 }
 
-/// The number that an answer ends with: zero, or an error below zero.
-fn outcome(payload: &[u8]) -> Result<()> {
-    match read_u32(payload, 0).ok_or(Errno::EBADMSG)?.cast_signed() {
-        0 => Ok(()),
-        code => Err(Errno::from_raw(code.saturating_neg())),
-    }
-}
-
 fn unless<T>(outcome: Result<T>, fine: Errno) -> Result<()> {
     match outcome {
         Err(errno) if errno != fine => Err(errno),
         _ => Ok(()),
-    }
-}
-
-/// A call that a signal has interrupted is made again.
-fn repeat<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            other => return other,
-        }
     }
 }
 
@@ -254,10 +217,6 @@ fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 fn both(address: IpAddr) -> [DefaultNla; 2] {
     let bytes = match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -275,11 +234,6 @@ fn with(mut header: Vec<u8>, attributes: &[DefaultNla]) -> Vec<u8> {
     header.resize(start + attributes.buffer_len(), 0);
     attributes.emit(&mut header[start..]);
     header
-}
-
-/// Messages begin at multiples of four.
-fn aligned(length: usize) -> usize {
-    length.next_multiple_of(4)
 }
 
 #[cfg(test)]
@@ -326,12 +280,5 @@ mod tests {
         let [_, address] = both(other);
         let body = with(address_header(7, mine), &[address, local]);
         assert_eq!(read_address(&body, 7), Some(mine));
-    }
-
-    #[test]
-    fn the_end_of_an_answer_is_told_apart_from_an_error() {
-        assert_eq!(outcome(&0i32.to_ne_bytes()), Ok(()));
-        assert_eq!(outcome(&(-1i32).to_ne_bytes()), Err(Errno::EPERM));
-        assert_eq!(outcome(&[]), Err(Errno::EBADMSG));
     }
 }

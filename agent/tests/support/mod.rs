@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_agent::clock;
 use baton_agent::config::{
-    Check, Cluster, CommandLine, ExitCodes, Hook, Probe, Recover, Service, Shutdown, Vip, When,
+    Check, Cluster, CommandLine, ExitCodes, Fence, Hook, Probe, Recover, Service, Shutdown, Vip, When,
 };
 use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
@@ -100,6 +100,8 @@ pub(crate) struct Node {
     pub(crate) shutdown_stays: bool,
     /// Its virtual addresses.
     pub(crate) vip: Option<Vip>,
+    /// Its packet fence.
+    pub(crate) fence: Option<Fence>,
     /// What the dead-man stops.
     pub(crate) service: Option<Service>,
     /// What its hooks do besides telling that they ran.
@@ -134,6 +136,7 @@ impl Node {
             checks: Vec::new(),
             shutdown_stays: false,
             vip: None,
+            fence: None,
             service: None,
             promote: ":".to_owned(),
             demote: ":".to_owned(),
@@ -188,6 +191,7 @@ impl Node {
                 recover: self.recover.clone(),
                 service: self.service.clone(),
                 vip: self.vip.clone(),
+                fence: self.fence.clone(),
                 checks: self.checks.clone(),
             },
             store: self.store.clone(),
@@ -263,6 +267,13 @@ impl Node {
                 let last = self.store.heartbeat(&cluster(), &instance(1)).await;
                 panic!("in vain until {what}; last: {last:?}; hooks: {}", self.read("hooks"))
             }
+        }
+    }
+
+    /// Waits for what may never be so.
+    pub(crate) async fn wait_for_ever(&self, wanted: impl Fn() -> bool) {
+        while !wanted() {
+            pause().await;
         }
     }
 

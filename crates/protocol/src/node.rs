@@ -318,6 +318,11 @@ impl Node {
         self.valid_until.filter(|_| self.guarded)
     }
 
+    /// Whether the end of the budget stops what runs here: in strict mode, and until a lease was read.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// What the node thinks of its own ability to serve: its checks, whether promotion works, and whether it will be there.
     fn effective_health(&self) -> Health {
         match (self.shutdown, self.promote_failed) {

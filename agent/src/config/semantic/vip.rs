@@ -69,9 +69,7 @@ impl Rules {
 
     fn interface(&mut self, given: Spanned<String>) -> Option<String> {
         let name = given.get_ref();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        let fits = (1..=NAME_LONGEST).contains(&name.len()) && name.chars().all(plain);
-        if !fits || name == "." || name == ".." {
+        if !is_interface(name) {
             self.refuse(
                 given.span(),
                 "config::vip::interface",
@@ -109,8 +107,15 @@ impl Rules {
     }
 }
 
+/// Whether an interface may be called so.
+pub(super) fn is_interface(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let fits = (1..=NAME_LONGEST).contains(&name.len()) && name.chars().all(plain);
+    fits && name != "." && name != ".."
+}
+
 /// An address that stands alone: the whole of its prefix, and one that traffic can be led to.
-fn host(text: &str) -> Result<IpAddr, &'static str> {
+pub(super) fn host(text: &str) -> Result<IpAddr, &'static str> {
     let (address, prefix) = text.split_once('/').ok_or("there is no prefix length")?;
     let address: IpAddr = address.parse().map_err(|_| "it is not an address")?;
     let whole = if address.is_ipv4() { "32" } else { "128" };

@@ -1,0 +1,119 @@
+//! The packet fence: what belongs to the service. A fence that would drop nothing is a slip, and nobody would see it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::vip::{host, is_interface};
+use super::{Rules, raw};
+use crate::config::{Check, Fence, Need, Probe, Traffic, Vip, When};
+
+/// Of addresses, of ports of one kind, and of interfaces.
+const MOST: usize = 64;
+/// What the check is called among the others.
+const CHECK: &str = "fence";
+
+impl Rules {
+    pub(super) fn fence(&mut self, raw: Spanned<raw::Fence>, vip: Option<&Vip>) -> Option<Fence> {
+        let span = raw.span();
+        let raw = raw.into_inner();
+        let lists = [raw.addresses.len(), raw.tcp.len(), raw.udp.len(), raw.forward.len()];
+        if let Some(found) = lists.into_iter().find(|found| *found > MOST) {
+            self.refuse(
+                span.clone(),
+                "config::fence::many",
+                format!("expected at most {MOST} of each, found {found}"),
+                "of this fence",
+                "name what clients use, not what each of them is",
+            );
+        }
+        let mut addresses = vip.map(|vip| vip.addresses.clone()).unwrap_or_default();
+        for given in &raw.addresses {
+            match host(given.get_ref()) {
+                Ok(address) if addresses.contains(&address) => {}
+                Ok(address) => addresses.push(address),
+                Err(reason) => self.refuse(
+                    given.span(),
+                    "config::fence::address",
+                    format!("expected one address, /32 or /128, found `{}`: {reason}", given.get_ref()),
+                    "not an address of a service",
+                    "write `\"10.9.0.1/32\"`; never the node's own address, from which the agent calls",
+                ),
+            }
+        }
+        let traffic = Traffic {
+            addresses,
+            tcp: self.ports(&raw.tcp),
+            udp: self.ports(&raw.udp),
+            forward: raw.forward.into_iter().filter_map(|given| self.forwarding(given)).collect(),
+        };
+        if raw.nftables == Need::Off {
+            return None;
+        }
+        if traffic.is_empty() && lists == [0; 4] {
+            self.refuse(
+                span,
+                "config::fence::traffic",
+                "expected some traffic that belongs to the service, found none",
+                "would drop nothing",
+                "name ports with `tcp` and `udp`, interfaces with `forward`, or addresses; `vip` counts as well",
+            );
+        }
+        Some(Fence { need: raw.nftables, traffic })
+    }
+
+    fn ports(&mut self, given: &[Spanned<u16>]) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for port in given {
+            if *port.get_ref() == 0 {
+                self.refuse(
+                    port.span(),
+                    "config::fence::port",
+                    "expected a port, 1 to 65535, found 0",
+                    "no port",
+                    "name the port that clients connect to, on this node",
+                );
+            } else if !ports.contains(port.get_ref()) {
+                ports.push(*port.get_ref());
+            }
+        }
+        ports
+    }
+
+    fn forwarding(&mut self, given: Spanned<String>) -> Option<String> {
+        if !is_interface(given.get_ref()) {
+            self.refuse(
+                given.span(),
+                "config::fence::interface",
+                format!("expected the name of an interface, found `{}`", given.get_ref()),
+                "no interface is called so",
+                "`ip link` shows the names; it needs not be there yet",
+            );
+            return None;
+        }
+        Some(given.into_inner())
+    }
+
+    /// The check that looks after the fence. It has a name like any other, and nobody else may have it.
+    pub(super) fn fence_check(&mut self, others: &BTreeMap<Spanned<String>, raw::Check>) -> Check {
+        if let Some(taken) = others.keys().find(|name| name.get_ref() == CHECK) {
+            self.refuse(
+                taken.span(),
+                "config::fence::check",
+                "a check called `fence` comes with the fence",
+                "this name",
+                "give this check another name",
+            );
+        }
+        Check {
+            name: CHECK.to_owned(),
+            probe: Probe::Fence,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 1,
+            fall: 3,
+            when: When::Always,
+        }
+    }
+}

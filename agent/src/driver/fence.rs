@@ -1,0 +1,159 @@
+//! The packet fence, as the loop sees to it: it opens with each end of validity that the dead-man is told, before anything is
+//! started, and is closed when the service is down, or at once where there is no time to wait. The kernel closes it in any case.
+
+use std::time::Duration;
+
+use baton_protocol::node::{Node, Reason};
+use baton_protocol::time::BootTime;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::Driver;
+use crate::clock;
+use crate::config::Cluster;
+use crate::log::chain;
+use crate::packet_fence::{Applied, FenceError, Keeper, Wish};
+
+type Outcome = Result<Applied, FenceError>;
+
+/// A change that fails is tried again, at most this often: a kernel short of memory may have some a moment later.
+const TRIES: u32 = 3;
+const TRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The fence of a cluster, if it has one, and what was told of it.
+#[derive(Debug, Default)]
+pub(super) struct Fencing {
+    pub(super) keeper: Option<Keeper>,
+    told: Option<FenceError>,
+}
+
+impl Fencing {
+    /// What an earlier run has left is replaced at one moment by what this node may have now.
+    pub(super) fn new(cluster: &Cluster, node: &Node) -> Self {
+        let keeper = cluster.fence.clone().map(|fence| Keeper::new(&cluster.name, fence));
+        if let Some(keeper) = &keeper {
+            keeper.wish(as_it_should_be(node));
+        }
+        Self { keeper, told: None }
+    }
+
+    fn wish(&self, wish: Wish) {
+        if let Some(keeper) = &self.keeper {
+            keeper.wish(wish);
+        }
+    }
+
+    /// Opens until then.
+    pub(super) fn open(&self, until: BootTime) {
+        self.wish(Wish::Open(until));
+    }
+
+    /// What is being stopped may end its conversations where there is time for that, up to the end it had.
+    pub(super) fn demote(&self, node: &Node, reason: Reason) {
+        if node.is_guarded() && !reason.leaves_time() {
+            self.wish(Wish::Closed);
+        }
+    }
+
+    /// Nothing runs any more, or nothing is guarded.
+    pub(super) fn disarm(&self, node: &Node) {
+        self.wish(if node.is_guarded() { Wish::Closed } else { Wish::Lifted });
+    }
+}
+
+/// What a node has a right to, whatever it did last.
+fn as_it_should_be(node: &Node) -> Wish {
+    match (node.is_guarded(), node.serving(), node.valid_until()) {
+        (false, _, _) => Wish::Lifted,
+        (true, Some(_), Some(until)) => Wish::Open(until),
+        (true, _, _) => Wish::Closed,
+    }
+}
+
+impl Driver {
+    /// Follows the lease's mode: a fence stands where the end of validity counts, and nowhere else.
+    pub(super) fn keep_fence(&self) {
+        let Some(keeper) = &self.fencing.keeper else { return };
+        if self.node.is_guarded() == (keeper.wished() == Wish::Lifted) {
+            keeper.wish(as_it_should_be(&self.node));
+        }
+    }
+
+    /// Takes in what became of a change. A node that needs the fence and has none must not serve.
+    pub(super) fn take_fence(&mut self, outcome: Outcome) {
+        let Some(keeper) = &self.fencing.keeper else { return };
+        match outcome {
+            Ok(Applied::Well) => self.fencing.told = None,
+            Ok(Applied::PutBack) => {
+                self.fencing.told = None;
+                tracing::warn!("somebody had removed the table of the packet fence; it is there again");
+            }
+            Err(error) if keeper.is_required() => {
+                tracing::error!(reason = chain(&error), "no packet fence stands; the service must not run");
+                if self.node.is_guarded() && matches!(keeper.wished(), Wish::Open(_)) {
+                    self.node.handle_fenced(clock::now());
+                }
+            }
+            Err(error) if self.fencing.told.as_ref() != Some(&error) => {
+                tracing::warn!(reason = chain(&error), "no packet fence stands; the dead-man does");
+                self.fencing.told = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Opens the fence before anything is started behind it; the error says why nothing may be.
+pub(super) async fn opened(keeper: Keeper) -> Result<(), String> {
+    let required = keeper.is_required();
+    match beside(keeper).await {
+        Err(error) if required => Err(format!("no packet fence: {}", chain(&error))),
+        _ => Ok(()),
+    }
+}
+
+/// The changes to the kernel's tables, one after the other, beside the loop.
+pub(super) struct Changes {
+    keeper: Option<Keeper>,
+    running: Option<BoxFuture<'static, Outcome>>,
+}
+
+impl Changes {
+    pub(super) fn of(keeper: Option<Keeper>) -> Self {
+        Self { keeper, running: None }
+    }
+
+    /// Whether all that was wanted has been done, or was tried.
+    pub(super) fn settled(&self) -> bool {
+        self.running.is_none() && self.keeper.as_ref().is_none_or(|keeper| !keeper.is_due())
+    }
+
+    /// What became of the next change; pending for ever while nothing is to be changed. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Outcome {
+        let Some(keeper) = &self.keeper else { return std::future::pending().await };
+        if self.running.is_none() {
+            keeper.due().await;
+            self.running = Some(beside(keeper.clone()).boxed());
+        }
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let outcome = running.await;
+        self.running = None;
+        outcome
+    }
+}
+
+/// The kernel works off a request while it is sent, and waits meanwhile for whoever else changes tables.
+async fn beside(keeper: Keeper) -> Outcome {
+    let apply = move || {
+        let mut outcome = keeper.apply();
+        for _ in 1..TRIES {
+            if outcome.as_ref().err().is_none_or(FenceError::is_of_the_machine) {
+                break;
+            }
+            std::thread::sleep(TRY_PAUSE);
+            outcome = keeper.apply();
+        }
+        outcome
+    };
+    tokio::task::spawn_blocking(apply).await.unwrap_or_else(|_| Err(FenceError::lost()))
+}
