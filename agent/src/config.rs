@@ -25,7 +25,7 @@ use baton_protocol::recovery::Limit;
 
 pub use diagnostic::{ConfigError, Problem, render};
 pub use environment::Environment;
-pub use fence::{Fence, Need, Traffic};
+pub use fence::{Fence, Need, Traffic, Watchdog};
 pub use vip::{OWN_INTERFACE, Vip};
 
 /// Where the configuration is looked for when nothing else is said.
@@ -43,6 +43,8 @@ pub struct Config {
     pub bus: String,
     /// The region, where it is not to be taken from the instance metadata.
     pub region: Option<String>,
+    /// The watchdog of this machine.
+    pub watchdog: Watchdog,
     /// The clusters this node is a member of; at least one.
     pub clusters: Vec<Cluster>,
 }

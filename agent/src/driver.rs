@@ -10,12 +10,12 @@ mod looks;
 mod mending;
 mod table;
 mod vip;
+mod watchdog;
 
 use std::time::Duration;
 
 use baton_protocol::ids::{Epoch, InstanceArn};
 use baton_protocol::node::{Command, Exit, HookOutcome, Node, NodeConfig, Shutdown};
-use baton_protocol::timing::Timing;
 use baton_store::Store;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -28,6 +28,7 @@ use crate::hook::Direction;
 use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
+use crate::watchdog::Watchdog;
 use crate::{clock, notify};
 use fence::{Changes, Fencing};
 use hooks::{Hooks, Outcome, Stage};
@@ -35,6 +36,7 @@ use looks::Looks;
 use mending::Mending;
 use table::{Answer, Caller};
 use vip::Addresses;
+use watchdog::Guard;
 
 pub use table::Wakes;
 
@@ -55,6 +57,8 @@ pub struct Parts<S, W> {
     pub wakes: W,
     /// The metadata service.
     pub metadata: Metadata,
+    /// The watchdog of this machine, if one is used.
+    pub watchdog: Option<Watchdog>,
     /// Of this boot.
     pub boot_id: String,
 }
@@ -113,6 +117,7 @@ struct Driver {
     mending: Mending,
     addresses: Addresses,
     fencing: Fencing,
+    guard: Guard,
 }
 
 impl Driver {
@@ -171,6 +176,7 @@ impl Driver {
             mending,
             addresses,
             fencing,
+            guard: Guard::new(parts.watchdog.clone(), parts.cluster.name.clone()),
         })
     }
 
@@ -193,17 +199,20 @@ impl Driver {
                 match self.carry_out(command, &mut hooks) {
                     None => {}
                     Some(call) => {
-                        let attempt = self.node.lease().map_or(Timing::DEFAULT, |lease| lease.timing);
-                        open.push(caller.perform(call, attempt.attempt_timeout()).boxed());
+                        let attempt = self.timing().attempt_timeout();
+                        open.push(caller.perform(call, attempt).boxed());
                     }
                 }
             }
             self.keep_addresses();
             self.keep_fence();
+            self.guard.feed();
             if self.take_health(&checks, &mut health) || self.recover_if_due(&mut hooks) {
                 continue;
             }
             if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty() && changes.settled()) {
+                // What stays here stays under the dead-man, until the next run.
+                self.guard.disarm();
                 return match exit {
                     Exit::Orderly => Ok(()),
                     Exit::Usurped(how) => Err(DriverError::Usurped(how)),
@@ -242,12 +251,14 @@ impl Driver {
                     None => Err("strict mode needs `service` in this cluster's configuration: what to stop"
                         .to_owned()),
                 };
+                let timing = self.timing();
+                let armed = armed.and_then(|()| self.guard.arm(&timing, valid_until));
                 self.guard_stands = armed.is_ok();
                 if let Err(reason) = armed {
                     tracing::error!(
                         epoch = epoch.0,
                         reason,
-                        "no dead-man stands behind the service; it must not run"
+                        "no dead-man, or no watchdog, stands behind the service; it must not run"
                     );
                     self.node.handle_fenced(clock::now());
                 } else {
@@ -256,6 +267,7 @@ impl Driver {
             }
             Command::Disarm => {
                 self.fencing.disarm(&self.node);
+                self.guard.disarm();
                 self.disarm();
             }
             Command::Promote { epoch, guarded } => {

@@ -23,6 +23,7 @@ pub mod packet_fence;
 pub mod run;
 pub mod state;
 pub mod vip;
+pub mod watchdog;
 
 pub use run::run;
 

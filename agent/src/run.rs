@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::driver::{self, DriverError, Ending, Parts};
 use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
+use crate::watchdog::Watchdog;
 use crate::{file, notify, packet_fence};
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
@@ -109,7 +110,8 @@ fn start(
     surroundings: &Surroundings,
     stopping: &watch::Receiver<Option<Ending>>,
 ) -> JoinSet<Result<(), DriverError>> {
-    let Config { table, bus, clusters, .. } = config;
+    let Config { table, bus, watchdog, clusters, .. } = config;
+    let watchdog = Watchdog::new(&watchdog);
     let mut drivers = JoinSet::new();
     for cluster in clusters {
         let span = log::span(&cluster.name, &surroundings.identity.instance);
@@ -119,6 +121,7 @@ fn start(
             store: DynamoStore::new(&surroundings.sdk, table.clone()),
             wakes: Bus::new(&surroundings.sdk, bus.clone()),
             metadata: surroundings.metadata.clone(),
+            watchdog: watchdog.clone(),
             boot_id: surroundings.boot_id.clone(),
         };
         drivers.spawn(driver::drive(parts, stopping.clone()).instrument(span));

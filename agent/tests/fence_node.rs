@@ -16,6 +16,7 @@ use agent::{Agent, eventually, place_for_an_agent};
 use baton_agent::clock;
 use baton_agent::config::{Fence, Need, Probe, Service, Traffic, When};
 use baton_agent::packet_fence;
+use baton_agent::watchdog::Watchdog;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::lease::Mode;
@@ -56,6 +57,10 @@ fn an_agent_for_other_tests() {
             if std::env::var_os("BATON_TEST_AUTOMATIC").is_some() { Need::Automatic } else { Need::Required };
         node.fence = Some(fence(need));
         node.checks.push(check("fence", When::Always, Probe::Fence));
+        node.shutdown_stays = true;
+        if place.join("timeout").exists() {
+            node.watchdog = Some(Watchdog::at(&place.join("device"), &place, true));
+        }
         node.service = Some(Service::PidFile(place.join("service.pid")));
         node.promote = format!(
             "sleep 600 > /dev/null 2>&1 & echo $! > {0}.next; mv {0}.next {0}",
@@ -81,7 +86,13 @@ fn an_agent_for_other_tests() {
         loop {
             let freeze = place.join("freeze");
             let depose = place.join("depose");
-            node.wait_for_ever(|| freeze.exists() || depose.exists()).await;
+            let stop = place.join("stop");
+            node.wait_for_ever(|| freeze.exists() || depose.exists() || stop.exists()).await;
+            if stop.exists() {
+                node.stop().await;
+                std::fs::remove_file(&stop).expect("ours");
+                std::future::pending::<()>().await;
+            }
             if depose.exists() {
                 node.depose().await;
                 std::fs::remove_file(&depose).expect("ours");
@@ -257,6 +268,51 @@ fn a_node_that_cannot_have_the_fence_it_needs_does_not_serve_and_says_why() {
         let _agent = Agent::start_through(&does_without, place, Mode::Strict);
         eventually("it serves", serves(place));
         kill_service(place);
+    });
+}
+
+/// A file in place of the device, since a machine that is reset shows no test.
+#[test]
+fn a_watchdog_is_fed_while_the_lease_is_confirmed_and_by_no_agent_that_is_frozen() {
+    in_namespace("a_watchdog_is_fed_while_the_lease_is_confirmed_and_by_no_agent_that_is_frozen", || {
+        let place = place_for_an_agent();
+        let place = place.path();
+        for (name, text) in [("device", ""), ("timeout", "3\n"), ("nowayout", "0\n"), ("options", "0x8180\n")]
+        {
+            std::fs::write(place.join(name), text).expect("written");
+        }
+        let told = || std::fs::read_to_string(place.join("device")).expect("there");
+        let mut agent = Agent::start(place, Mode::Strict);
+        eventually("it serves", serves(place));
+        let before = told().len();
+        eventually("it is fed several times", || told().len() >= before + 5);
+        agent.signal(Signal::SIGSTOP);
+        let fed = told();
+        clock::block_until(validity(place) + Duration::from_millis(750)).expect("a timer");
+        assert_eq!(told(), fed, "the machine would have been reset by now");
+        agent.signal(Signal::SIGCONT);
+        eventually("it was closed, and is fed again after W and R", || told().contains("V1"));
+        assert!(!told().contains("VV"));
+        std::fs::write(place.join("stop"), "").expect("written");
+        eventually("it has ended in order", || !place.join("stop").exists());
+        assert!(told().ends_with('V'), "and left its service to the dead-man: {}", told());
+        kill_service(place);
+    });
+}
+
+#[test]
+fn a_node_whose_watchdog_does_not_fit_serves_nothing_if_it_is_required() {
+    in_namespace("a_node_whose_watchdog_does_not_fit_serves_nothing_if_it_is_required", || {
+        let place = place_for_an_agent();
+        let place = place.path();
+        for (name, text) in [("device", ""), ("timeout", "60"), ("nowayout", "0"), ("options", "0x8180")] {
+            std::fs::write(place.join(name), text).expect("written");
+        }
+        let _agent = Agent::start(place, Mode::Strict);
+        let hooks = || std::fs::read_to_string(place.join("hooks")).unwrap_or_default();
+        eventually("its promote has failed", || hooks().contains("demote"));
+        assert!(!hooks().contains("promote"), "nothing was started without it");
+        assert_eq!(std::fs::read_to_string(place.join("device")).expect("there"), "");
     });
 }
 

@@ -1,6 +1,7 @@
-//! The packet fence of a cluster, as configured.
+//! What stands below the agent, as configured: the packet fence of a cluster, and the watchdog of the machine.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Whether something is used that not every machine has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -13,6 +14,15 @@ pub enum Need {
     Automatic,
     /// Always: a node without it does not serve.
     Required,
+}
+
+/// The watchdog of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watchdog {
+    /// Whether it is used.
+    pub need: Need,
+    /// Its device.
+    pub device: PathBuf,
 }
 
 /// The packet fence of a cluster.
@@ -81,5 +91,18 @@ mod tests {
         let fence = b.fence.as_ref().expect("given");
         assert_eq!((fence.need, fence.traffic.addresses.len()), (Need::Automatic, 1));
         assert_eq!((&c.fence, &d.fence, c.checks.len()), (&None, &None, 0));
+    }
+
+    #[test]
+    fn a_watchdog_is_off_unless_it_is_asked_for() {
+        let watchdog = |text: &str| {
+            let config = parse("agent.toml", &format!("{text}\n[cluster.a]\n"));
+            let watchdog = config.unwrap_or_else(|e| panic!("{}", render(&e, false))).watchdog;
+            (watchdog.need, watchdog.device.display().to_string())
+        };
+        assert_eq!(watchdog(""), (Need::Off, "/dev/watchdog".to_owned()));
+        assert_eq!(watchdog("watchdog = \"automatic\""), (Need::Automatic, "/dev/watchdog".to_owned()));
+        let both = "watchdog = \"required\"\nwatchdog-device = \"/dev/watchdog1\"";
+        assert_eq!(watchdog(both), (Need::Required, "/dev/watchdog1".to_owned()));
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct File {
     pub(super) table: Option<Spanned<String>>,
     pub(super) bus: Option<Spanned<String>>,
     pub(super) region: Option<Spanned<String>>,
+    pub(super) watchdog: Option<Need>,
+    pub(super) watchdog_device: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) cluster: BTreeMap<Spanned<String>, Cluster>,
 }

@@ -97,6 +97,7 @@ impl Rules {
         let table = file.table.map_or_else(default, |name| self.name(name, "table", 3..=255, "_.-"));
         let bus = file.bus.map_or_else(default, |name| self.name(name, "bus", 1..=256, "/_.-"));
         let region = file.region.map(|name| self.name(name, "region", 4..=32, "-"));
+        let watchdog = self.watchdog(file.watchdog, file.watchdog_device);
         let count = file.cluster.len();
         if !(1..=CLUSTERS_MOST).contains(&count) {
             self.refuse(
@@ -108,7 +109,7 @@ impl Rules {
             );
         }
         let clusters = file.cluster.into_iter().filter_map(|(name, raw)| self.cluster(&name, raw)).collect();
-        Config { table, bus, region, clusters }
+        Config { table, bus, region, watchdog, clusters }
     }
 
     fn name(

@@ -170,7 +170,7 @@ impl Driver {
     /// When anything is due.
     pub(super) fn next_deadline(&self) -> Option<BootTime> {
         let recovery = self.mending.recovery.as_ref().and_then(LocalRecovery::next_deadline);
-        [self.node.next_deadline(), recovery].into_iter().flatten().min()
+        [self.node.next_deadline(), recovery, self.guard.due].into_iter().flatten().min()
     }
 }
 

@@ -12,6 +12,7 @@ use baton_agent::config::{
 };
 use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
+use baton_agent::watchdog::Watchdog;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::{Event, Ground, Happening};
@@ -102,6 +103,8 @@ pub(crate) struct Node {
     pub(crate) vip: Option<Vip>,
     /// Its packet fence.
     pub(crate) fence: Option<Fence>,
+    /// The watchdog of its machine.
+    pub(crate) watchdog: Option<Watchdog>,
     /// What the dead-man stops.
     pub(crate) service: Option<Service>,
     /// What its hooks do besides telling that they ran.
@@ -137,6 +140,7 @@ impl Node {
             shutdown_stays: false,
             vip: None,
             fence: None,
+            watchdog: None,
             service: None,
             promote: ":".to_owned(),
             demote: ":".to_owned(),
@@ -198,6 +202,7 @@ impl Node {
             wakes: Silence,
             // Nobody answers there, which costs nothing: what the service does not tell is not known.
             metadata: Metadata::at("http://127.0.0.1:9").expect("a URL"),
+            watchdog: self.watchdog.clone(),
             boot_id: "boot".to_owned(),
         };
         let stop = self.stop.subscribe();

@@ -172,6 +172,11 @@ impl Timing {
         Duration::from_millis(self.0.validity_ms)
     }
 
+    /// D, within which a service has to be down once its validity has ended.
+    pub fn stop_within(&self) -> Duration {
+        Duration::from_millis(self.0.fence_ms)
+    }
+
     /// S for a holder that published the validity of this timing.
     pub fn silence(&self) -> Duration {
         self.silence_for(self.validity())

@@ -20,13 +20,15 @@ pub(super) const LATER: &str = "999.0.0";
 const EXPOSURE: u32 = 33;
 
 /// Files of both packages, with their modes. Where zsh looks is the system's own affair.
-pub(super) const FILES: [(&str, u32); 18] = [
+pub(super) const FILES: [(&str, u32); 21] = [
     ("/usr/bin/baton-agent", 0o755),
     ("/usr/bin/baton-deadman", 0o755),
     ("/usr/bin/baton", 0o755),
     ("/usr/lib/systemd/system/baton-agent.service", 0o644),
+    ("/usr/lib/systemd/system/baton-fence.service", 0o644),
     ("/usr/lib/sysusers.d/baton-agent.conf", 0o644),
     ("/usr/share/man/man8/baton-agent.8.gz", 0o644),
+    ("/usr/share/man/man8/baton-agent-fence.8.gz", 0o644),
     ("/usr/share/man/man8/baton-agent-validate.8.gz", 0o644),
     ("/usr/share/man/man5/baton-agent.toml.5.gz", 0o644),
     ("/usr/share/man/man1/baton.1.gz", 0o644),
@@ -34,6 +36,7 @@ pub(super) const FILES: [(&str, u32); 18] = [
     ("/usr/share/bash-completion/completions/baton", 0o644),
     ("/usr/share/bash-completion/completions/baton-agent", 0o644),
     ("/usr/share/doc/baton-agent/agent.toml", 0o644),
+    ("/usr/share/doc/baton-agent/watchdog.conf", 0o644),
     ("/usr/share/doc/baton-agent/copyright", 0o644),
     ("/usr/share/doc/baton-agent/NOTICES", 0o644),
     ("/usr/share/doc/baton/copyright", 0o644),
@@ -80,10 +83,12 @@ pub(super) fn after_installation(tally: &mut Tally, root: &Root) {
     tally.take("the user for checks exists and cannot log in", user_for_checks(root));
     tally.take("the example is valid where it was installed", example_is_valid(root));
     tally.take("the unit is sound", quiet(root, &["systemd-analyze", "verify", UNIT]));
+    tally.take("so is the fence's", quiet(root, &["systemd-analyze", "verify", FENCE_UNIT]));
     tally.take("the unit is not more exposed than it has to be", exposure(root));
     tally.take("notices name what is linked", notices(root));
 }
 
+const FENCE_UNIT: &str = "/usr/lib/systemd/system/baton-fence.service";
 const UNIT: &str = "/usr/lib/systemd/system/baton-agent.service";
 
 fn programs_say_their_version(root: &Root) -> Result<(), Box<dyn Error>> {

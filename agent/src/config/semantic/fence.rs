@@ -7,14 +7,35 @@ use toml::Spanned;
 
 use super::vip::{host, is_interface};
 use super::{Rules, raw};
-use crate::config::{Check, Fence, Need, Probe, Traffic, Vip, When};
+use crate::config::{Check, Fence, Need, Probe, Traffic, Vip, Watchdog, When};
 
 /// Of addresses, of ports of one kind, and of interfaces.
 const MOST: usize = 64;
 /// What the check is called among the others.
 const CHECK: &str = "fence";
 
+/// The first watchdog of a machine.
+const DEVICE: &str = "/dev/watchdog";
+
 impl Rules {
+    pub(super) fn watchdog(&mut self, need: Option<Need>, device: Option<Spanned<String>>) -> Watchdog {
+        let need = need.unwrap_or(Need::Off);
+        if let Some(given) = &device {
+            let number = given.get_ref().strip_prefix(DEVICE);
+            if !number.is_some_and(|number| number.len() <= 2 && number.bytes().all(|c| c.is_ascii_digit())) {
+                self.refuse(
+                    given.span(),
+                    "config::watchdog-device",
+                    format!("expected a watchdog, found `{}`", given.get_ref()),
+                    "no watchdog is called so",
+                    "write `\"/dev/watchdog\"`, or `\"/dev/watchdog1\"` for another than the first",
+                );
+            }
+        }
+        let device = device.map_or_else(|| DEVICE.into(), |given| given.into_inner().into());
+        Watchdog { need, device }
+    }
+
     pub(super) fn fence(&mut self, raw: Spanned<raw::Fence>, vip: Option<&Vip>) -> Option<Fence> {
         let span = raw.span();
         let raw = raw.into_inner();

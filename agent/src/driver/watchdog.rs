@@ -1,0 +1,83 @@
+//! The kernel's watchdog, as the loop sees to it: it is armed with the dead-man, fed by each turn of this loop that it is due in,
+//! and closed when the service is down, or left to its dead-man by an agent that ends in order.
+
+use baton_protocol::ids::ClusterName;
+use baton_protocol::time::BootTime;
+use baton_protocol::timing::Timing;
+
+use super::Driver;
+use crate::clock;
+use crate::log::chain;
+use crate::watchdog::{Watchdog, WatchdogError};
+
+/// The watchdog of the machine, on behalf of one cluster.
+#[derive(Debug)]
+pub(super) struct Guard {
+    watchdog: Option<Watchdog>,
+    cluster: ClusterName,
+    /// When the loop is to feed it next.
+    pub(super) due: Option<BootTime>,
+    told: Option<String>,
+}
+
+impl Guard {
+    pub(super) fn new(watchdog: Option<Watchdog>, cluster: ClusterName) -> Self {
+        Self { watchdog, cluster, due: None, told: None }
+    }
+
+    /// Arms it; the error says why the service must not run.
+    pub(super) fn arm(&mut self, timing: &Timing, valid_until: BootTime) -> Result<(), String> {
+        let Some(watchdog) = &self.watchdog else { return Ok(()) };
+        let now = clock::boot();
+        let armed = watchdog.arm(&self.cluster, timing, valid_until, now).and_then(|()| watchdog.feed(now));
+        let required = watchdog.is_required();
+        match armed {
+            Ok(due) => {
+                (self.due, self.told) = (due, None);
+                Ok(())
+            }
+            Err(error) if required => Err(chain(&error)),
+            Err(error) => {
+                self.tell(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Feeds it, where that is due.
+    pub(super) fn feed(&mut self) {
+        let (Some(watchdog), Some(due)) = (&self.watchdog, self.due) else { return };
+        let now = clock::boot();
+        if now < due {
+            return;
+        }
+        match watchdog.feed(now) {
+            Ok(due) => self.due = due,
+            // It counts on, and resets the machine unless this ends.
+            Err(error) => self.tell(&error),
+        }
+    }
+
+    pub(super) fn disarm(&mut self) {
+        let Some(watchdog) = &self.watchdog else { return };
+        self.due = None;
+        if let Err(error) = watchdog.disarm(&self.cluster) {
+            self.tell(&error);
+        }
+    }
+
+    fn tell(&mut self, error: &WatchdogError) {
+        let reason = chain(error);
+        if self.told.as_ref() != Some(&reason) {
+            tracing::warn!(reason, "no watchdog stands behind the service; the dead-man does");
+            self.told = Some(reason);
+        }
+    }
+}
+
+impl Driver {
+    /// What the table says of the time that the service may take to stop, or what is usual before that was read.
+    pub(super) fn timing(&self) -> Timing {
+        self.node.lease().map_or(Timing::DEFAULT, |lease| lease.timing)
+    }
+}
