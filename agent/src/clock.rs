@@ -27,6 +27,13 @@ pub fn boot() -> BootTime {
     BootTime(nanoseconds(elapsed))
 }
 
+/// For how long this machine has been suspended since it booted: what `CLOCK_BOOTTIME` has counted and `CLOCK_MONOTONIC` has not.
+pub fn suspended() -> Duration {
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let awake = Duration::from(read.expect("every Linux has CLOCK_MONOTONIC"));
+    Duration::from_nanos(boot().0).saturating_sub(awake)
+}
+
 /// This moment by the wall clock; a clock set before 1970 reads as 1970.
 pub fn wall() -> WallTime {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -103,6 +110,29 @@ mod tests {
         let seconds_before = Duration::from_nanos(before.0).as_secs_f64() - 0.02;
         let seconds_after = Duration::from_nanos(after.0).as_secs_f64() + 0.02;
         assert!((seconds_before..=seconds_after).contains(&seconds), "{before:?} {uptime} {after:?}");
+    }
+
+    /// In a time namespace the one clock is ahead of the other, as after a suspension.
+    #[test]
+    fn a_suspension_is_what_one_clock_has_counted_and_the_other_has_not() {
+        let look = |command: &mut std::process::Command| {
+            command.arg(std::env::current_exe().expect("this test"));
+            command.args(["--exact", "clock::tests::a_look_for_the_one_above"]).env("BATON_TEST_LOOK", "1");
+            command.stdout(std::process::Stdio::null());
+            command.status().expect("`unshare`, of util-linux").success()
+        };
+        let mut unshare = std::process::Command::new("unshare");
+        assert!(look(unshare.args(["--map-root-user", "--time", "--boottime", "3000000"])));
+    }
+
+    /// Not a test by itself.
+    #[test]
+    fn a_look_for_the_one_above() {
+        if std::env::var_os("BATON_TEST_LOOK").is_some() {
+            let (before, boot) = (suspended(), boot());
+            assert!(before >= Duration::from_secs(2_999_999) && boot >= BootTime(0) + before, "{before:?}");
+            assert!(suspended().abs_diff(before) < Duration::from_secs(1), "it stands still while awake");
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod fence;
 mod hooks;
 mod looks;
 mod mending;
+mod suspension;
 mod table;
 mod vip;
 mod watchdog;
@@ -34,6 +35,7 @@ use fence::{Changes, Fencing};
 use hooks::{Hooks, Outcome, Stage};
 use looks::Looks;
 use mending::Mending;
+use suspension::Suspension;
 use table::{Answer, Caller};
 use vip::Addresses;
 use watchdog::Guard;
@@ -118,6 +120,7 @@ struct Driver {
     addresses: Addresses,
     fencing: Fencing,
     guard: Guard,
+    suspension: Suspension,
 }
 
 impl Driver {
@@ -177,6 +180,7 @@ impl Driver {
             addresses,
             fencing,
             guard: Guard::new(parts.watchdog.clone(), parts.cluster.name.clone()),
+            suspension: Suspension::new(),
         })
     }
 
@@ -207,6 +211,7 @@ impl Driver {
             self.keep_addresses();
             self.keep_fence();
             self.guard.feed();
+            self.suspension.look();
             if self.take_health(&checks, &mut health) || self.recover_if_due(&mut hooks) {
                 continue;
             }

@@ -25,7 +25,7 @@ pub use docs::{
 pub use file::{File, Finding, assert_none, load};
 pub use links::{links_resolve, named_files_exist};
 pub use names::{documents_use_our_words, names_are_our_words};
-pub use package::{package_lists_agree, unit_restarts_without_a_stop};
+pub use package::{package_lists_agree, units_say_what_counts};
 pub use promises::promises_are_shown;
 pub use rust::{
     agent_measures_with_its_own_clock, clients_are_made_in_one_place, exceptions_carry_a_reason,

@@ -40,20 +40,46 @@ pub fn package_lists_agree(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
-/// What the unit must say so that a restart hands nothing over, and so that a package that was only installed does nothing.
-const UNIT: (&str, [&str; 2]) = (
-    "agent/dist/baton-agent.service",
-    ["RestartKillSignal=SIGUSR1", "ConditionPathExists=/etc/baton/agent.toml"],
-);
+/// What the units must say.
+const UNITS: [(&str, &[&str]); 2] = [
+    (
+        "agent/dist/baton-agent.service",
+        &[
+            // So that a restart hands nothing over.
+            "RestartKillSignal=SIGUSR1",
+            // So that a package that was only installed does nothing.
+            "ConditionPathExists=/etc/baton/agent.toml",
+            // So that an agent that is stuck or frozen is replaced within the validity: a stopped process keeps other signals
+            // for later.
+            "WatchdogSec=3",
+            "WatchdogSignal=SIGKILL",
+        ],
+    ),
+    (
+        "agent/dist/baton-fence.service",
+        &[
+            // So that nothing has passed before it: interfaces are set up after that target.
+            "Before=network-pre.target baton-agent.service shutdown.target",
+            "Wants=network-pre.target",
+            // So that no `flush ruleset` comes later.
+            "After=nftables.service",
+            "ExecStart=/usr/bin/baton-agent fence",
+            "ConditionPathExists=/etc/baton/agent.toml",
+        ],
+    ),
+];
 
-/// The agent's unit restarts it by the signal that leaves every service as it is, and needs a configuration.
-pub fn unit_restarts_without_a_stop(files: &[File]) -> Vec<Finding> {
-    let (path, lines) = UNIT;
+/// The units say what the agent's promises rest on.
+pub fn units_say_what_counts(files: &[File]) -> Vec<Finding> {
+    UNITS.iter().flat_map(|(path, lines)| unit_says(files, path, lines)).collect()
+}
+
+fn unit_says(files: &[File], path: &str, lines: &[&str]) -> Vec<Finding> {
     let Some(unit) = files.iter().find(|file| file.path == path) else {
         return vec![Finding { path: path.to_owned(), line: 1, what: "expected this unit".to_owned() }];
     };
     let says = |line: &&str| unit.lines().any(|(_, said)| said == *line);
-    let missing = lines.into_iter().filter(|line| !says(line));
+    let missing = lines.iter().filter(|line| !says(line));
     missing.map(|line| unit.finding(1, format!("expected `{line}`"))).collect()
 }
 
@@ -125,12 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_stops_for_a_restart_is_found() {
-        let (path, [signal, condition]) = UNIT;
-        let found = |text: &str| unit_restarts_without_a_stop(&[File::made_up(path, text)]).len();
-        assert_eq!(found(&format!("[Unit]\n{condition}\n[Service]\n{signal}\n")), 0);
-        assert_eq!(found(&format!("[Unit]\n{condition}\n[Service]\n# {signal}\n")), 1);
-        assert_eq!(found("RestartKillSignal=SIGTERM\n"), 2);
-        assert_eq!(unit_restarts_without_a_stop(&[]).len(), 1);
+    fn a_unit_that_lacks_a_line_that_counts_is_found() {
+        for (path, lines) in UNITS {
+            let found = |lines: &[&str]| {
+                unit_says(&[File::made_up(path, &lines.join("\n"))], path, lines_of(path)).len()
+            };
+            assert_eq!(found(lines), 0);
+            for at in 0..lines.len() {
+                let mut less = lines.to_vec();
+                less[at] = "# as a remark";
+                assert_eq!(found(&less), 1, "{path}: {}", lines[at]);
+            }
+        }
+        assert_eq!(units_say_what_counts(&[]).len(), UNITS.len());
+    }
+
+    fn lines_of(path: &str) -> &'static [&'static str] {
+        UNITS.iter().find(|(unit, _)| *unit == path).map(|(_, lines)| *lines).expect("a unit")
     }
 }

@@ -44,7 +44,7 @@ hold!(
     references_to_adrs_hold,
     tests_are_not_skipped,
     tests_do_not_sleep,
-    unit_restarts_without_a_stop,
+    units_say_what_counts,
 );
 
 hold!(GRAPH, binaries_stand_alone, dependencies_point_one_way, members_say_the_same, package_lists_agree,);
