@@ -150,7 +150,9 @@ async fn beside(keeper: Keeper) -> Outcome {
             if outcome.as_ref().err().is_none_or(FenceError::is_of_the_machine) {
                 break;
             }
-            std::thread::sleep(TRY_PAUSE);
+            if clock::block_until(clock::boot() + TRY_PAUSE).is_err() {
+                break;
+            }
             outcome = keeper.apply();
         }
         outcome

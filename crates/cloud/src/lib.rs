@@ -42,6 +42,8 @@ pub struct InstanceSeen {
     pub vpc: String,
     /// Its interfaces by device index, each with its private addresses, the primary first.
     pub interfaces: Vec<InterfaceOnInstance>,
+    /// Whether it was launched so that it can hibernate.
+    pub hibernates: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }

@@ -48,6 +48,8 @@ pub enum Requirement {
     InstanceExists,
     /// Every instance runs.
     InstanceRuns,
+    /// In strict mode no instance can hibernate.
+    NoHibernation,
     /// Every instance carries the tag that lets the arbiter move addresses to it.
     InstanceTagged,
     /// All nodes are in one VPC.
@@ -107,6 +109,7 @@ impl Requirement {
             Self::Bounds => "bounds",
             Self::InstanceExists => "instance-exists",
             Self::InstanceRuns => "instance-runs",
+            Self::NoHibernation => "no-hibernation",
             Self::InstanceTagged => "instance-tagged",
             Self::OneVpc => "one-vpc",
             Self::TwoZones => "two-zones",

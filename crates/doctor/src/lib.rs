@@ -6,6 +6,7 @@
 //! could not be read is a finding of its own: a requirement that was not looked at is never taken for met.
 
 mod finding;
+mod hibernation;
 mod node;
 mod place;
 mod request;
@@ -31,6 +32,7 @@ pub fn examine(world: &World) -> Vec<Finding> {
     let mut findings = Vec::new();
     request::examine(&world.wanted, &mut findings);
     node::examine(world, &mut findings);
+    hibernation::examine(world, &mut findings);
     role::examine(world, &mut findings);
     resource::examine(world, &mut findings);
     subnet::examine(world, &mut findings);

@@ -69,6 +69,8 @@ pub struct Wanted {
     pub cluster: ClusterName,
     /// The nodes.
     pub nodes: Vec<WantedNode>,
+    /// Whether at most one node may ever serve.
+    pub strict: bool,
     /// Whether they are those that carry a tag at this moment. Others come and go, so that there are few of them is no
     /// reason to refuse anything.
     pub by_tag: bool,
@@ -128,6 +130,8 @@ pub struct InstanceFacts {
     pub vpc: String,
     /// Whether it carries the tag [`crate::TAG`].
     pub tagged: bool,
+    /// Whether it was launched so that it can hibernate.
+    pub hibernates: bool,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceFacts>,
 }

@@ -15,7 +15,7 @@ use baton_doctor::{
 use baton_protocol::choice::Choices;
 use baton_protocol::ec2::{CloudFailure, InstanceState, Look, Sight};
 use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId, RouteTableId};
-use baton_protocol::lease::{Lease, LeaseState, Member};
+use baton_protocol::lease::{Lease, LeaseState, Member, Mode};
 use baton_protocol::outcome::Failure;
 use baton_protocol::resource::{Address, Destination, Resources, Route};
 use baton_protocol::tables::{Tables, find};
@@ -79,6 +79,7 @@ pub async fn observe<S: Store, C: Cloud>(
     let wanted = Wanted {
         cluster: desired.cluster.clone(),
         nodes: nodes.collect(),
+        strict: desired.mode == Mode::Strict,
         by_tag: desired.roster.is_some(),
         addresses: desired.addresses.clone(),
         routes,
@@ -177,6 +178,7 @@ fn facts(seen: &InstanceSeen) -> InstanceFacts {
         zone: seen.zone.clone(),
         vpc: seen.vpc.clone(),
         tagged: seen.tags.contains_key(TAG),
+        hibernates: seen.hibernates,
         interfaces: interfaces.collect(),
     }
 }

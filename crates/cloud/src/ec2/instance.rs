@@ -134,6 +134,7 @@ fn instance_seen(
         zone: zone.to_owned(),
         vpc: row.vpc_id().unwrap_or_default().to_owned(),
         interfaces,
+        hibernates: row.hibernation_options().is_some_and(|options| options.configured() == Some(true)),
         tags,
     })
 }
@@ -248,6 +249,19 @@ mod tests {
         let ips: Vec<_> = seen.interfaces[0].private_ips.iter().map(ToString::to_string).collect();
         assert_eq!(ips, ["10.0.1.10", "10.0.1.11", "10.0.1.12"]);
         assert_eq!(seen.interfaces[1].private_ips, [Ipv4Addr::new(10, 0, 1, 20)]);
+    }
+
+    #[tokio::test]
+    async fn whether_it_can_hibernate_is_what_ec2_says_and_where_it_says_nothing_it_cannot() {
+        let zone = "<availabilityZone>eu-west-1a</availabilityZone>";
+        let options =
+            |word| format!("<hibernationOptions><configured>{word}</configured></hibernationOptions>");
+        for (said, hibernates) in [(options("true"), true), (options("false"), false), (String::new(), false)]
+        {
+            let canned = Canned::answers([(200, body("running", &format!("{}{said}", placed(zone))))]);
+            let seen = instances(&canned.client(), Some("eu-west-1"), &[id()]).await.expect("readable");
+            assert_eq!(seen[&id()].hibernates, hibernates, "{said}");
+        }
     }
 
     #[tokio::test]

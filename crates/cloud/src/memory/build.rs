@@ -77,6 +77,7 @@ impl MemoryCloud {
                 state: "running".into(),
                 zone: zone.to_owned(),
                 vpc: vpc.to_owned(),
+                hibernates: false,
                 tags,
             };
             world.instances.insert(instance.clone(), made);
@@ -293,6 +294,14 @@ impl MemoryCloud {
     /// Chooses how long it takes to stop an instance. [`Self::set_state`] says that it has stopped.
     pub fn set_stops(&self, stops: Stops) {
         self.state().world.stops = stops;
+    }
+
+    /// Makes an instance one that was launched so that it can hibernate.
+    pub fn let_hibernate(&self, instance: &InstanceId) {
+        self.state().mutate(|world| {
+            let made = world.instances.get_mut(instance);
+            made.unwrap_or_else(|| panic!("no instance {instance} in this world")).hibernates = true;
+        });
     }
 
     /// Makes EC2 forget an instance, as it does an hour or so after it was terminated.

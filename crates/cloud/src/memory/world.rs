@@ -78,6 +78,7 @@ pub(super) struct Instance {
     pub(super) state: String,
     pub(super) zone: String,
     pub(super) vpc: String,
+    pub(super) hibernates: bool,
     pub(super) tags: BTreeMap<String, String>,
 }
 
@@ -223,6 +224,7 @@ impl World {
             zone: instance.zone.clone(),
             vpc: if terminated { String::new() } else { instance.vpc.clone() },
             interfaces,
+            hibernates: instance.hibernates,
             tags: instance.tags.clone(),
         }
     }

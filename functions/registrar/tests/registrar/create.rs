@@ -145,6 +145,19 @@ async fn wrong_properties_are_refused_with_their_paths() {
 }
 
 #[tokio::test]
+async fn an_instance_that_can_hibernate_is_refused_in_strict_mode_and_taken_in_available() {
+    let bench = Bench::new().await;
+    bench.cloud.let_hibernate(&bench.nodes[1].instance);
+    let reason = failed(&bench.create("create-1", STACK, bench.properties()).await);
+    assert!(reason.contains("was launched so that it can hibernate"), "{reason}");
+    assert_eq!(bench.lease("orders").await, None);
+    let mut properties = bench.properties();
+    properties["Mode"] = json!("available");
+    bench.create("create-2", STACK, properties).await;
+    assert!(bench.lease("orders").await.is_some_and(|lease| lease.mode == Mode::Available));
+}
+
+#[tokio::test]
 async fn everything_that_is_wrong_is_told_in_one_answer_with_remedies() {
     let bench = Bench::new().await;
     bench.cloud.set_state(&bench.nodes[1].instance, "stopped");
