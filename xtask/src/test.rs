@@ -1,5 +1,7 @@
 //! Every check of the project, in the order in which a failure is cheapest to find.
 
+mod agent;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -32,6 +34,8 @@ enum Part {
     Sim,
     /// The cloud's side alone: the functions as programs, against a real table and a real EC2 server. Part of the tests.
     Cloud,
+    /// The agent alone: checks, hooks, virtual addresses, fences, modes, restarts, and whole failovers of it. Part of the tests.
+    Agent,
     /// All tests: units, conformance, templates, and whole failovers in the sandbox.
     Tests,
     /// The packages, built and then installed, updated and removed in roots of Debian. Not among what runs by default: it needs
@@ -66,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                     .args(&arguments.runner);
                 tools::run(&mut test)?;
             }
+            Part::Agent => agent::check(&arguments.runner)?,
             Part::Tests => {
                 let mut test = tools::cargo();
                 test.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.runner);
