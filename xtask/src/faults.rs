@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use baton_sandbox::binaries::{Binaries, workspace};
 use baton_sandbox::venv::target_directory;
 
-use crate::tools;
+use crate::{bench, tools};
 
 /// Which scenarios.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,8 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What the agent costs a node: processor time and memory of a heartbeat, its start, its release.
+    Agent(bench::Arguments),
 }
 
 /// Plays every scenario, or some.
@@ -50,7 +52,10 @@ pub(crate) fn scenarios(arguments: &ScenarioArguments) -> Result<ExitCode, Box<d
 
 /// Measures with the functions as a release is built.
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode, Box<dyn Error>> {
-    let Bench::Move { runs, json } = &arguments.bench;
+    let (runs, json) = match &arguments.bench {
+        Bench::Move { runs, json } => (runs, json),
+        Bench::Agent(arguments) => return bench::agent(arguments),
+    };
     crate::output::note(&crate::output::dim(
         "building the functions as for a release (minutes the first time)",
     ));

@@ -1,5 +1,6 @@
 //! The project's own commands. Rust and not shell, so that a fresh machine needs nothing but cargo and Python.
 
+mod bench;
 mod demo;
 mod faults;
 mod output;

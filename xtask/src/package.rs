@@ -44,7 +44,7 @@ const PACKAGES: [Package; 2] = [
 ];
 
 /// What the programs are built with.
-const PROFILE: &str = "dist";
+pub(crate) const PROFILE: &str = "dist";
 
 /// The files of one version of a package.
 struct Made {

@@ -32,6 +32,12 @@ impl Venv {
         Self::ensure_in(&target_directory().join("sandbox"), &python_file("requirements.txt"), progress)
     }
 
+    /// An environment with the AWS CLI and nothing else, for whoever compares with it.
+    pub fn with_aws_cli(progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
+        let requirements = python_file("requirements-aws-cli.txt");
+        Self::ensure_in(&target_directory().join("sandbox"), &requirements, progress)
+    }
+
     /// The environment for `requirements` under `directory`.
     fn ensure_in(
         directory: &Path,
@@ -103,7 +109,8 @@ impl Venv {
             let said = last_lines(&[made.stdout, made.stderr].concat());
             return Err(SandboxError::Python(format!("`python3 -m venv` failed: {said}")));
         }
-        progress("installing ministack, moto, boto3 and cfn-lint into it");
+        let shown = requirements.display();
+        progress(&format!("installing what {shown} names into it"));
         let installed = Command::new(beside.join("bin/python"))
             .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet", "-r"])
             .arg(requirements)

@@ -1,0 +1,404 @@
+//! The measurement: how much an agent costs while it beats, how soon it is there, and how soon it lets go.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use baton_protocol::ids::ClusterName;
+use baton_protocol::timing::{Durations, Timing};
+use baton_sandbox::{Moto, Venv};
+use serde::Serialize;
+use tokio::process::{Child, Command};
+
+use crate::metadata::Metadata;
+use crate::passage::{Asked, Passage};
+use crate::process::usage;
+use crate::sink::{Service, Sink};
+use crate::table::{self, Table};
+use crate::{Trouble, cli, rounded};
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the programs lie.
+    pub programs: PathBuf,
+    /// How many confirmed heartbeats the soak is long.
+    pub beats: usize,
+    /// How many clusters the agent of the soak is a member of.
+    pub clusters: usize,
+}
+
+/// The least interval that a timing may have, so that a soak is short.
+const HEARTBEAT_MS: u64 = 100;
+/// How often the start and the release are measured.
+const ROUNDS: usize = 5;
+/// A tenth of the soak comes before memory is looked at first: connections are open by then and every path was taken.
+const WARM_UP: usize = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A soak that confirms nothing for so long has failed.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Confirmed heartbeats of the soak.
+    pub beats: usize,
+    /// Clusters of its agent.
+    pub clusters: usize,
+    /// The interval of its heartbeats.
+    pub heartbeat_ms: u64,
+    /// Processor time of the agent for each heartbeat, with all that belongs to one: reads, checks, the dead-man's file.
+    pub cpu_ms_per_beat: f64,
+    /// Memory at the end of the soak.
+    pub rss_mb: f64,
+    /// Of that, what is not of the program's file.
+    pub rss_own_mb: f64,
+    /// The most that it ever was.
+    pub rss_peak_mb: f64,
+    /// What memory has grown by since a tenth of the soak.
+    pub rss_growth_mb: f64,
+    /// The same as a share of what it was then.
+    pub rss_growth: f64,
+    /// The size of the program.
+    pub binary_mb: f64,
+    /// From the start of the program to its first confirmed heartbeat; the median.
+    pub start_ms: f64,
+    /// The longest of those.
+    pub start_most_ms: f64,
+    /// Processor time of one `aws ec2 describe-addresses`; the median.
+    pub aws_cli_cpu_ms: f64,
+    /// From the answer of the check that failed to the confirmed release, in heartbeats of the default timing; the longest.
+    pub check_to_release_beats: f64,
+    /// Requests to EC2 while the agent ran.
+    pub ec2_calls: usize,
+    /// Requests to the instance metadata during the soak, for each minute.
+    pub metadata_per_minute: f64,
+    /// The agent against the AWS CLI.
+    pub ratios: Ratios,
+}
+
+/// Figures of the agent as shares of the AWS CLI's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ratios {
+    /// Processor time of one heartbeat to that of one call.
+    pub beat_to_aws_cli_cpu: f64,
+    /// How many heartbeats cost what one call costs.
+    pub beats_per_aws_cli_call: f64,
+    /// The time to the first heartbeat to the processor time of one call.
+    pub start_to_aws_cli_cpu: f64,
+}
+
+impl Report {
+    /// What is beyond its limit, in words.
+    pub fn beyond(&self) -> Vec<String> {
+        let limits = [
+            ("processor time of a heartbeat, ms", self.cpu_ms_per_beat, 1.0),
+            ("memory, MB", self.rss_mb, 12.0),
+            // Below this the kernel's own count of pages wavers.
+            ("growth of memory, MB", self.rss_growth_mb, 0.5),
+            ("size of the program, MB", self.binary_mb, 8.0),
+            ("start to the first heartbeat, ms", self.start_ms, 100.0),
+            ("calls to EC2", self.ec2_calls as f64, 0.0),
+            ("check to release, heartbeats", self.check_to_release_beats, 1.0),
+        ];
+        let beyond = limits.into_iter().filter(|(_, found, most)| found > most);
+        beyond.map(|(what, found, most)| format!("{what}: {found}, expected at most {most}")).collect()
+    }
+}
+
+/// Everything around the agent.
+struct Surroundings {
+    table: Table,
+    passage: Passage,
+    metadata: Metadata,
+    sink: Sink,
+    service: Service,
+    moto: Moto,
+    place: tempfile::TempDir,
+    program: PathBuf,
+}
+
+/// Measures, and says what it does.
+pub async fn measure(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, Trouble> {
+    let program = options.programs.join("baton-agent");
+    let binary =
+        std::fs::metadata(&program).map_err(|error| format!("{}: {error}", program.display()))?.len();
+    let venv = Venv::with_aws_cli(progress)?;
+    let moto = Moto::start()?;
+    progress("a call of the AWS CLI");
+    let aws_cli = milliseconds(cli::describe_addresses(&venv, &moto)?);
+    let table = Table::start().await;
+    let around = Surroundings {
+        passage: Passage::before(table.address()).await?,
+        metadata: Metadata::start(table::measured().as_str(), "198.51.100.1").await?,
+        sink: Sink::start().await?,
+        service: Service::start().await?,
+        place: tempfile::tempdir()?,
+        table,
+        moto,
+        program,
+    };
+    let calls_before = around.moto.calls()?.len();
+    progress("starts");
+    let starts = around.starts().await?;
+    progress(&format!("a soak of {} heartbeats in {} clusters", options.beats, options.clusters));
+    let soak = around.soak(options).await?;
+    progress("checks that fail");
+    let release = around.releases().await?;
+    let ec2_calls = around.moto.calls()?.len() - calls_before;
+    let start = starts[starts.len() / 2];
+    Ok(Report {
+        beats: soak.beats,
+        clusters: options.clusters,
+        heartbeat_ms: HEARTBEAT_MS,
+        cpu_ms_per_beat: rounded(soak.cpu_ms_per_beat, 3),
+        rss_mb: rounded(soak.rss_mb, 2),
+        rss_own_mb: rounded(soak.own_mb, 2),
+        rss_peak_mb: rounded(soak.peak_mb, 2),
+        rss_growth_mb: rounded(soak.rss_mb - soak.rss_before_mb, 2),
+        rss_growth: rounded(soak.rss_mb / soak.rss_before_mb - 1.0, 4),
+        binary_mb: rounded(binary as f64 / 1_048_576.0, 2),
+        start_ms: rounded(start, 1),
+        start_most_ms: rounded(starts[starts.len() - 1], 1),
+        aws_cli_cpu_ms: rounded(aws_cli, 1),
+        check_to_release_beats: rounded(release, 3),
+        ec2_calls,
+        metadata_per_minute: rounded(soak.metadata_per_minute, 1),
+        ratios: Ratios {
+            beat_to_aws_cli_cpu: rounded(soak.cpu_ms_per_beat / aws_cli, 6),
+            beats_per_aws_cli_call: rounded(aws_cli / soak.cpu_ms_per_beat, 0),
+            start_to_aws_cli_cpu: rounded(start / aws_cli, 4),
+        },
+    })
+}
+
+/// What a soak has shown.
+struct Soak {
+    beats: usize,
+    cpu_ms_per_beat: f64,
+    rss_before_mb: f64,
+    rss_mb: f64,
+    own_mb: f64,
+    peak_mb: f64,
+    metadata_per_minute: f64,
+}
+
+impl Surroundings {
+    /// From the start of the program to its first confirmed heartbeat, in order.
+    async fn starts(&self) -> Result<Vec<f64>, Trouble> {
+        let cluster = named("start", 0)?;
+        self.table.register(&cluster, Timing::DEFAULT).await?;
+        let mut all = Vec::new();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let agent = self.agent(std::slice::from_ref(&cluster), Duration::from_secs(2))?;
+            let first =
+                self.until("the first heartbeat", || self.passage.first_since(Asked::Beat, begun)).await?;
+            all.push(milliseconds(first - begun));
+            ended(agent).await?;
+        }
+        all.sort_by(f64::total_cmp);
+        Ok(all)
+    }
+
+    async fn soak(&self, options: &Options) -> Result<Soak, Trouble> {
+        let durations = Durations { heartbeat_ms: HEARTBEAT_MS, ..Timing::DEFAULT.durations() };
+        let timing = Timing::new(durations)?;
+        let clusters: Vec<_> = (0..options.clusters).map(|n| named("soak", n)).collect::<Result<_, _>>()?;
+        for cluster in &clusters {
+            self.table.register(cluster, timing).await?;
+        }
+        // Of each two heartbeats one is about a new try, as with the default timing and the default interval of checks.
+        let agent = self.agent(&clusters, Duration::from_millis(2 * HEARTBEAT_MS))?;
+        let pid = agent.id().ok_or("the agent has ended")?;
+        for cluster in &clusters {
+            self.table.grant(cluster).await?;
+        }
+        let from = self.passage.beats();
+        self.until_beats(from + options.beats / WARM_UP).await?;
+        let (asked_before, begun) = (self.metadata.asked(), Instant::now());
+        let (before, beats_before) = (usage(pid)?, self.passage.beats());
+        self.until_beats(from + options.beats).await?;
+        let (after, beats) = (usage(pid)?, self.passage.beats());
+        let asked = self.metadata.asked() - asked_before;
+        let minutes = begun.elapsed().as_secs_f64() / 60.0;
+        ended(agent).await?;
+        Ok(Soak {
+            beats: beats - from,
+            cpu_ms_per_beat: milliseconds(after.cpu.saturating_sub(before.cpu))
+                / (beats - beats_before) as f64,
+            rss_before_mb: before.rss_mb,
+            rss_mb: after.rss_mb,
+            own_mb: after.own_mb,
+            peak_mb: after.peak_mb,
+            metadata_per_minute: asked as f64 / minutes,
+        })
+    }
+
+    /// The longest time from a check that failed to the release, in heartbeats. Each round has a cluster of its own.
+    async fn releases(&self) -> Result<f64, Trouble> {
+        let mut longest: f64 = 0.0;
+        for round in 0..ROUNDS {
+            let cluster = named("release", round)?;
+            self.table.register(&cluster, Timing::DEFAULT).await?;
+            self.service.set_sick(false);
+            let agent = self.agent(std::slice::from_ref(&cluster), Duration::from_secs(1))?;
+            let found = tokio::select! {
+                () = self.table.standby_beats(&cluster) => return Err("the standby has ended".into()),
+                found = self.release(&cluster) => found?,
+            };
+            ended(agent).await?;
+            longest = longest.max(found.as_secs_f64() / Timing::DEFAULT.heartbeat().as_secs_f64());
+        }
+        Ok(longest)
+    }
+
+    async fn release(&self, cluster: &ClusterName) -> Result<Duration, Trouble> {
+        self.table.grant(cluster).await?;
+        // A holder that has seen its standby beat twice knows that somebody could take over.
+        let seq = self.table.until("a heartbeat", cluster, |_| true).await?.seq.0;
+        self.table.until("three more heartbeats", cluster, |found| found.seq.0 >= seq + 3).await?;
+        self.service.set_sick(true);
+        let failed = self.until("a check that fails", || self.service.first_failure()).await?;
+        let release = self.until("the release", || self.passage.first_since(Asked::Release, failed)).await?;
+        Ok(release - failed)
+    }
+
+    /// Starts an agent that is a member of these clusters, each with a check of the service.
+    fn agent(&self, clusters: &[ClusterName], interval: Duration) -> Result<Child, Trouble> {
+        let place = self.place.path();
+        let config = place.join("agent.toml");
+        std::fs::write(&config, configuration(place, clusters, &self.service.url(), interval))?;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(place.join("agent.log"))?;
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&config).env_clear().kill_on_drop(true);
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", self.sink.endpoint()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.passage.endpoint().to_owned()),
+            ("AWS_ENDPOINT_URL_EC2", self.moto.endpoint()),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.metadata.endpoint()),
+            ("HOME", place.display().to_string()),
+            ("PATH", "/usr/bin:/bin".to_owned()),
+            ("BATON_LOG_FORMAT", "json".to_owned()),
+        ] {
+            command.env(name, value);
+        }
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(child)
+    }
+
+    async fn until_beats(&self, count: usize) -> Result<(), Trouble> {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let (mut last, mut moved) = (self.passage.beats(), Instant::now());
+        while last < count {
+            tick.tick().await;
+            let beats = self.passage.beats();
+            if beats > last {
+                (last, moved) = (beats, Instant::now());
+            }
+            if moved.elapsed() > STALLED {
+                return Err(format!("no heartbeat for {} s; {}", STALLED.as_secs(), self.log()).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> Result<T, Trouble> {
+        let found = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            loop {
+                tick.tick().await;
+                if let Some(found) = look() {
+                    return found;
+                }
+            }
+        };
+        let found = tokio::time::timeout(STALLED, found).await;
+        found.map_err(|_| format!("in vain until {what}; {}", self.log()).into())
+    }
+
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.place.path().join("agent.log")).unwrap_or_default();
+        let last: Vec<_> = text.lines().rev().take(5).collect();
+        format!("the agent's last words:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Kills an agent: nothing of the next one depends on how it ended.
+async fn ended(mut agent: Child) -> Result<(), Trouble> {
+    if let Some(status) = agent.try_wait()? {
+        return Err(format!("the agent has ended by itself: {status}").into());
+    }
+    Ok(agent.kill().await?)
+}
+
+fn named(what: &str, n: usize) -> Result<ClusterName, Trouble> {
+    Ok(ClusterName::new(format!("{what}-{n}"))?)
+}
+
+/// As much as the agent in strict mode needs, and one check of the service.
+fn configuration(place: &Path, clusters: &[ClusterName], url: &str, interval: Duration) -> String {
+    let quoted = |path: PathBuf| format!("{:?}", path.to_string_lossy());
+    let (run, pid_file) = (quoted(place.join("run")), quoted(place.join("service.pid")));
+    let (every, within) = (interval.as_millis(), interval.as_millis() / 2);
+    let cluster = |name: &ClusterName| {
+        format!(
+            "[cluster.{name}]\nruntime-directory = {run}\nservice = {{ pid-file = {pid_file} }}\n\n\
+             [cluster.{name}.check.web]\nhttp = {{ url = \"{url}\" }}\ninterval = \"{every}ms\"\n\
+             timeout = \"{within}ms\"\nrise = 1\nfall = 1\nwhen = \"serving\"\n"
+        )
+    };
+    let clusters: Vec<_> = clusters.iter().map(cluster).collect();
+    format!("table = \"{}\"\n\n{}", table::NAME, clusters.join("\n"))
+}
+
+fn milliseconds(length: Duration) -> f64 {
+    length.as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            beats: 10_000,
+            clusters: 1,
+            heartbeat_ms: 100,
+            cpu_ms_per_beat: 1.0,
+            rss_mb: 12.0,
+            rss_own_mb: 5.0,
+            rss_peak_mb: 13.0,
+            rss_growth_mb: 0.5,
+            rss_growth: 0.0,
+            binary_mb: 8.0,
+            start_ms: 100.0,
+            start_most_ms: 200.0,
+            aws_cli_cpu_ms: 400.0,
+            check_to_release_beats: 1.0,
+            ec2_calls: 0,
+            metadata_per_minute: 36.0,
+            ratios: Ratios {
+                beat_to_aws_cli_cpu: 0.0025,
+                beats_per_aws_cli_call: 400.0,
+                start_to_aws_cli_cpu: 0.25,
+            },
+        }
+    }
+
+    #[test]
+    fn each_figure_has_a_limit_that_it_may_reach_and_not_exceed() {
+        assert_eq!(report().beyond(), [""; 0]);
+        for broken in [
+            Report { cpu_ms_per_beat: 1.001, ..report() },
+            Report { rss_mb: 12.01, ..report() },
+            Report { rss_growth_mb: 0.51, ..report() },
+            Report { binary_mb: 8.01, ..report() },
+            Report { start_ms: 100.1, ..report() },
+            Report { ec2_calls: 1, ..report() },
+            Report { check_to_release_beats: 1.001, ..report() },
+        ] {
+            assert_eq!(broken.beyond().len(), 1, "{broken:?}");
+        }
+    }
+}

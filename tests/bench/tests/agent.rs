@@ -1,0 +1,15 @@
+//! The measurement itself, in small, on the agent as tests build it: that it comes to an end, and what holds on any machine.
+
+use baton_bench::agent::{Options, measure};
+use baton_sandbox::binaries::Binaries;
+
+#[tokio::test]
+async fn a_short_soak_ends_with_no_call_to_ec2_and_a_release_within_one_heartbeat() {
+    let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
+    let options = Options { programs: binaries.directory().to_owned(), beats: 40, clusters: 2 };
+    let report = measure(&options, &mut |line| eprintln!("{line}")).await.expect("measured");
+    assert_eq!(report.ec2_calls, 0);
+    assert!(report.beats >= 40 && report.cpu_ms_per_beat > 0.0 && report.rss_mb > 1.0, "{report:?}");
+    assert!(report.check_to_release_beats <= 1.0, "{report:?}");
+    assert!(report.ratios.beats_per_aws_cli_call > 1.0, "{report:?}");
+}
