@@ -46,4 +46,17 @@ pub enum Command {
         #[arg(long)]
         remove: bool,
     },
+    /// Shows where each duration of a timing comes from, and what follows from all of them.
+    ///
+    /// The timing of a cluster comes with its lease and not from this node's configuration, so nothing is asked of the table:
+    /// both profiles are shown unless a timing is named. Where the configuration can be read, how soon its checks notice a
+    /// failure is shown as well.
+    Explain {
+        /// `default`, `fast`, or the seven durations as a JSON object, as `baton status --format json` shows them.
+        #[arg(long, value_name = "TIMING")]
+        timing: Option<String>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }

@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 pub mod deadman;
 pub mod driver;
+pub mod explain;
 pub mod file;
 pub mod hook;
 pub mod identity;

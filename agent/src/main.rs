@@ -1,13 +1,17 @@
-//! `baton-agent`: the agent on each node; `baton-agent validate`, which checks its configuration; and `baton-agent fence`, which
-//! cuts the traffic of its services until an agent has confirmed their leases.
+//! `baton-agent`: the agent on each node, and what can be asked of it and about it without running it.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use baton_agent::arguments::{Arguments, Command};
 use baton_agent::config::{self, Config, Environment, Need};
+use baton_agent::explain::{self, Named};
 use baton_agent::packet_fence;
 use clap::Parser;
+
+/// The exit code for wrong usage, as clap has it.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
             Ok(config) => fence(&config),
             Err(refused) => refused,
         },
+        Some(Command::Explain { timing, json }) => explain(&arguments.config, timing.as_deref(), json),
         None => match read(&arguments.config, &Environment::here()) {
             Ok(config) => baton_agent::run(config),
             Err(refused) => refused,
@@ -33,7 +38,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn read(file: &std::path::Path, environment: &Environment) -> Result<Config, ExitCode> {
+/// A configuration that is not there, or that is refused, is no reason to explain nothing.
+fn explain(file: &Path, timing: Option<&str>, json: bool) -> ExitCode {
+    let asked = match timing.map(Named::read).transpose() {
+        Ok(asked) => asked.map_or_else(|| Named::PROFILES.to_vec(), |timing| vec![timing]),
+        Err(error) => {
+            talk(&format!("error: {error}\n"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let config = config::load(file, &Environment::none()).ok();
+    let explained: Vec<_> = asked.iter().map(|timing| explain::explain(timing, config.as_ref())).collect();
+    if !json {
+        return say(&explain::in_words(&explained));
+    }
+    let text = serde_json::to_string_pretty(&serde_json::json!({ "timings": explained }));
+    say(&(text.expect("numbers and texts are always JSON") + "\n"))
+}
+
+fn read(file: &Path, environment: &Environment) -> Result<Config, ExitCode> {
     config::load(file, environment).map_err(|error| {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         talk(&config::render(&error, colour));
@@ -76,5 +99,11 @@ fn unfence() -> ExitCode {
 /// Says something to a person. Nobody listening is no reason to fail.
 fn talk(text: &str) -> ExitCode {
     let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// A result, which may go on to another program. A reader who has left is no reason to fail.
+fn say(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }

@@ -177,6 +177,11 @@ impl Timing {
         Duration::from_millis(self.0.fence_ms)
     }
 
+    /// The least S that is safe with the other durations.
+    pub fn least_silence(&self) -> Duration {
+        Duration::from_millis(required_silence_ms(&self.0, self.0.validity_ms))
+    }
+
     /// S for a holder that published the validity of this timing.
     pub fn silence(&self) -> Duration {
         self.silence_for(self.validity())
@@ -246,7 +251,8 @@ mod tests {
         let refused = Timing::new(durations).expect_err("below the bound");
         assert_eq!(refused, TimingError::SilenceTooShort { found: 5_848, required: 5_849 });
         durations.silence_ms = 5_849;
-        assert!(Timing::new(durations).is_ok());
+        let timing = Timing::new(durations).expect("at the bound");
+        assert_eq!(timing.least_silence(), timing.silence());
     }
 
     #[test]
