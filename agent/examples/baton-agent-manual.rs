@@ -4,9 +4,11 @@
 
 use std::error::Error;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use baton_agent::arguments::Arguments;
+use baton_agent::status;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -31,6 +33,21 @@ fn page(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
         page(inner, directory)?;
     }
     let page = Man::new(command.clone()).section("8").manual("Baton");
-    page.render(&mut File::create(directory.join(page.get_filename()))?)?;
+    let mut file = File::create(directory.join(page.get_filename()))?;
+    page.render(&mut file)?;
+    if command.get_name() == "baton-agent" {
+        file.write_all(fields().as_bytes())?;
+    }
     Ok(())
+}
+
+/// What `baton-agent status --json` and the socket say.
+fn fields() -> String {
+    let mut text =
+        ".SH STATUS\nWhoever connects to the socket is told one JSON object, and the connection is closed.\n"
+            .to_owned();
+    for (name, meaning) in status::MANUAL {
+        text += &format!(".TP\n.B {}\n{}\n", name.replace('-', "\\-"), meaning.replace('-', "\\-"));
+    }
+    text
 }

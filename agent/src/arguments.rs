@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::config;
 
 const LEGEND: &str = "Files:\n  /etc/baton/agent.toml   the configuration\n  \
-    /run/baton              what is kept for the next run\n\n\
+    /run/baton              what is kept for the next run\n  \
+    /run/baton/status.sock  where `baton-agent status` asks\n\n\
     Exit codes:\n  0   ended in order\n  1   cannot go on; systemd starts it again\n  2   wrong usage\n  \
     78  the configuration was refused";
 
@@ -15,7 +16,8 @@ const LEGEND: &str = "Files:\n  /etc/baton/agent.toml   the configuration\n  \
 ///
 /// It runs as the unit `baton-agent` of systemd and reads /etc/baton/agent.toml, see baton-agent.toml(5). SIGTERM and SIGINT
 /// end it in order: each cluster is handed over or left as it is, by its key `shutdown`. SIGUSR1 ends it and leaves every
-/// service as it is, under the dead-man, for the run that follows; that is what `systemctl restart` sends.
+/// service as it is, under the dead-man, for the run that follows; that is what `systemctl restart` sends. SIGHUP makes it read
+/// its configuration again, after which `baton-agent status` says whether it is in force; `systemctl reload` validates it first.
 #[derive(Debug, Parser)]
 #[command(name = "baton-agent", version, after_long_help = LEGEND)]
 pub struct Arguments {
@@ -45,6 +47,18 @@ pub enum Command {
         /// back a node that must not serve.
         #[arg(long)]
         remove: bool,
+    },
+    /// Shows what the agent that runs on this machine says of itself and its clusters. Exit code 1 if none answers.
+    ///
+    /// It asks over a socket in the runtime directory, which only root may do. The agent answers from what it knows: nothing is
+    /// asked of AWS.
+    Status {
+        /// The socket; the one that the configuration leads to if left out, or /run/baton/status.sock.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// One JSON object; its fields are described in baton-agent(8).
+        #[arg(long)]
+        json: bool,
     },
     /// Shows where each duration of a timing comes from, and what follows from all of them.
     ///

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use baton_protocol::heartbeat::Health;
 use baton_protocol::recovery::Said;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -91,7 +91,7 @@ impl Try {
 }
 
 /// What is known of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// Its name in the configuration.
     pub name: String,

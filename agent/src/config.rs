@@ -31,6 +31,9 @@ pub use vip::{OWN_INTERFACE, Vip};
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/baton/agent.toml";
 
+/// Where the state of clusters lies when nothing else is said.
+pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/run/baton";
+
 /// The exit code for a configuration that was refused (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CODE: u8 = 78;
 

@@ -4,12 +4,14 @@
 //! that takes longer is worth nothing. At most one hook runs at a time; a demote drops a promote hook that still runs,
 //! which kills its process group. When the loop ends nothing of it is left running, but for the service and its dead-man.
 
+mod desk;
 mod fence;
 mod hooks;
 mod looks;
 mod mending;
 mod suspension;
 mod table;
+mod troubles;
 mod vip;
 mod watchdog;
 
@@ -20,7 +22,7 @@ use baton_protocol::node::{Command, Exit, HookOutcome, Node, NodeConfig, Shutdow
 use baton_store::Store;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::check::{self, Checks, HealthReport, Keepers};
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
@@ -29,14 +31,17 @@ use crate::hook::Direction;
 use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
+use crate::status::socket::Ask;
 use crate::watchdog::Watchdog;
 use crate::{clock, notify};
+use desk::Desk;
 use fence::{Changes, Fencing};
 use hooks::{Hooks, Outcome, Stage};
 use looks::Looks;
 use mending::Mending;
 use suspension::Suspension;
 use table::{Answer, Caller};
+use troubles::About;
 use vip::Addresses;
 use watchdog::Guard;
 
@@ -72,6 +77,8 @@ pub enum Ending {
     AsConfigured,
     /// For another run that follows at once, so every service is left to it.
     Restart,
+    /// For another driver of this run, which follows with another configuration, so the service is left to it.
+    Reload,
 }
 
 /// Why a driver ended, or could not begin.
@@ -97,12 +104,13 @@ pub enum DriverError {
     Usurped(String),
 }
 
-/// Drives one cluster until the agent is asked to end (`stop` says how) or cannot go on.
+/// Drives one cluster until the agent is asked to end (`stop` says how) or cannot go on. Whoever asks gets the status.
 pub async fn drive<S: Store, W: Wakes>(
     parts: Parts<S, W>,
     stop: watch::Receiver<Option<Ending>>,
+    asked: mpsc::Receiver<Ask>,
 ) -> Result<(), DriverError> {
-    Driver::new(&parts)?.run(&parts, stop).await
+    Driver::new(&parts)?.run(&parts, stop, asked).await
 }
 
 /// The parts of the loop that change.
@@ -121,6 +129,7 @@ struct Driver {
     fencing: Fencing,
     guard: Guard,
     suspension: Suspension,
+    desk: Desk,
 }
 
 impl Driver {
@@ -181,6 +190,7 @@ impl Driver {
             fencing,
             guard: Guard::new(parts.watchdog.clone(), parts.cluster.name.clone()),
             suspension: Suspension::new(),
+            desk: Desk::default(),
         })
     }
 
@@ -188,6 +198,7 @@ impl Driver {
         mut self,
         parts: &Parts<S, W>,
         mut stop: watch::Receiver<Option<Ending>>,
+        mut asked: mpsc::Receiver<Ask>,
     ) -> Result<(), DriverError> {
         let caller = Caller::new(parts, self.node.incarnation().clone());
         let keepers = Keepers { vip: self.addresses.keeper.clone(), fence: self.fencing.keeper.clone() };
@@ -223,6 +234,7 @@ impl Driver {
                     Exit::Usurped(how) => Err(DriverError::Usurped(how)),
                 };
             }
+            self.desk.see_hook(hooks.stage());
             let due = until(self.next_deadline());
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
@@ -239,6 +251,10 @@ impl Driver {
                 Ok(()) = health.changed() => {}
                 Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts, *stop.borrow()),
                 error = checks.ended() => return Err(error.into()),
+                Some(ask) = asked.recv() => {
+                    // Whoever asked may have left.
+                    drop(ask.send(self.status(parts, &hooks, &health.borrow(), caller.is_denied())));
+                }
                 _ = seen.tick(), if self.exit.is_none() => {
                     looks.at_addresses(|| caller.look_at_metadata());
                     looks.for_notices(|| caller.look_for_notices());
@@ -259,6 +275,7 @@ impl Driver {
                 let timing = self.timing();
                 let armed = armed.and_then(|()| self.guard.arm(&timing, valid_until));
                 self.guard_stands = armed.is_ok();
+                self.desk.note(About::DeadMan, &armed);
                 if let Err(reason) = armed {
                     tracing::error!(
                         epoch = epoch.0,
@@ -273,6 +290,7 @@ impl Driver {
             Command::Disarm => {
                 self.fencing.disarm(&self.node);
                 self.guard.disarm();
+                self.desk.note(About::DeadMan, &Ok::<(), String>(()));
                 self.disarm();
             }
             Command::Promote { epoch, guarded } => {
@@ -290,7 +308,9 @@ impl Driver {
                 self.forget_hook_group();
             }
             Command::Persist(state) => {
-                if let Err(error) = self.state.write(&state) {
+                let written = self.state.write(&state);
+                self.desk.note(About::State, &written);
+                if let Err(error) = written {
                     // The next run finds older state or none, and then starts as after a boot: an outage, never a second holder.
                     tracing::error!(reason = chain(&error), "state for the next run not kept");
                 }
@@ -313,6 +333,7 @@ impl Driver {
 
     fn promote_failed(&mut self, epoch: Epoch, reason: &str) {
         tracing::error!(epoch = epoch.0, reason, "promote failed");
+        self.desk.note(About::Promote, &Err(reason));
         self.node.handle_promoted(clock::now(), HookOutcome::Failed);
     }
 
@@ -338,6 +359,7 @@ impl Driver {
     fn take(&mut self, answer: Answer) {
         let now = clock::now();
         let epoch_before = self.node.lease().map(|lease| lease.epoch);
+        self.desk.see(now, &answer);
         match answer {
             Answer::Own(found) => self.node.handle_own(now, found),
             Answer::Announced(outcome) => self.node.handle_announced(now, outcome),
@@ -350,7 +372,7 @@ impl Driver {
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
             Answer::Seen(seen) => self.node.handle_seen(seen),
             Answer::Leaving(why) => self.take_leaving(why),
-            Answer::Told => {}
+            Answer::Woken(_) | Answer::Unseen(_) | Answer::Told => {}
         }
         let Some(lease) = self.node.lease() else { return };
         if epoch_before != Some(lease.epoch) {
@@ -372,6 +394,11 @@ impl Driver {
         };
         let now = clock::now();
         let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
+        match direction {
+            Direction::Promote => self.desk.note(About::Promote, &outcome),
+            Direction::Demote => self.desk.note(About::Demote, &outcome),
+            Direction::Recover => {}
+        }
         if direction != Direction::Demote {
             self.forget_hook_group();
         }
@@ -405,9 +432,11 @@ impl Driver {
     }
 
     fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>, ending: Option<Ending>) {
-        notify::stopping();
+        if ending != Some(Ending::Reload) {
+            notify::stopping();
+        }
         let shutdown = match (ending, parts.cluster.shutdown) {
-            (Some(Ending::Restart), _) | (_, ConfiguredShutdown::Stay) => Shutdown::Stay,
+            (Some(Ending::Restart | Ending::Reload), _) | (_, ConfiguredShutdown::Stay) => Shutdown::Stay,
             (_, ConfiguredShutdown::Handover) => Shutdown::Handover,
         };
         tracing::info!(reason = ?shutdown, "asked to end");

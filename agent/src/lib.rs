@@ -23,6 +23,7 @@ pub mod notify;
 pub mod packet_fence;
 pub mod run;
 pub mod state;
+pub mod status;
 pub mod vip;
 pub mod watchdog;
 

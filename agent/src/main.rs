@@ -1,13 +1,13 @@
 //! `baton-agent`: the agent on each node, and what can be asked of it and about it without running it.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_agent::arguments::{Arguments, Command};
 use baton_agent::config::{self, Config, Environment, Need};
 use baton_agent::explain::{self, Named};
-use baton_agent::packet_fence;
+use baton_agent::{clock, packet_fence, status};
 use clap::Parser;
 
 /// The exit code for wrong usage, as clap has it.
@@ -30,9 +30,10 @@ fn main() -> ExitCode {
             Ok(config) => fence(&config),
             Err(refused) => refused,
         },
+        Some(Command::Status { socket, json }) => status(&arguments.config, socket, json),
         Some(Command::Explain { timing, json }) => explain(&arguments.config, timing.as_deref(), json),
         None => match read(&arguments.config, &Environment::here()) {
-            Ok(config) => baton_agent::run(config),
+            Ok(config) => baton_agent::run(config, arguments.config),
             Err(refused) => refused,
         },
     }
@@ -54,6 +55,20 @@ fn explain(file: &Path, timing: Option<&str>, json: bool) -> ExitCode {
     }
     let text = serde_json::to_string_pretty(&serde_json::json!({ "timings": explained }));
     say(&(text.expect("numbers and texts are always JSON") + "\n"))
+}
+
+/// Whoever cannot read the configuration finds the agent where it listens by default.
+fn status(file: &Path, socket: Option<PathBuf>, json: bool) -> ExitCode {
+    let configured = || config::load(file, &Environment::none()).ok().map(|config| status::path(&config));
+    let socket = socket.or_else(configured).unwrap_or_else(status::default_path);
+    match status::ask::ask(&socket) {
+        Ok((text, _)) if json => say(&text),
+        Ok((_, status)) => say(&status::ask::in_words(&status, clock::wall())),
+        Err(error) => {
+            talk(&format!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn read(file: &Path, environment: &Environment) -> Result<Config, ExitCode> {

@@ -2,26 +2,28 @@
 //! end.
 //!
 //! SIGTERM and SIGINT end the agent in order, each cluster by its own `shutdown`. SIGUSR1, which the unit sends where the
-//! agent is restarted and not stopped, ends it in order and leaves every service to the next run. Any other end of a driver
+//! agent is restarted and not stopped, ends it in order and leaves every service to the next run. SIGHUP makes it read its
+//! configuration again: one that is refused is told of, and the one of before stays. Any other end of a driver
 //! ends the whole agent at once: the services stay under their dead-men, and the run that systemd starts a
 //! second later adopts them.
 
+mod drivers;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baton_client::{Bus, Limits, Place, SdkConfig};
-use baton_store::DynamoStore;
+use baton_client::{Limits, Place, SdkConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::Instrument;
 
-use crate::config::Config;
-use crate::driver::{self, DriverError, Ending, Parts};
+use crate::config::{self, Config, ConfigError, Environment};
+use crate::driver::Ending;
 use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
-use crate::watchdog::Watchdog;
-use crate::{file, notify, packet_fence};
+use crate::status::socket::{Desk, Socket};
+use crate::status::{self, Configuration, Status};
+use crate::{clock, file, notify, packet_fence};
+use drivers::Drivers;
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
 /// attempt timeout that comes with the lease; this only keeps the client's own limit out of their way.
@@ -35,8 +37,9 @@ struct Surroundings {
     boot_id: String,
 }
 
-/// Runs the agent until it ends. A failure ends it with 1: systemd starts it again, a second later.
-pub fn run(config: Config) -> ExitCode {
+/// Runs the agent until it ends, by the configuration that was read from this file. A failure ends it with 1: systemd starts it
+/// again, a second later.
+pub fn run(config: Config, file: PathBuf) -> ExitCode {
     if let Err(error) = log::init() {
         return fail_early(&error);
     }
@@ -44,7 +47,7 @@ pub fn run(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail_early(&error),
     };
-    match runtime.block_on(serve(config)) {
+    match runtime.block_on(serve(config, file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(reason = %chain(&*error), "the agent ends");
@@ -55,7 +58,7 @@ pub fn run(config: Config) -> ExitCode {
 
 type Failure = Box<dyn std::error::Error>;
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
     // First of all, so that a signal during the start is not a death without order.
     let mut signals = Signals::new()?;
     notify::status("asking the instance metadata service who this node is");
@@ -66,23 +69,23 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
     remove_strays(&config);
-    let (stop, stopping) = watch::channel(None);
-    let mut drivers = start(config, &surroundings, &stopping);
+    let desk = Desk::new(said_of(&surroundings.identity, &file));
+    let socket = Socket::listen(&status::path(&config), desk.clone());
+    if let Err(error) = &socket {
+        tracing::warn!(reason = chain(error), "`baton-agent status` cannot be answered");
+    }
+    let mut drivers = Drivers::start(config, surroundings, desk.clone());
     loop {
         // Cancel-safe: a driver's end stays in the set until it is taken, a signal in its stream.
         tokio::select! {
-            ended = drivers.join_next() => match ended {
-                Some(ended) => ended??,
+            ended = drivers.next_end() => match ended {
+                Some(ended) => ended?,
                 None => return Ok(()),
             },
-            ending = signals.end() => {
-                // The first word stands: a driver that has begun to hand over cannot leave its service as it is.
-                stop.send_if_modified(|told| {
-                    let is_first = told.is_none();
-                    *told = told.or(Some(ending));
-                    is_first
-                });
-            }
+            told = signals.next() => match told {
+                Told::End(ending) => drivers.end(ending),
+                Told::Reload => reload(&mut drivers, &desk, &file).await,
+            },
         }
     }
 }
@@ -104,29 +107,56 @@ fn remove_strays(config: &Config) {
     }
 }
 
-/// Starts a driver for each cluster. Dropping the set ends them where they stand.
-fn start(
-    config: Config,
-    surroundings: &Surroundings,
-    stopping: &watch::Receiver<Option<Ending>>,
-) -> JoinSet<Result<(), DriverError>> {
-    let Config { table, bus, watchdog, clusters, .. } = config;
-    let watchdog = Watchdog::new(&watchdog);
-    let mut drivers = JoinSet::new();
-    for cluster in clusters {
-        let span = log::span(&cluster.name, &surroundings.identity.instance);
-        let parts = Parts {
-            instance: surroundings.identity.instance.clone(),
-            cluster,
-            store: DynamoStore::new(&surroundings.sdk, table.clone()),
-            wakes: Bus::new(&surroundings.sdk, bus.clone()),
-            metadata: surroundings.metadata.clone(),
-            watchdog: watchdog.clone(),
-            boot_id: surroundings.boot_id.clone(),
-        };
-        drivers.spawn(driver::drive(parts, stopping.clone()).instrument(span));
+/// What the agent says of itself whatever its clusters do.
+fn said_of(identity: &Identity, file: &Path) -> Status {
+    Status {
+        schema: status::SCHEMA,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        since: clock::wall(),
+        instance: identity.instance.instance_id().to_string(),
+        zone: identity.zone.clone(),
+        configuration: Configuration { file: file.to_owned(), read: clock::wall(), refused: None },
+        clusters: Vec::new(),
+        silent: Vec::new(),
     }
-    drivers
+}
+
+/// Reads the configuration again and puts it in force. Whatever is wrong with it, what is in force stays so.
+async fn reload(drivers: &mut Drivers, desk: &Desk, file: &Path) {
+    let path = file.to_owned();
+    // Users are looked up, which may take a name service's time.
+    let read = tokio::task::spawn_blocking(move || config::load(&path, &Environment::here())).await;
+    let outcome = match read {
+        Ok(Ok(config)) => drivers.put_in_force(config).map_err(|unfit| unfit.to_string()),
+        Ok(Err(error)) => Err(in_one_line(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(changed) => {
+            tracing::info!(changed, "the configuration was read again");
+            desk.update(|status| {
+                status.configuration.read = clock::wall();
+                status.configuration.refused = None;
+            });
+        }
+        Err(reason) => {
+            tracing::error!(reason, "the configuration was read again and refused; the one of before stays");
+            desk.update(|status| status.configuration.refused = Some(reason));
+        }
+    }
+}
+
+/// Every problem with its place, for a line of the log.
+fn in_one_line(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Read { .. } => chain(error),
+        ConfigError::Invalid(problems) => {
+            let told: Vec<_> =
+                problems.iter().map(|problem| format!("{}: {problem}", problem.place())).collect();
+            told.join("; ")
+        }
+    }
 }
 
 async fn surroundings(config: &Config) -> Result<Surroundings, Failure> {
@@ -159,20 +189,30 @@ impl Signals {
         })
     }
 
-    /// Resolves when the agent is asked to end. Cancel-safe.
+    /// Resolves when the agent is told something. Cancel-safe.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End(Ending::AsConfigured),
+            _ = self.interrupt.recv() => Told::End(Ending::AsConfigured),
+            _ = self.user.recv() => Told::End(Ending::Restart),
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// Resolves when the agent is asked to end before it has begun: what it read a moment ago is not read again.
     async fn end(&mut self) -> Ending {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Ending::AsConfigured,
-                _ = self.interrupt.recv() => return Ending::AsConfigured,
-                _ = self.user.recv() => return Ending::Restart,
-                _ = self.hang_up.recv() => tracing::warn!(
-                    reason = "SIGHUP",
-                    "the configuration is read at the start only: restart the agent to change it"
-                ),
+            if let Told::End(ending) = self.next().await {
+                return ending;
             }
         }
     }
+}
+
+/// What a signal says.
+enum Told {
+    End(Ending),
+    Reload,
 }
 
 /// Before there is a log, standard error is all there is.

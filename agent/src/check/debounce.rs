@@ -4,7 +4,7 @@
 //! A check that has not spoken yet is neither. Pure: no clock, no I/O.
 
 /// What a check has come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Nothing yet, or nothing for long enough.

@@ -80,6 +80,15 @@ impl Problem {
         self
     }
 
+    /// The file, the line and the column.
+    pub fn place(&self) -> String {
+        let contents = self.source.0.read_span(&self.span, 0, 0);
+        match contents {
+            Ok(at) => format!("{}:{}:{}", self.source.0.name(), at.line() + 1, at.column() + 1),
+            Err(_) => self.source.0.name().to_owned(),
+        }
+    }
+
     /// The problem's stable name, such as `config::check::timeout`.
     pub fn code(&self) -> &'static str {
         self.code

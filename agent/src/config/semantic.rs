@@ -144,9 +144,10 @@ impl Rules {
                 "use the name under which the cluster was registered",
             );
         }
-        let directory = raw
-            .runtime_directory
-            .map_or_else(|| Some(PathBuf::from("/run/baton")), |path| self.path(&path, "runtime-directory"));
+        let directory = raw.runtime_directory.map_or_else(
+            || Some(PathBuf::from(super::DEFAULT_RUNTIME_DIRECTORY)),
+            |path| self.path(&path, "runtime-directory"),
+        );
         if let (Some(promote), None) = (&raw.hooks.promote, &raw.hooks.demote) {
             self.refuse(
                 promote.span(),

@@ -67,6 +67,11 @@ impl Hooks {
         }
     }
 
+    /// What runs.
+    pub(super) fn stage(&self) -> Option<Stage> {
+        self.running.as_ref().map(|(stage, _)| *stage)
+    }
+
     pub(super) fn idle(&self) -> bool {
         self.running.is_none()
     }

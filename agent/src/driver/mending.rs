@@ -57,6 +57,11 @@ impl Mending {
         }
     }
 
+    /// The last local recoveries.
+    pub(super) fn recoveries(&self) -> &[Recovery] {
+        &self.findings.recoveries
+    }
+
     fn is_running(&self) -> bool {
         self.recovery.as_ref().is_some_and(LocalRecovery::is_running)
     }

@@ -43,6 +43,10 @@ pub(super) enum Answer {
     Released(Write<Option<Heartbeat>>),
     Seen(Vec<Ipv4Addr>),
     Leaving(Option<String>),
+    /// Whether a wake was sent, and if not, why.
+    Woken(Result<(), String>),
+    /// Why the metadata service has not said which addresses it shows.
+    Unseen(String),
     Told,
 }
 
@@ -167,6 +171,11 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         outcome
     }
 
+    /// Whether heartbeats leave out what an older stack does not let this node write.
+    pub(super) fn is_denied(&self) -> bool {
+        self.denied().holds(clock::boot())
+    }
+
     fn denied(&self) -> MutexGuard<'_, Denied> {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,12 +183,12 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     async fn wake(&self, why: Why, attempt: Duration) -> Answer {
         let wake = Wake { cluster: self.parts.cluster.name.clone(), why, schema: SCHEMA };
         let reason = match timeout(attempt, self.parts.wakes.wake(&wake)).await {
-            Ok(Ok(())) => return Answer::Told,
+            Ok(Ok(())) => return Answer::Woken(Ok(())),
             Ok(Err(reason)) => reason,
             Err(_) => "no answer in time".to_owned(),
         };
         tracing::warn!(?why, reason, "no wake was sent; the wake item goes another way");
-        Answer::Told
+        Answer::Woken(Err(reason))
     }
 
     /// Asks the metadata service which addresses it shows. What it does not tell is not known, and not "none".
@@ -188,7 +197,7 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
             Ok(seen) => Answer::Seen(seen),
             Err(error) => {
                 tracing::debug!(reason = %error, "the metadata service did not say which addresses are here");
-                Answer::Told
+                Answer::Unseen(error.to_string())
             }
         }
     }

@@ -12,6 +12,8 @@ use baton_agent::config::{
 };
 use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
+use baton_agent::status::ClusterStatus;
+use baton_agent::status::socket::Ask;
 use baton_agent::watchdog::Watchdog;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
@@ -26,7 +28,7 @@ use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Wake;
 use baton_store::{MemoryStore, Registration, Start, Store};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// The longest a test waits for anything.
@@ -114,6 +116,7 @@ pub(crate) struct Node {
     recover: Option<Recover>,
     stop: watch::Sender<Option<Ending>>,
     running: Option<JoinHandle<()>>,
+    ask: Option<mpsc::Sender<Ask>>,
 }
 
 impl Node {
@@ -147,7 +150,15 @@ impl Node {
             recover: None,
             stop: watch::Sender::new(None),
             running: None,
+            ask: None,
         }
+    }
+
+    /// What the agent says of itself at this moment.
+    pub(crate) async fn status(&self) -> ClusterStatus {
+        let (ask, answer) = oneshot::channel();
+        self.ask.as_ref().expect("it runs").send(ask).await.expect("it runs");
+        tokio::time::timeout(BOUND, answer).await.expect("in time").expect("answered")
     }
 
     /// A path in the node's own directory.
@@ -206,7 +217,10 @@ impl Node {
             boot_id: "boot".to_owned(),
         };
         let stop = self.stop.subscribe();
-        self.running = Some(tokio::spawn(async move { drive(parts, stop).await.expect("an orderly end") }));
+        let (ask, asked) = mpsc::channel(1);
+        self.ask = Some(ask);
+        let drive = async move { drive(parts, stop, asked).await.expect("an orderly end") };
+        self.running = Some(tokio::spawn(drive));
     }
 
     /// Asks the agent to end and waits until it has.
@@ -221,6 +235,24 @@ impl Node {
         let running = self.running.take().expect("it runs");
         running.abort();
         assert!(running.await.is_err_and(|error| error.is_cancelled()), "it has ended by itself before");
+    }
+
+    /// Waits until the agent says of itself what is wanted.
+    pub(crate) async fn until_status(
+        &self,
+        what: &str,
+        wanted: impl Fn(&ClusterStatus) -> bool,
+    ) -> ClusterStatus {
+        let look = async {
+            loop {
+                let found = self.status().await;
+                if wanted(&found) {
+                    return found;
+                }
+                pause().await;
+            }
+        };
+        tokio::time::timeout(BOUND, look).await.unwrap_or_else(|_| panic!("in vain until {what}"))
     }
 
     /// Lets the other node beat, healthy, for as long as the test runs.

@@ -323,6 +323,11 @@ impl Node {
         self.guarded
     }
 
+    /// The health that the next heartbeat says, for the status.
+    pub fn published_health(&self) -> Health {
+        self.effective_health()
+    }
+
     /// What the node thinks of its own ability to serve: its checks, whether promotion works, and whether it will be there.
     fn effective_health(&self) -> Health {
         match (self.shutdown, self.promote_failed) {

@@ -1,20 +1,16 @@
 //! The measurement: how much an agent costs while it beats, how soon it is there, and how soon it lets go.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::{Durations, Timing};
 use baton_sandbox::{Moto, Venv};
 use serde::Serialize;
-use tokio::process::{Child, Command};
 
-use crate::metadata::Metadata;
-use crate::passage::{Asked, Passage};
+use crate::passage::Asked;
 use crate::process::usage;
-use crate::sink::{Service, Sink};
-use crate::table::{self, Table};
+use crate::rig::{Rig, ended, named};
 use crate::{Trouble, cli, rounded};
 
 /// What is measured.
@@ -34,9 +30,6 @@ const HEARTBEAT_MS: u64 = 100;
 const ROUNDS: usize = 5;
 /// A tenth of the soak comes before memory is looked at first: connections are open by then and every path was taken.
 const WARM_UP: usize = 10;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A soak that confirms nothing for so long has failed.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -106,18 +99,6 @@ impl Report {
     }
 }
 
-/// Everything around the agent.
-struct Surroundings {
-    table: Table,
-    passage: Passage,
-    metadata: Metadata,
-    sink: Sink,
-    service: Service,
-    moto: Moto,
-    place: tempfile::TempDir,
-    program: PathBuf,
-}
-
 /// Measures, and says what it does.
 pub async fn measure(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, Trouble> {
     let program = options.programs.join("baton-agent");
@@ -127,17 +108,7 @@ pub async fn measure(options: &Options, progress: &mut dyn FnMut(&str)) -> Resul
     let moto = Moto::start()?;
     progress("a call of the AWS CLI");
     let aws_cli = milliseconds(cli::describe_addresses(&venv, &moto)?);
-    let table = Table::start().await;
-    let around = Surroundings {
-        passage: Passage::before(table.address()).await?,
-        metadata: Metadata::start(table::measured().as_str(), "198.51.100.1").await?,
-        sink: Sink::start().await?,
-        service: Service::start().await?,
-        place: tempfile::tempdir()?,
-        table,
-        moto,
-        program,
-    };
+    let around = Rig::start(program, moto).await?;
     let calls_before = around.moto.calls()?.len();
     progress("starts");
     let starts = around.starts().await?;
@@ -183,7 +154,7 @@ struct Soak {
     metadata_per_minute: f64,
 }
 
-impl Surroundings {
+impl Rig {
     /// From the start of the program to its first confirmed heartbeat, in order.
     async fn starts(&self) -> Result<Vec<f64>, Trouble> {
         let cluster = named("start", 0)?;
@@ -263,93 +234,6 @@ impl Surroundings {
         let release = self.until("the release", || self.passage.first_since(Asked::Release, failed)).await?;
         Ok(release - failed)
     }
-
-    /// Starts an agent that is a member of these clusters, each with a check of the service.
-    fn agent(&self, clusters: &[ClusterName], interval: Duration) -> Result<Child, Trouble> {
-        let place = self.place.path();
-        let config = place.join("agent.toml");
-        std::fs::write(&config, configuration(place, clusters, &self.service.url(), interval))?;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(place.join("agent.log"))?;
-        let mut command = Command::new(&self.program);
-        command.arg("--config").arg(&config).env_clear().kill_on_drop(true);
-        for (name, value) in [
-            ("AWS_ENDPOINT_URL", self.sink.endpoint()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", self.passage.endpoint().to_owned()),
-            ("AWS_ENDPOINT_URL_EC2", self.moto.endpoint()),
-            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.metadata.endpoint()),
-            ("HOME", place.display().to_string()),
-            ("PATH", "/usr/bin:/bin".to_owned()),
-            ("BATON_LOG_FORMAT", "json".to_owned()),
-        ] {
-            command.env(name, value);
-        }
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        Ok(child)
-    }
-
-    async fn until_beats(&self, count: usize) -> Result<(), Trouble> {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        let (mut last, mut moved) = (self.passage.beats(), Instant::now());
-        while last < count {
-            tick.tick().await;
-            let beats = self.passage.beats();
-            if beats > last {
-                (last, moved) = (beats, Instant::now());
-            }
-            if moved.elapsed() > STALLED {
-                return Err(format!("no heartbeat for {} s; {}", STALLED.as_secs(), self.log()).into());
-            }
-        }
-        Ok(())
-    }
-
-    async fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> Result<T, Trouble> {
-        let found = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(2));
-            loop {
-                tick.tick().await;
-                if let Some(found) = look() {
-                    return found;
-                }
-            }
-        };
-        let found = tokio::time::timeout(STALLED, found).await;
-        found.map_err(|_| format!("in vain until {what}; {}", self.log()).into())
-    }
-
-    fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.place.path().join("agent.log")).unwrap_or_default();
-        let last: Vec<_> = text.lines().rev().take(5).collect();
-        format!("the agent's last words:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))
-    }
-}
-
-/// Kills an agent: nothing of the next one depends on how it ended.
-async fn ended(mut agent: Child) -> Result<(), Trouble> {
-    if let Some(status) = agent.try_wait()? {
-        return Err(format!("the agent has ended by itself: {status}").into());
-    }
-    Ok(agent.kill().await?)
-}
-
-fn named(what: &str, n: usize) -> Result<ClusterName, Trouble> {
-    Ok(ClusterName::new(format!("{what}-{n}"))?)
-}
-
-/// As much as the agent in strict mode needs, and one check of the service.
-fn configuration(place: &Path, clusters: &[ClusterName], url: &str, interval: Duration) -> String {
-    let quoted = |path: PathBuf| format!("{:?}", path.to_string_lossy());
-    let (run, pid_file) = (quoted(place.join("run")), quoted(place.join("service.pid")));
-    let (every, within) = (interval.as_millis(), interval.as_millis() / 2);
-    let cluster = |name: &ClusterName| {
-        format!(
-            "[cluster.{name}]\nruntime-directory = {run}\nservice = {{ pid-file = {pid_file} }}\n\n\
-             [cluster.{name}.check.web]\nhttp = {{ url = \"{url}\" }}\ninterval = \"{every}ms\"\n\
-             timeout = \"{within}ms\"\nrise = 1\nfall = 1\nwhen = \"serving\"\n"
-        )
-    };
-    let clusters: Vec<_> = clusters.iter().map(cluster).collect();
-    format!("table = \"{}\"\n\n{}", table::NAME, clusters.join("\n"))
 }
 
 fn milliseconds(length: Duration) -> f64 {

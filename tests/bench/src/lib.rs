@@ -9,6 +9,7 @@ pub mod cli;
 pub mod metadata;
 pub mod passage;
 pub mod process;
+pub mod rig;
 pub mod sink;
 pub mod table;
 

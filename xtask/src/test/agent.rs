@@ -8,9 +8,12 @@ use std::process::{Command, Stdio};
 
 use crate::{output, tools};
 
-/// What is run: everything of the agent's own package, and what the sandbox plays with real agents.
-const RUNS: [&[&str]; 2] =
-    [&["--package", "baton-agent"], &["--package", "baton-sandbox", "--test", "failover"]];
+/// What is run: everything of the agent's own package, the program against a real table, and whole clusters of it.
+const RUNS: [&[&str]; 3] = [
+    &["--package", "baton-agent"],
+    &["--package", "baton-bench", "--tests"],
+    &["--package", "baton-sandbox", "--test", "failover"],
+];
 
 /// What the runners have said together.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,83 @@
+//! What a driver answers when it is asked for its status.
+
+mod support;
+
+use std::time::Duration;
+
+use baton_agent::check::debounce::Verdict;
+use baton_agent::config::When;
+use baton_agent::status::State;
+use baton_protocol::ids::Epoch;
+use support::{Node, check, script};
+
+#[tokio::test]
+async fn a_driver_tells_what_it_does_what_its_checks_say_and_which_hook_runs() {
+    let mut node = Node::new().await;
+    node.write("well", "");
+    let well = node.path("well");
+    node.checks.push(check(
+        "app",
+        When::Serving,
+        script(&format!("echo looked; test -e {}", well.display())),
+    ));
+    let go_on = node.path("go-on").display().to_string();
+    node.promote = format!("until test -e {go_on}; do sleep 0.02; done");
+    node.start();
+    node.standby_beats();
+    let starting =
+        node.until_status("it starts", |status| status.hook.is_some() && status.state == State::Starting);
+    let starting = starting.await;
+    assert_eq!(starting.hook.expect("a hook").hook, "promote");
+    assert!(!starting.checks[0].running, "the checks of the service rest meanwhile");
+    node.write("go-on", "");
+    let serving = node.until_status("it serves", |status| {
+        status.state == State::Serving && status.checks[0].verdict == Verdict::Good
+    });
+    let serving = serving.await;
+    assert_eq!((serving.serving_epoch, serving.checks[0].output.as_str()), (Some(Epoch(1)), "looked"));
+    let lease = serving.lease.expect("read");
+    assert_eq!(
+        (lease.holder.as_deref(), lease.mine, lease.mode.as_str()),
+        (Some("node-1"), true, "available")
+    );
+    assert!(
+        serving.confirmed_ms_ago.is_some() && serving.validity_left_ms.is_none() && serving.hook.is_none()
+    );
+    // Nobody answers as the metadata service in this test.
+    let abouts: Vec<_> = serving.troubles.iter().map(|trouble| trouble.about.as_str()).collect();
+    assert!(abouts.iter().all(|about| *about == "metadata"), "{abouts:?}");
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_told_with_the_way_out_until_it_does_so_no_more() {
+    let mut node = Node::new().await;
+    let broken = node.path("broken").display().to_string();
+    node.write("broken", "");
+    node.promote = format!("test ! -e {broken}");
+    node.start();
+    let failed = node.until_status("the hook has failed", |status| {
+        status.troubles.iter().any(|trouble| trouble.about == "promote")
+    });
+    let failed = failed.await;
+    let trouble = failed.troubles.iter().find(|trouble| trouble.about == "promote").expect("told");
+    assert!(trouble.found.starts_with("promote hook failed with exit code 1"), "{trouble:?}");
+    assert!(trouble.remedy.contains("tried again every 5 s"), "{trouble:?}");
+    node.remove("broken");
+    node.until_status("it serves", |status| {
+        status.state == State::Serving && status.troubles.iter().all(|trouble| trouble.about != "promote")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_asks_and_does_not_wait_costs_no_heartbeat() {
+    let mut node = Node::new().await;
+    node.start();
+    node.until("it serves", |beat| beat.serving_epoch == Some(Epoch(1))).await;
+    for _ in 0..50 {
+        drop(tokio::time::timeout(Duration::ZERO, node.status()).await);
+    }
+    let seq = node.until("a heartbeat", |_| true).await.seq.0;
+    node.until("it beats on", |beat| beat.seq.0 >= seq + 2).await;
+    assert_eq!(node.status().await.state, State::Serving);
+}

@@ -1,0 +1,132 @@
+//! The agent as a program while it runs: what it says of itself, and a configuration that is read again.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use baton_bench::rig::{Rig, ended, named};
+use baton_protocol::ids::ClusterName;
+use baton_protocol::timing::Timing;
+use baton_sandbox::Moto;
+use baton_sandbox::binaries::Binaries;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// A cluster whose hooks tell that they ran, with a check of this name.
+fn cluster(rig: &Rig, name: &ClusterName, check: &str, interval: &str) -> String {
+    let (place, url) = (rig.place().display(), rig.service.url());
+    let hook = |what: &str| {
+        let tell = format!("test \"$BATON_REASON\" = start || echo {what} >> {place}/hooks");
+        format!("{{ command = [\"/bin/sh\", \"-c\", {tell:?}], timeout = \"10s\" }}")
+    };
+    format!(
+        "[cluster.{name}]\nruntime-directory = \"{place}/run\"\n\
+         hooks = {{ promote = {}, demote = {} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n\
+         [cluster.{name}.check.{check}]\nhttp = {{ url = \"{url}\" }}\ninterval = \"{interval}\"\n\
+         timeout = \"400ms\"\n",
+        hook("promote"),
+        hook("demote")
+    )
+}
+
+/// What the agent says when an operator asks.
+fn status(program: &Path, rig: &Rig) -> Option<Value> {
+    let socket = rig.place().join("run/status.sock");
+    let mut command = Command::new(program);
+    let output = command.args(["status", "--json", "--socket"]).arg(socket).output().expect("it starts");
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+async fn until(program: &Path, rig: &Rig, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let look = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tick.tick().await;
+            if let Some(found) = status(program, rig).filter(&wanted) {
+                return found;
+            }
+        }
+    };
+    match tokio::time::timeout(LIMIT, look).await {
+        Ok(found) => found,
+        Err(_) => panic!("in vain until {what}; last: {:?}; {}", status(program, rig), rig.log()),
+    }
+}
+
+fn hooks(rig: &Rig) -> String {
+    std::fs::read_to_string(rig.place().join("hooks")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_service() {
+    let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
+    let program = binaries.path("baton-agent");
+    let rig = Rig::start(program.clone(), Moto::start().expect("it starts")).await.expect("a rig");
+    let (first, second) = (named("first", 0).expect("valid"), named("second", 0).expect("valid"));
+    for cluster in [&first, &second] {
+        rig.table.register(cluster, Timing::DEFAULT).await.expect("registered");
+    }
+    let text = |parts: &[String]| format!("table = \"baton\"\n{}", parts.join("\n"));
+    rig.configure(&text(&[cluster(&rig, &first, "web", "1s")])).expect("written");
+    let agent = rig.run().expect("it starts");
+    let pid = agent.id().expect("it runs");
+    let hang_up = || kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGHUP).expect("told");
+    rig.table.grant(&first).await.expect("it serves");
+    let before = until(&program, &rig, "a confirmed heartbeat", |status| {
+        status["clusters"][0]["validity_left_ms"].as_u64().is_some_and(|left| left > 2_000)
+    });
+    let before = before.await;
+    let told = &before["clusters"][0];
+    assert_eq!((&told["state"], &told["lease"]["mine"]), (&"serving".into(), &true.into()), "{before}");
+    assert_eq!((&told["dead_man"]["armed"], &told["checks"][0]["name"]), (&true.into(), &"web".into()));
+    assert_eq!((&told["troubles"], &before["pid"]), (&serde_json::json!([]), &pid.into()), "{before}");
+
+    // What is refused changes nothing, and is told with its place.
+    rig.configure(&text(&[cluster(&rig, &first, "web", "300ms")])).expect("written");
+    hang_up();
+    let refused = until(&program, &rig, "a refusal", |status| status["configuration"]["refused"].is_string());
+    let refused = refused.await;
+    let why = refused["configuration"]["refused"].as_str().expect("told");
+    assert!(why.contains("agent.toml:9:11: the timeout 400ms is not shorter"), "{why}");
+    assert_eq!(refused["clusters"][0]["checks"], before["clusters"][0]["checks"]);
+    let elsewhere = cluster(&rig, &first, "web", "1s").replace("/run\"", "/elsewhere\"");
+    rig.configure(&text(&[elsewhere])).expect("written");
+    hang_up();
+    until(&program, &rig, "another refusal", |status| {
+        let refused = status["configuration"]["refused"].as_str();
+        refused
+            .is_some_and(|why| why.contains("runtime directory of the cluster `first-0` cannot be changed"))
+    })
+    .await;
+
+    // What is valid is in force: another check of the first cluster, and a second one beside it.
+    let both = [cluster(&rig, &first, "app", "1s"), cluster(&rig, &second, "web", "1s")];
+    rig.configure(&text(&both)).expect("written");
+    hang_up();
+    let after = until(&program, &rig, "the new configuration", |status| {
+        let clusters = &status["clusters"];
+        clusters[0]["checks"][0]["name"] == "app"
+            && clusters[1]["lease"]["member"] == true
+            && clusters[0]["checks"][0]["verdict"] == "good"
+    });
+    let after = after.await;
+    assert_eq!(after["configuration"]["refused"], Value::Null);
+    let told = &after["clusters"][0];
+    assert_eq!((&told["state"], &told["serving_epoch"]), (&"serving".into(), &1.into()), "{after}");
+    assert_eq!(
+        (hooks(&rig).as_str(), &after["pid"]),
+        ("promote\n", &pid.into()),
+        "the service was not touched"
+    );
+
+    // A cluster that is not configured any more is ended in order; the other one is not touched.
+    rig.configure(&text(&[cluster(&rig, &second, "web", "1s")])).expect("written");
+    hang_up();
+    let last = until(&program, &rig, "one cluster", |status| status["clusters"][1].is_null()).await;
+    assert_eq!(last["clusters"][0]["cluster"], "second-0");
+    assert_eq!(hooks(&rig), "promote\ndemote\n");
+    ended(agent).await.expect("it ran until here");
+}
