@@ -26,7 +26,7 @@ pub(super) struct Drivers {
     surroundings: Surroundings,
     config: Config,
     /// One for the machine, so its clusters share it.
-    watchdog: Watchdog,
+    watchdog: Option<Watchdog>,
     running: JoinSet<(ClusterName, Result<(), DriverError>)>,
     lines: BTreeMap<ClusterName, Line>,
     desk: Desk,
