@@ -1,6 +1,6 @@
 //! What every [`Cloud`] does alike, whether it asks a server or keeps EC2 in memory.
 //!
-//! Each scenario of [`address`], [`route`] and [`instance`] makes its own part of a [`World`], looks and calls through
+//! Each scenario of [`address`], [`route`], [`subnet`], [`shared`] and [`instance`] makes its own part of a [`World`], looks and calls through
 //! the trait, and asserts what EC2 documents. Where a world is known to differ it says so ([`World::differs`]), and the
 //! scenario then asserts the difference itself: a server that starts to behave like EC2 fails the test that excused it.
 //! [`cloud_conformance!`](crate::cloud_conformance) makes one test of each scenario, so that none is forgotten for one
@@ -10,15 +10,18 @@ pub mod address;
 pub mod instance;
 pub mod random;
 pub mod route;
+pub mod shared;
 pub mod subnet;
 
 use std::future::Future;
 use std::net::Ipv4Addr;
 
 use baton_cloud::Cloud;
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{AddressSeen, CloudFailure, Look, RouteSeen, Seat, Sight};
 use baton_protocol::ids::{
-    AllocationId, AssociationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+    AllocationId, AssociationId, ClusterName, InstanceId, InterfaceId, RoleArn, RouteTableId, SubnetId,
+    TableAssociationId,
 };
 use baton_protocol::resource::{Address, Destination, Placement};
 
@@ -139,6 +142,14 @@ pub trait World: Sync {
     /// A VPC with these IPv4 networks.
     fn vpc(&self, networks: &[&str]) -> impl Future<Output = String> + Send;
 
+    /// The world as another account owns it, in what is made from there, and how this one reaches that account's tables.
+    fn owner(&self) -> impl Future<Output = (TableAccess, Self)> + Send
+    where
+        Self: Sized;
+
+    /// A node of this account whose interface routes of that VPC may lead to.
+    fn node_in(&self, shared: &str, zone: usize) -> impl Future<Output = Node> + Send;
+
     /// A running instance in a VPC, in the first, second or third zone, with two private addresses.
     fn node(&self, vpc: &str, zone: usize) -> impl Future<Output = Node> + Send;
 
@@ -183,11 +194,19 @@ pub trait World: Sync {
 }
 
 /// A VPC's first network in every scenario; routes lead to destinations outside it.
-const NETWORK: &str = "10.0.0.0/16";
+pub const NETWORK: &str = "10.0.0.0/16";
 
 /// An id of each kind that no world has.
 fn nobody<T: TryFrom<String, Error: std::fmt::Debug>>(prefix: &str) -> T {
     T::try_from(format!("{prefix}0fffffffffffffff0")).expect("an id")
+}
+
+/// A role of the account that owns what is shared.
+pub fn access() -> TableAccess {
+    TableAccess {
+        role: RoleArn::new("arn:aws:iam::210987654321:role/tables").expect("valid"),
+        cluster: ClusterName::new("orders").expect("valid"),
+    }
 }
 
 fn destination(text: &str) -> Destination {
@@ -268,6 +287,9 @@ macro_rules! cloud_conformance {
             subnet: a_swap_can_be_asked_about_and_is_not_done,
             subnet: subnets_and_tables_are_described_with_their_tags,
             route: every_table_of_a_vpc_is_seen_with_its_tags_and_no_other_vpcs,
+            shared: a_table_of_another_account_is_seen_and_changed_through_its_role_alone,
+            shared: a_subnet_of_another_account_is_swapped_through_its_role_alone,
+            shared: what_is_not_of_tables_stays_the_accounts_own,
             instance: an_instance_is_described_with_its_interface,
             instance: a_further_interface_is_described_takes_an_address_and_forwards,
             instance: an_interface_has_the_tags_it_was_given,

@@ -5,12 +5,14 @@ mod memory {
 
     use baton_cloud::MemoryCloud;
     use baton_cloud::memory::EndedAlready;
-    use baton_conformance::cloud::{Difference, Node, World};
+    use baton_conformance::cloud::{Difference, Node, World, access};
+    use baton_protocol::access::TableAccess;
     use baton_protocol::ec2::RouteTarget;
     use baton_protocol::ids::{InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId};
     use baton_protocol::resource::{Address, Destination};
 
-    pub(super) struct InMemory(MemoryCloud, EndedAlready);
+    /// The last: through what others reach what is made from here, if it is not the account's own.
+    pub(super) struct InMemory(MemoryCloud, EndedAlready, Option<TableAccess>);
 
     impl World for InMemory {
         type Cloud = MemoryCloud;
@@ -25,7 +27,19 @@ mod memory {
         }
 
         async fn vpc(&self, networks: &[&str]) -> String {
-            self.0.vpc(networks)
+            let vpc = self.0.vpc(networks);
+            if let Some(access) = &self.2 {
+                self.0.share(&vpc, access);
+            }
+            vpc
+        }
+
+        async fn owner(&self) -> (TableAccess, Self) {
+            (access(), Self(self.0.clone(), self.1, Some(access())))
+        }
+
+        async fn node_in(&self, shared: &str, zone: usize) -> Node {
+            self.node(shared, zone).await
         }
 
         async fn node(&self, vpc: &str, zone: usize) -> Node {
@@ -88,7 +102,7 @@ mod memory {
     fn world_where(ended_already: EndedAlready) -> InMemory {
         let cloud = MemoryCloud::new();
         cloud.set_ended_already(ended_already);
-        InMemory(cloud, ended_already)
+        InMemory(cloud, ended_already, None)
     }
 
     pub(super) async fn world() -> InMemory {
@@ -113,11 +127,14 @@ mod moto {
     use std::time::Duration;
 
     use aws_sdk_ec2::Client;
+    use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
     use aws_sdk_ec2::types::{DomainType, Tag};
     use baton_client::Limits;
+    use baton_client::SdkConfig;
     use baton_cloud::Ec2Cloud;
-    use baton_conformance::cloud::{Difference, MOTO, Node, World};
+    use baton_conformance::cloud::{Difference, MOTO, NETWORK, Node, World, access};
     use baton_conformance::engine::{REGION, config_at};
+    use baton_protocol::access::TableAccess;
     use baton_protocol::ids::{
         AllocationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
     };
@@ -138,6 +155,7 @@ mod moto {
         cloud: Ec2Cloud,
         /// The SDK itself, for what Baton never asks of EC2.
         ec2: Client,
+        config: SdkConfig,
     }
 
     fn text(field: Option<&str>) -> String {
@@ -202,6 +220,24 @@ mod moto {
                 request.send().await.expect("another network");
             }
             id
+        }
+
+        /// moto gives credentials of the account that the role names, to whoever asks.
+        async fn owner(&self) -> (TableAccess, Self) {
+            let request = aws_sdk_sts::Client::new(&self.config).assume_role().role_session_name("owner");
+            let given = request.role_arn(access().role.as_str()).send().await.expect("credentials");
+            let given = given.credentials().expect("credentials");
+            let token = Some(given.session_token().to_owned());
+            let (key, secret) = (given.access_key_id(), given.secret_access_key());
+            let credentials =
+                SharedCredentialsProvider::new(Credentials::new(key, secret, token, None, "owner"));
+            let config = self.config.clone().into_builder().credentials_provider(credentials).build();
+            (access(), Self { cloud: Ec2Cloud::new(&config), ec2: Client::new(&config), config })
+        }
+
+        /// moto has no subnets that are shared, and does not mind of which VPC an interface is.
+        async fn node_in(&self, _: &str, zone: usize) -> Node {
+            self.node(&self.vpc(&[NETWORK]).await, zone).await
         }
 
         async fn node(&self, vpc: &str, zone: usize) -> Node {
@@ -304,7 +340,7 @@ mod moto {
         // The server is started outside the runtime's threads, since the first start may install it.
         let endpoint = tokio::task::spawn_blocking(|| SERVER.endpoint()).await.expect("moto starts");
         let config = config_at(&endpoint, LIMITS).await;
-        AtMoto { cloud: Ec2Cloud::new(&config), ec2: Client::new(&config) }
+        AtMoto { cloud: Ec2Cloud::new(&config), ec2: Client::new(&config), config }
     }
 
     baton_conformance::cloud_conformance!(world);

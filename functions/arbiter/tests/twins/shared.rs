@@ -3,10 +3,12 @@
 use baton_cloud::Cloud;
 use baton_cloud::memory::{Asked, Fault, Trouble};
 use baton_protocol::access::TableAccess;
+use baton_protocol::choice::{Choices, Tag};
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{Epoch, RoleArn};
-use baton_protocol::resource::Resources;
+use baton_protocol::ids::{ClusterName, Epoch, RoleArn, RouteTableId};
+use baton_protocol::resource::{Destination, Resources};
+use baton_protocol::tables::{TableChoice, Which};
 use baton_store::{Registration, Store};
 
 use crate::drift::rows;
@@ -106,7 +108,7 @@ async fn sts_that_throttles_or_gives_no_answer_is_asked_again_and_the_move_is_co
 #[tokio::test]
 async fn a_role_that_trusts_another_cluster_is_refused_whoever_may_register_this_one() {
     let world = World::new(0, 1).await;
-    let other = baton_protocol::ids::ClusterName::new("billing").expect("valid");
+    let other = ClusterName::new("billing").expect("valid");
     world.parts.cloud.share(&vpc(&world).await, &TableAccess { cluster: other, ..access() });
     let registration = world.registration();
     let resources = Resources { tables_role: Some(access().role), ..registration.resources.clone() };
@@ -130,4 +132,42 @@ async fn what_the_owner_changes_is_found_in_turn_and_a_refused_role_is_known_bef
     assert!(!probe.obstacles.is_empty());
     let said = |why: &str| why.contains("cannot be assumed") && why.contains("every service control policy");
     assert!(probe.obstacles.iter().all(|obstacle| said(&obstacle.why)), "{:?}", probe.obstacles);
+}
+
+#[tokio::test]
+async fn described_tables_are_followed_through_the_role_and_none_is_let_go_while_it_is_refused() {
+    let world = settled().await;
+    let tag = |table: &RouteTableId| {
+        world.parts.cloud.tag_table(table, "side", Some("private"));
+        world.parts.cloud.tag_table(table, "baton:cluster", Some("orders"));
+    };
+    world.tables.iter().for_each(tag);
+    let which = Which::Tag(Tag::new("side", "private").expect("valid"));
+    let destination = Destination::new(DESTINATION).expect("valid");
+    let choice = TableChoice { destination, which, from_gateways: false };
+    let shared = vpc(&world).await;
+    let choices = Choices { tables: vec![choice], vpc: Some(shared.clone()), ..Choices::default() };
+    let lease = world.lease().await;
+    let registration = Registration {
+        resources: Resources { choices, ..lease.resources.clone() },
+        ..Registration::of(&lease, lease.last_grant.expect("granted"), world.registration().event)
+    };
+    world.parts.store.reconfigure(&registration, lease.holder.as_ref()).await.expect("described");
+    let turn = async || world.wake_for("baton.control-plane", "verify").await;
+    let routes = async || world.lease().await.resources.routes.len();
+    turn().await;
+    assert_eq!(routes().await, 2);
+
+    let another = world.parts.cloud.table(&shared);
+    tag(&another);
+    refuse(&world);
+    turn().await;
+    assert_eq!(routes().await, 2, "nothing is taken in, and nothing let go");
+    world.parts.cloud.heal();
+    turn().await;
+    assert_eq!(routes().await, 3, "the one that came meanwhile");
+    assert_eq!(world.lease().await.resources.tables_role, Some(access().role), "and the role stays");
+    world.wake_for("baton.control-plane", "continue").await;
+    let here = RouteTarget::Interface(world.nodes[0].interface.clone());
+    assert_eq!(world.parts.cloud.target_of(&another, DESTINATION), Some(here));
 }
