@@ -174,7 +174,8 @@ pub struct HandOver {
 #[command(after_help = "Examples:\n  baton switchover orders --to db-b --wait\n  \
     baton switchover --reason 'kernel update' --wait=2m --yes\n\n\
     The holder hands over by itself, so it must beat, and may be unwell; the node that shall hold next must be healthy. Where \
-    the holder is silent, this is refused.")]
+    the holder is silent, this is refused. Where automatic failback is on, the lease goes back to the preferred node once that has \
+    been healthy for a while: pause the cluster or exclude that node to keep it where it is.")]
 pub struct Switchover {
     /// The cluster.
     #[arg(value_name = "CLUSTER")]

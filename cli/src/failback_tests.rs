@@ -95,3 +95,24 @@ fn a_failback_that_the_arbiter_has_asked_for_is_shown_with_its_reason() {
     let status = world.run("status");
     assert!(status.out.contains(why), "{}", status.out);
 }
+
+#[test]
+fn a_move_that_an_automatic_failback_will_undo_says_so_before_and_after() {
+    let world = World::new();
+    let lease = world.lease();
+    let failback = baton_protocol::failback::Failback::Automatic { hold_ms: 600_000, window: None };
+    let what = Happening::Registered { revision: 2, summary: "failback".to_owned() };
+    let event = event("orders", lease.epoch, "registrar", what, before(1));
+    let registration =
+        baton_store::Registration { failback, ..baton_store::Registration::of(&lease, NOW, event) };
+    ready(world.store.inner.reconfigure(&registration, lease.holder.as_ref())).expect("changed");
+    let told = "automatic failback is on: the lease goes back to db-a once that has been healthy for 10m; to keep it, \
+                pause the cluster or exclude db-a";
+    for command in ["switchover --yes", "switchover --to db-b --yes"] {
+        let run = world.run(command);
+        assert_eq!(run.exit, Exit::Done, "{}", run.err);
+        assert!(run.err.contains(&format!("note: {told}")), "{}", run.err);
+    }
+    let drained = world.run("drain --node db-a --reason kernel --for 1h --yes");
+    assert!(!drained.err.contains("automatic failback"), "{}", drained.err);
+}

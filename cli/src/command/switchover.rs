@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use baton_protocol::failback::would_return;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{ClusterName, Incarnation, InstanceArn, Seq};
@@ -127,6 +128,9 @@ pub async fn ask_for<S: Store, W: Waker, C: Clock>(
     if let Some(previous) = ending(&before, kind).filter(|_| args.how.yes) {
         console.talk(&format!("note: this {}", exclude::replaced(&previous)));
     }
+    if let Some(undone) = undone(&now, &plan, kind).filter(|_| args.how.yes) {
+        console.talk(&format!("note: {undone}"));
+    }
     let wake_sent = asking::wake(session, console, &cluster).await;
 
     let mut handover = Handover::new(&request, &plan.from);
@@ -154,6 +158,20 @@ fn wish(kind: Kind, plan: &Plan, why: String, before: &Snapshot) -> Wish {
 /// The exclusion that still stands and is ended by this one.
 fn ending(before: &Snapshot, kind: Kind) -> Option<ExclusionView> {
     ExclusionView::of(&before.lease, before.at).filter(|_| kind == Kind::Drain)
+}
+
+/// That an automatic failback will undo it. Whoever drains a node excludes it, and nothing goes back there.
+fn undone(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> Option<String> {
+    let (preferred, hold) =
+        would_return(&snapshot.lease, plan.to.as_ref()).filter(|_| kind != Kind::Drain)?;
+    if snapshot.lease.is_excluded(&preferred.instance, snapshot.at) {
+        return None;
+    }
+    let (node, hold) = (&preferred.node, length(hold));
+    Some(format!(
+        "automatic failback is on: the lease goes back to {node} once that has been healthy for {hold}; to keep it, pause the \
+         cluster or exclude {node}"
+    ))
 }
 
 /// Examines the hand-over; where a node looks silent by its clock only, its heartbeat is watched before it is refused.
@@ -269,13 +287,16 @@ fn question(snapshot: &Snapshot, plan: &Plan, kind: Kind) -> String {
         None => "",
     };
     let ended = ending(snapshot, kind).map(|previous| format!(" This {}.", exclude::replaced(&previous)));
-    let ended = ended.unwrap_or_default();
+    let mut ended = ended.unwrap_or_default();
+    if let Some(undone) = undone(snapshot, plan, kind) {
+        ended = format!("{ended} Note that {undone}.");
+    }
     let (cluster, from) = (&lease.cluster, lease.name_of(&plan.from));
     match kind {
-        Kind::Switchover => format!("Move cluster {cluster} from {from} to {to}?{replaced}"),
+        Kind::Switchover => format!("Move cluster {cluster} from {from} to {to}?{replaced}{ended}"),
         Kind::Drain => format!("Drain {from} of cluster {cluster}, which {to} takes over?{replaced}{ended}"),
         Kind::Failover => {
-            format!("Let {to} take cluster {cluster} over from {from}, which is silent?{replaced}")
+            format!("Let {to} take cluster {cluster} over from {from}, which is silent?{replaced}{ended}")
         }
     }
 }

@@ -97,6 +97,20 @@ pub fn due(lease: &Lease, heartbeats: &BTreeMap<InstanceArn, Heartbeat>, now: Wa
     Some(Due { to: to.instance.clone(), why, until: now + left.min(ASKED_FOR) })
 }
 
+/// Whether the lease would go back by itself from `to`, or from whoever the holder hands over to by preference where none is
+/// named: to whom, and for how long that node has to have been healthy and the next holder to have held.
+pub fn would_return<'a>(lease: &'a Lease, to: Option<&InstanceArn>) -> Option<(&'a Member, Duration)> {
+    let Failback::Automatic { hold_ms, .. } = lease.failback else { return None };
+    let others = lease.members.iter().filter(|member| lease.holder.as_ref() != Some(&member.instance));
+    let next = match to {
+        Some(to) => lease.member(to),
+        None => others.min_by_key(|member| member.priority),
+    }?;
+    let better = lease.members.iter().filter(|member| member.priority < next.priority);
+    let best = better.min_by_key(|member| (member.priority, member.instance.clone()))?;
+    Some((best, Duration::from_millis(hold_ms)))
+}
+
 /// The id of the request for a failback at this epoch, which sorts by when it was made, as those of operators do.
 pub fn request_id(epoch: Epoch, at: WallTime) -> RequestId {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

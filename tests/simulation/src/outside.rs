@@ -76,6 +76,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         recent_grants: Vec::new(),
         revision: 0,
         schema: SCHEMA,
+        rules: 0,
     }
 }
 
