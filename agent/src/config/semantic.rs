@@ -61,8 +61,9 @@ pub(super) fn check(name: &str, text: &str) -> Result<(Checked, Vec<Problem>), C
         ConfigError::Invalid(vec![problem])
     })?;
     let (programs, users, asked) = (Vec::new(), Vec::new(), Vec::new());
-    let virtual_addresses = BTreeMap::new();
-    let mut rules = Rules { source, problems: Vec::new(), programs, users, asked, virtual_addresses };
+    let (virtual_addresses, fenced) = (BTreeMap::new(), BTreeMap::new());
+    let problems = Vec::new();
+    let mut rules = Rules { source, problems, programs, users, asked, virtual_addresses, fenced };
     let value = rules.file(file);
     let Rules { problems, programs, users, asked, .. } = rules;
     Ok((Checked { value, programs, users, asked }, problems))
@@ -77,6 +78,8 @@ struct Rules {
     asked: Vec<Spanned<Asked>>,
     /// Those named so far, and by which cluster.
     virtual_addresses: BTreeMap<IpAddr, String>,
+    /// What was fenced so far, and by which cluster.
+    fenced: BTreeMap<String, String>,
 }
 
 impl Rules {
@@ -173,7 +176,7 @@ impl Rules {
         }
         let vip = raw.vip.and_then(|vip| self.vip(name.get_ref(), vip));
         let looks_after = vip.as_ref().map(|_| self.vip_check(&raw.check));
-        let fence = raw.fence.and_then(|fence| self.fence(fence, vip.as_ref()));
+        let fence = raw.fence.and_then(|fence| self.fence(name.get_ref(), fence, vip.as_ref()));
         let looks_after_it = fence.as_ref().map(|_| self.fence_check(&raw.check));
         let checks = raw.check.into_iter().filter_map(|(name, check)| self.check(&name, check));
         let checks = checks.chain(looks_after).chain(looks_after_it).collect();

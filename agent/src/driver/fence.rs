@@ -25,6 +25,8 @@ const TRY_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Fencing {
     pub(super) keeper: Option<Keeper>,
     told: Option<FenceError>,
+    /// Whether people were told that it stands.
+    stands: bool,
 }
 
 impl Fencing {
@@ -34,7 +36,7 @@ impl Fencing {
         if let Some(keeper) = &keeper {
             keeper.wish(as_it_should_be(node));
         }
-        Self { keeper, told: None }
+        Self { keeper, told: None, stands: false }
     }
 
     fn wish(&self, wish: Wish) {
@@ -83,7 +85,13 @@ impl Driver {
     pub(super) fn take_fence(&mut self, outcome: Outcome) {
         let Some(keeper) = &self.fencing.keeper else { return };
         match outcome {
-            Ok(Applied::Well) => self.fencing.told = None,
+            Ok(Applied::Well) => {
+                self.fencing.told = None;
+                let stands = keeper.wished() != Wish::Lifted;
+                if std::mem::replace(&mut self.fencing.stands, stands) != stands {
+                    tracing::info!(stands, "packet fence");
+                }
+            }
             Ok(Applied::PutBack) => {
                 self.fencing.told = None;
                 tracing::warn!("somebody had removed the table of the packet fence; it is there again");

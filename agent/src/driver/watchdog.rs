@@ -33,6 +33,9 @@ impl Guard {
         let required = watchdog.is_required();
         match armed {
             Ok(due) => {
+                if self.due.is_none() {
+                    tracing::info!("the watchdog counts, and is fed while the lease is confirmed");
+                }
                 (self.due, self.told) = (due, None);
                 Ok(())
             }

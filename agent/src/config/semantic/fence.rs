@@ -1,6 +1,7 @@
 //! The packet fence: what belongs to the service. A fence that would drop nothing is a slip, and nobody would see it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -36,7 +37,12 @@ impl Rules {
         Watchdog { need, device }
     }
 
-    pub(super) fn fence(&mut self, raw: Spanned<raw::Fence>, vip: Option<&Vip>) -> Option<Fence> {
+    pub(super) fn fence(
+        &mut self,
+        cluster: &str,
+        raw: Spanned<raw::Fence>,
+        vip: Option<&Vip>,
+    ) -> Option<Fence> {
         let span = raw.span();
         let raw = raw.into_inner();
         let lists = [raw.addresses.len(), raw.tcp.len(), raw.udp.len(), raw.forward.len()];
@@ -74,14 +80,36 @@ impl Rules {
         }
         if traffic.is_empty() && lists == [0; 4] {
             self.refuse(
-                span,
+                span.clone(),
                 "config::fence::traffic",
                 "expected some traffic that belongs to the service, found none",
                 "would drop nothing",
                 "name ports with `tcp` and `udp`, interfaces with `forward`, or addresses; `vip` counts as well",
             );
         }
+        self.only_once(cluster, span, &traffic);
         Some(Fence { need: raw.nftables, traffic })
+    }
+
+    /// Where two clusters fence the same, the end of serving of one cuts the other's traffic.
+    fn only_once(&mut self, cluster: &str, span: Range<usize>, traffic: &Traffic) {
+        let Traffic { addresses, tcp, udp, forward } = traffic;
+        let addresses = addresses.iter().map(|address| format!("the address {address}"));
+        let tcp = tcp.iter().map(|port| format!("the TCP port {port}"));
+        let udp = udp.iter().map(|port| format!("the UDP port {port}"));
+        let forward = forward.iter().map(|name| format!("the interface {name}"));
+        for what in addresses.chain(tcp).chain(udp).chain(forward) {
+            if let Some(other) = self.fenced.insert(what.clone(), cluster.to_owned()).filter(|o| o != cluster)
+            {
+                self.refuse(
+                    span.clone(),
+                    "config::fence::twice",
+                    format!("{what} is fenced by the cluster `{other}` already"),
+                    "fenced twice",
+                    "the end of serving of one would cut the other's traffic; tell them apart by virtual addresses",
+                );
+            }
+        }
     }
 
     fn ports(&mut self, given: &[Spanned<u16>]) -> Vec<u16> {
