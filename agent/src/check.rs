@@ -41,6 +41,11 @@ use debounce::{Debounce, Verdict};
 pub(crate) use room::CPU_PRESSURE;
 pub(crate) use systemd::systemctl;
 
+/// Whether a unit is active, and how it is in any case.
+pub(crate) async fn unit_is_active(systemctl: &std::path::Path, unit: &str, timeout: Duration) -> Try {
+    systemd::probe(Some(systemctl), unit, timeout).await
+}
+
 /// Whose turn it is to speak, besides the checks that always do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Turn {
@@ -65,10 +70,10 @@ impl Turn {
 
 /// The outcome of one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Try {
-    success: bool,
+pub(crate) struct Try {
+    pub(crate) success: bool,
     warning: bool,
-    reason: String,
+    pub(crate) reason: String,
     output: String,
 }
 

@@ -123,10 +123,19 @@ pub struct CommandLine {
 /// A hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// What is run.
-    pub command: CommandLine,
-    /// After which time it is killed.
+    /// What is done.
+    pub act: Act,
+    /// After which time it is given up.
     pub timeout: Duration,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Runs a command.
+    Command(CommandLine),
+    /// Starts or stops this unit of systemd, and makes sure that it is as it should be.
+    Unit(String),
 }
 
 /// Local recovery.

@@ -5,19 +5,29 @@
 //! cluster, the epoch, the reason and the addresses in its environment, has a time limit, and gives back all
 //! that a person needs to see why it failed. What a failure means for the lease is not decided here.
 //!
+//! A hook may name a unit of systemd instead of a command. Then `systemctl` starts or stops it, and the hook has succeeded only if the
+//! unit is active, or inactive, afterwards.
+//!
 //! What a promote hook leaves running must not keep the hook's output open: the agent stops reading when the
 //! hook ends, and a process that writes to an output nobody reads is ended by the kernel.
 
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, Epoch};
+use baton_protocol::time::BootTime;
 use tokio::process::Command;
 
+use crate::check::{self, systemctl};
+use crate::clock;
 use crate::command::{self, End, Finished};
-use crate::config;
+use crate::config::{self, Act};
+
+/// A unit is looked at for so long at least, however late its job has ended: a look takes some milliseconds.
+const LOOK_LEAST: Duration = Duration::from_millis(500);
 
 /// Which way a hook leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +99,14 @@ pub struct HookResult {
     pub duration: Duration,
     /// The last 4 KB of its output.
     pub output: String,
+    /// Of a unit that is not as it should be although it was told: how it is.
+    pub astray: Option<String>,
 }
 
 impl HookResult {
-    /// Whether the hook did what it is for: exit code 0.
+    /// Whether the hook did what it is for: exit code 0, and the unit is as it should be.
     pub fn succeeded(&self) -> bool {
-        self.end == End::Exited(0)
+        self.end == End::Exited(0) && self.astray.is_none()
     }
 }
 
@@ -103,6 +115,10 @@ impl fmt::Display for HookResult {
         let Self { direction, end, duration, .. } = self;
         let ms = duration.as_millis();
         match end {
+            End::Exited(0) if self.astray.is_some() => {
+                let how = self.astray.as_deref().unwrap_or_default();
+                write!(f, "{direction} hook ended after {ms} ms, and its unit is {how}")
+            }
             End::Exited(0) => write!(f, "{direction} hook succeeded after {ms} ms"),
             End::Exited(code) => write!(f, "{direction} hook failed with exit code {code} after {ms} ms"),
             End::Signalled(signal) => {
@@ -124,6 +140,16 @@ impl fmt::Display for HookResult {
 pub struct Running {
     direction: Direction,
     command: command::Running,
+    unit: Option<Unit>,
+}
+
+/// A unit that was told to start or to stop.
+#[derive(Debug)]
+struct Unit {
+    systemctl: PathBuf,
+    name: String,
+    /// By when it must be as it should be.
+    due: BootTime,
 }
 
 /// Starts a hook; it runs from here on, up to its timeout.
@@ -132,21 +158,45 @@ pub fn start(
     hook: &config::Hook,
     circumstances: &Circumstances,
 ) -> Result<Running, HookError> {
+    start_by(systemctl(), direction, hook, circumstances)
+}
+
+fn start_by(
+    systemctl: Option<PathBuf>,
+    direction: Direction,
+    hook: &config::Hook,
+    circumstances: &Circumstances,
+) -> Result<Running, HookError> {
+    let due = clock::boot() + hook.timeout;
+    let failed = |program: &Path, source| HookError::Start {
+        direction,
+        command: program.display().to_string(),
+        source,
+    };
+    let (mut command, program, unit) = match &hook.act {
+        Act::Command(line) => {
+            let mut command = Command::new(&line.program);
+            command.args(&line.arguments);
+            (command, line.program.clone(), None)
+        }
+        Act::Unit(name) => {
+            let missing = || failed(Path::new("systemctl"), io::ErrorKind::NotFound.into());
+            let systemctl = systemctl.ok_or_else(missing)?;
+            let mut command = Command::new(&systemctl);
+            let verb = if direction == Direction::Demote { "stop" } else { "start" };
+            command.args([verb, "--", name]);
+            (command, systemctl.clone(), Some(Unit { systemctl, name: name.clone(), due }))
+        }
+    };
     let addresses: Vec<String> = circumstances.addresses.iter().map(ToString::to_string).collect();
-    let mut command = Command::new(&hook.command.program);
     command
-        .args(&hook.command.arguments)
         .current_dir("/")
         .env("BATON_CLUSTER", circumstances.cluster.as_str())
         .env("BATON_EPOCH", circumstances.epoch.to_string())
         .env("BATON_REASON", &circumstances.reason)
         .env("BATON_ADDRESSES", addresses.join(","));
-    let command = command::start(command, hook.timeout).map_err(|source| HookError::Start {
-        direction,
-        command: hook.command.program.display().to_string(),
-        source,
-    })?;
-    Ok(Running { direction, command })
+    let command = command::start(command, hook.timeout).map_err(|source| failed(&program, source))?;
+    Ok(Running { direction, command, unit })
 }
 
 impl Running {
@@ -161,7 +211,25 @@ impl Running {
         let finished = self.command.finish().await;
         let Finished { end, duration, output } =
             finished.map_err(|source| HookError::Watch { direction, source })?;
-        Ok(HookResult { direction, end, duration, output })
+        let mut result = HookResult { direction, end, duration, output, astray: None };
+        if let Some(unit) = self.unit.filter(|_| end == End::Exited(0)) {
+            let asked = clock::boot();
+            result.astray = unit.astray(direction == Direction::Promote).await;
+            result.duration += clock::boot().since(asked);
+        }
+        Ok(result)
+    }
+}
+
+impl Unit {
+    /// How the unit is, unless it is as it should be: a job that has ended says nothing of a service that has crashed at once,
+    /// nor of one that systemd starts again by itself.
+    async fn astray(&self, wanted_active: bool) -> Option<String> {
+        let left = self.due.since(clock::boot()).max(LOOK_LEAST);
+        let tried = check::unit_is_active(&self.systemctl, &self.name, left).await;
+        let stopped = ["inactive (", "failed ("].iter().any(|begin| tried.reason.starts_with(begin));
+        let as_it_should_be = if wanted_active { tried.success } else { stopped };
+        (!as_it_should_be).then_some(tried.reason)
     }
 }
 
@@ -175,7 +243,7 @@ mod tests {
     fn hook(script: &str, timeout_ms: u64) -> config::Hook {
         let arguments = ["-c", script].map(str::to_owned).to_vec();
         config::Hook {
-            command: config::CommandLine { program: "/bin/sh".into(), arguments },
+            act: Act::Command(config::CommandLine { program: "/bin/sh".into(), arguments }),
             timeout: Duration::from_millis(timeout_ms),
         }
     }
@@ -252,7 +320,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_command_is_an_error_that_names_it() {
         let mut missing = hook("", 1_000);
-        missing.command.program = "/nonexistent/promote".into();
+        let program = "/nonexistent/promote".into();
+        missing.act = Act::Command(config::CommandLine { program, arguments: Vec::new() });
         let error = start(Direction::Promote, &missing, &circumstances()).expect_err("not there");
         assert!(error.to_string().contains("`/nonexistent/promote`"), "{error}");
     }
@@ -260,5 +329,62 @@ mod tests {
     #[tokio::test]
     async fn a_hook_ended_by_a_signal_says_which() {
         assert_eq!(run("kill -9 $$", 5_000).await.end, End::Signalled(9));
+    }
+
+    /// A systemctl that keeps what it was told to do in a file, and answers with the state that is written in another.
+    fn pretender(place: &Path, state: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let (path, told) = (place.join("systemctl"), place.join("told"));
+        let text = format!(
+            "#!/bin/sh\necho \"$*\" >> {}\n[ \"$1\" = show ] || exit 0\nprintf 'LoadState=loaded\\n{state}'\n",
+            told.display()
+        );
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        path
+    }
+
+    async fn unit(place: &Path, direction: Direction, state: &str) -> (HookResult, String) {
+        let hook =
+            config::Hook { act: Act::Unit("haproxy.service".to_owned()), timeout: Duration::from_secs(20) };
+        let systemctl = Some(pretender(place, state));
+        let running = start_by(systemctl, direction, &hook, &circumstances()).expect("started");
+        let result = running.finish().await.expect("watched");
+        let told = std::fs::read_to_string(place.join("told")).expect("told");
+        std::fs::remove_file(place.join("told")).expect("ours");
+        (result, told)
+    }
+
+    #[tokio::test]
+    async fn a_unit_is_started_and_stopped_and_looked_at_afterwards() {
+        let place = tempfile::tempdir().expect("a directory");
+        let look = "show --property=LoadState,ActiveState,SubState -- haproxy.service\n";
+        let active = "ActiveState=active\\nSubState=running\\n";
+        let (result, told) = unit(place.path(), Direction::Promote, active).await;
+        assert!(result.succeeded(), "{result}");
+        assert_eq!(told, format!("start -- haproxy.service\n{look}"));
+        for stopped in ["ActiveState=inactive\\nSubState=dead\\n", "ActiveState=failed\\nSubState=failed\\n"]
+        {
+            let (result, told) = unit(place.path(), Direction::Demote, stopped).await;
+            assert!(result.succeeded(), "{result}");
+            assert_eq!(told, format!("stop -- haproxy.service\n{look}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_is_not_as_it_should_be_is_a_failure_though_its_job_has_ended() {
+        let place = tempfile::tempdir().expect("a directory");
+        let dead = "ActiveState=failed\\nSubState=failed\\n";
+        let (result, _) = unit(place.path(), Direction::Promote, dead).await;
+        assert!(!result.succeeded());
+        assert!(result.to_string().ends_with(" ms, and its unit is failed (failed)"), "{result}");
+        for running in [
+            "ActiveState=active\\nSubState=running\\n",
+            "ActiveState=activating\\nSubState=auto-restart\\n",
+            "",
+        ] {
+            let (result, _) = unit(place.path(), Direction::Demote, running).await;
+            assert!(!result.succeeded(), "{running}");
+        }
     }
 }

@@ -67,7 +67,8 @@ pub(super) struct Limit {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Hook {
-    pub(super) command: Words,
+    pub(super) command: Option<Words>,
+    pub(super) unit: Option<Spanned<String>>,
     pub(super) timeout: Spanned<Length>,
 }
 

@@ -16,6 +16,7 @@ use super::diagnostic::{ConfigError, Problem, Source};
 use super::raw::{self, Length, Words};
 use super::{Check, Cluster, CommandLine, Config, Hook, Service, When};
 
+mod act;
 mod address;
 mod fence;
 mod probe;
@@ -197,8 +198,8 @@ impl Rules {
 
     fn hook(&mut self, raw: raw::Hook) -> Option<Hook> {
         let timeout = self.length(&raw.timeout, "timeout", TIMEOUTS);
-        let command = self.command(&raw.command);
-        Some(Hook { command: command?, timeout: timeout? })
+        let act = self.act(&raw);
+        Some(Hook { act: act?, timeout: timeout? })
     }
 
     fn command(&mut self, words: &Words) -> Option<CommandLine> {

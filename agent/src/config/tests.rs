@@ -40,7 +40,8 @@ fn a_good_file_becomes_what_it_says() {
     assert_eq!(orders.shutdown, Shutdown::Stay);
     let promote = orders.promote.as_ref().expect("a hook");
     assert_eq!(promote.timeout, Duration::from_secs(90));
-    assert_eq!(promote.command.arguments, ["now"]);
+    let Act::Command(command) = &promote.act else { panic!("{:?}", promote.act) };
+    assert_eq!(command.arguments, ["now"]);
     assert_eq!(orders.service, Some(Service::PidFile("/run/orders/service.pid".into())));
     let web = &orders.checks[0];
     assert_eq!((web.name.as_str(), web.rise, web.fall, web.when), ("web", 1, 5, When::Serving));
@@ -60,6 +61,16 @@ fn what_a_check_leaves_out_has_a_default() {
     let db = &config.clusters[0].checks[0];
     assert_eq!((db.interval, db.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
     assert_eq!((db.rise, db.fall, db.when), (2, 3, When::Always));
+}
+
+#[test]
+fn a_hook_may_be_a_unit() {
+    let hook = "{ unit = \"haproxy.service\", timeout = \"30s\" }";
+    let text = format!("[cluster.a.hooks]\npromote = {hook}\ndemote = {hook}\n");
+    let config = parse("agent.toml", &text).unwrap_or_else(|e| panic!("{}", render(&e, false)));
+    let expected = Hook { act: Act::Unit("haproxy.service".to_owned()), timeout: Duration::from_secs(30) };
+    assert_eq!(config.clusters[0].promote, Some(expected.clone()));
+    assert_eq!(config.clusters[0].demote, Some(expected));
 }
 
 #[test]

@@ -289,14 +289,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{CommandLine, Recover, Shutdown};
+    use crate::config::{Act, CommandLine, Recover, Shutdown};
     use crate::deadman::Paths;
     use crate::testing::{eventually, is_alive};
 
     fn hook(text: &str) -> Hook {
         let arguments = ["-c", text].map(str::to_owned).to_vec();
         let command = CommandLine { program: "/bin/sh".into(), arguments };
-        Hook { command, timeout: Duration::from_secs(600) }
+        Hook { act: Act::Command(command), timeout: Duration::from_secs(600) }
     }
 
     fn cluster(directory: &Path) -> Cluster {

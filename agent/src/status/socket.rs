@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{ClusterStatus, Status};
+use crate::clock;
 
 /// At once; the next are closed unanswered.
 const CONNECTIONS_MOST: usize = 8;
@@ -81,10 +82,10 @@ impl Desk {
             (cluster, is_asked.then_some(answer))
         });
         let asked: Vec<_> = asked.collect();
-        let until = tokio::time::Instant::now() + ANSWER_LIMIT;
+        let due = clock::boot() + ANSWER_LIMIT;
         for (cluster, answer) in asked {
             let answered = match answer {
-                Some(answer) => tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok),
+                Some(answer) => timeout(due.since(clock::boot()), answer).await.ok().and_then(Result::ok),
                 None => None,
             };
             match answered {

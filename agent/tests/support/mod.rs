@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_agent::clock;
 use baton_agent::config::{
-    Check, Cluster, CommandLine, ExitCodes, Fence, Hook, Probe, Recover, Service, Shutdown, Vip, When,
+    Act, Check, Cluster, CommandLine, ExitCodes, Fence, Hook, Probe, Recover, Service, Shutdown, Vip, When,
 };
 use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
@@ -184,7 +184,7 @@ impl Node {
     /// Gives the node a recover hook.
     pub(crate) fn recover(&mut self, text: &str, timeout: Duration, times: u32) {
         let limit = Limit { times, within: Duration::from_secs(600) };
-        self.recover = Some(Recover { hook: Hook { command: shell(text), timeout }, limit });
+        self.recover = Some(Recover { hook: Hook { act: Act::Command(shell(text)), timeout }, limit });
     }
 
     /// Starts the agent.
@@ -193,7 +193,7 @@ impl Node {
         let hook = |name: &str, more: &str| {
             let tell = format!("test \"$BATON_REASON\" = start || echo {name} >> {}", hooks.display());
             let command = shell(&format!("{tell}\n{more}"));
-            Some(Hook { command, timeout: Duration::from_secs(20) })
+            Some(Hook { act: Act::Command(command), timeout: Duration::from_secs(20) })
         };
         let parts = Parts {
             instance: instance(1),

@@ -7,11 +7,6 @@ use crate::config::{Percent, Probe, User};
 
 /// The kernel keeps so much of a process's name (`TASK_COMM_LEN` of Linux, without its zero).
 const COMMAND_NAME_LONGEST: usize = 15;
-/// The longest name of a unit (`UNIT_NAME_MAX` of systemd, without its zero).
-const UNIT_LONGEST: usize = 255;
-/// What a unit's name may end with: what has a state that says whether something works.
-const UNITS: [&str; 7] = [".service", ".socket", ".target", ".mount", ".path", ".timer", ".swap"];
-
 /// The kinds of checks, as they are written.
 const KINDS: &str = "`tcp`, `http`, `script`, `systemd`, `process`, `memory`, `disk`, `cpu` and `load`";
 
@@ -62,22 +57,9 @@ impl Rules {
     }
 
     fn systemd(&mut self, raw: &Spanned<raw::Systemd>) -> Option<Probe> {
-        let given = &raw.get_ref().unit;
-        let unit = given.get_ref();
-        let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
-        let ends = UNITS.iter().any(|end| unit.len() > end.len() && unit.ends_with(end));
-        if unit.len() > UNIT_LONGEST || unit.starts_with('-') || !unit.chars().all(plain) || !ends {
-            self.refuse(
-                given.span(),
-                "config::check::unit",
-                format!("expected the whole name of a unit of systemd, found `{unit}`"),
-                "not a unit",
-                "write the name with its ending, as `systemctl list-units` shows it: `\"orders.service\"`",
-            );
-            return None;
-        }
+        let unit = self.unit(&raw.get_ref().unit)?;
         self.asked.push(Spanned::new(raw.span(), Asked::Units));
-        Some(Probe::Systemd { unit: unit.clone() })
+        Some(Probe::Systemd { unit })
     }
 
     fn process(&mut self, raw: &Spanned<raw::Process>) -> Option<Probe> {

@@ -50,8 +50,18 @@ impl Rules {
         let limit = limit.map_or(Some(DEFAULT), |limit| self.limit(limit.get_ref()));
         let raw = hook.into_inner();
         let timeout = self.length(&raw.timeout, "the timeout of a recover hook", TIMEOUTS);
-        let command = self.command(&raw.command);
-        let hook = crate::config::Hook { command: command?, timeout: timeout? };
+        if let Some(unit) = &raw.unit {
+            self.refuse(
+                unit.span(),
+                "config::hooks::recover-unit",
+                "a recover hook is a command, and not a unit",
+                "this key",
+                "write a `command` that stops the unit and then starts it: systemd goes on with a restart whose asker was killed",
+            );
+            return None;
+        }
+        let act = self.act(&raw);
+        let hook = crate::config::Hook { act: act?, timeout: timeout? };
         Some(Recover { hook, limit: limit? })
     }
 
