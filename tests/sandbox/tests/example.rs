@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
-use baton_sandbox::account::StackEnd;
 use baton_sandbox::binaries::Binaries;
 use baton_sandbox::{Account, Options, Sandbox, stage};
 use serde_json::{Value, json};
