@@ -84,7 +84,10 @@ impl Cloud for Ec2Cloud {
     }
 
     async fn prepare(&self) -> Result<(), CloudFailure> {
-        self.for_tables().await.map(drop)
+        match &self.access {
+            None => Ok(()),
+            Some(access) => self.sessions.prepare(access).await,
+        }
     }
 
     async fn look(&self, look: &Look) -> Result<Sight, CloudFailure> {

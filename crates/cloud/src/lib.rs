@@ -131,8 +131,8 @@ pub trait Cloud: Send + Sync {
     where
         Self: Sized;
 
-    /// Takes on that role if it is not taken on yet, so that the first question does not wait for it. It is well where there is
-    /// none.
+    /// Takes on that role if it is not taken on yet, and again long before that ends, so that no question waits for it. It is
+    /// well where there is none.
     fn prepare(&self) -> impl Future<Output = Result<(), CloudFailure>> + Send;
 
     /// Asks EC2 a question.

@@ -39,15 +39,18 @@ pub(super) struct Sessions {
     slots: Mutex<BTreeMap<TableAccess, Arc<Slot>>>,
 }
 
-/// One session, and who waits for it: the resources of a move come side by side, and STS is asked once for all of them.
+/// One session, and who asks for it: the resources of a move come side by side, and STS is asked once for all of them.
 #[derive(Debug, Default)]
-struct Slot(AsyncMutex<State>);
+struct Slot {
+    session: Mutex<Option<Session>>,
+    asking: AsyncMutex<Asking>,
+}
 
 #[derive(Debug, Default)]
-struct State {
-    session: Option<Session>,
-    /// How often STS was asked, and what it answered last if that was no session.
-    asked: u64,
+struct Asking {
+    /// How often STS was asked.
+    times: u64,
+    /// What it answered last, if that was no session.
     failed: Option<CloudFailure>,
 }
 
@@ -65,36 +68,50 @@ impl Sessions {
         Self { config: config.clone(), sts: Sts::new(config), slots: Mutex::default() }
     }
 
-    /// A client with the role's credentials.
+    /// A client with the role's credentials. A session that is good is used at once, however soon it is to be renewed.
     pub(super) async fn client(&self, access: &TableAccess) -> Result<Client, CloudFailure> {
         let slot = self.slot(access);
-        let before = slot.0.try_lock().map(|state| state.asked);
-        let mut state = slot.0.lock().await;
+        match slot.client(SystemTime::now()) {
+            Some(client) => Ok(client),
+            None => self.renewed(&slot, access).await,
+        }
+    }
+
+    /// Sees to it that there is a session, and renews it early. While one is good it is no failure that STS gives no other.
+    pub(super) async fn prepare(&self, access: &TableAccess) -> Result<(), CloudFailure> {
+        let slot = self.slot(access);
+        if slot.is_fresh(SystemTime::now()) {
+            return Ok(());
+        }
+        self.renewed(&slot, access).await.map(drop)
+    }
+
+    async fn renewed(&self, slot: &Slot, access: &TableAccess) -> Result<Client, CloudFailure> {
+        let before = slot.asking.try_lock().map(|asking| asking.times);
+        let mut asking = slot.asking.lock().await;
         let now = SystemTime::now();
-        if let Some(session) = state.session.as_ref().filter(|session| now < session.renew_at) {
-            return Ok(session.client.clone());
+        if let Some(client) = slot.client(now).filter(|_| slot.is_fresh(now)) {
+            return Ok(client);
         }
         // Somebody has asked while this one waited, and what was answered holds for both.
-        if before.is_none_or(|before| before != state.asked)
-            && let Some(failure) = state.failed.clone()
+        if before.is_none_or(|before| before != asking.times)
+            && let Some(failure) = asking.failed.clone()
         {
-            return state.last(now).ok_or(failure);
+            return slot.client(now).ok_or(failure);
         }
-        state.asked += 1;
+        asking.times += 1;
         // Whoever is given up while STS is asked leaves no answer behind.
-        state.failed = None;
+        asking.failed = None;
         match self.assume(access, now).await {
             Ok(session) => {
                 let client = session.client.clone();
-                state.session = Some(session);
+                *slot.session() = Some(session);
                 Ok(client)
             }
             Err(failure) => {
-                state.failed = Some(failure.clone());
-                let left = state.last(now).ok_or_else(|| failure.clone())?;
-                if let Some(session) = &mut state.session {
-                    session.renew_at = now + AGAIN;
-                }
+                asking.failed = Some(failure.clone());
+                let left = slot.client(now).ok_or_else(|| failure.clone())?;
+                slot.leave_until(now + AGAIN);
                 tracing::warn!(role = %access.role, cluster = %access.cluster, %failure, "not renewed; the session that there is goes on");
                 Ok(left)
             }
@@ -110,7 +127,7 @@ impl Sessions {
         let mut slots = self.slots();
         if slots.len() >= MANY && !slots.contains_key(access) {
             let now = SystemTime::now();
-            slots.retain(|_, slot| slot.0.try_lock().is_none_or(|state| state.last(now).is_some()));
+            slots.retain(|_, slot| slot.client(now).is_some() || slot.asking.try_lock().is_none());
         }
         Arc::clone(slots.entry(access.clone()).or_default())
     }
@@ -156,11 +173,28 @@ fn ends(given: &Given, now: SystemTime) -> SystemTime {
     said.min(now + LENGTH)
 }
 
-impl State {
+impl Slot {
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        // A session is whole whatever panicked beside it.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The session that there is, as long as it is good for a call.
-    fn last(&self, now: SystemTime) -> Option<Client> {
-        let session = self.session.as_ref()?;
-        (now + LEAST < session.ends).then(|| session.client.clone())
+    fn client(&self, now: SystemTime) -> Option<Client> {
+        let session = self.session();
+        session.as_ref().filter(|session| now + LEAST < session.ends).map(|session| session.client.clone())
+    }
+
+    /// Whether it is not to be renewed yet.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        self.session().as_ref().is_some_and(|session| now < session.renew_at)
+    }
+
+    /// Renews it no sooner.
+    fn leave_until(&self, moment: SystemTime) {
+        if let Some(session) = self.session().as_mut() {
+            session.renew_at = moment;
+        }
     }
 }
 
