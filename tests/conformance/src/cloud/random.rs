@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 
 use baton_cloud::Cloud;
 use baton_protocol::ec2::{Call, Look, Sight};
-use baton_protocol::ids::{AllocationId, AssociationId, InterfaceId, RouteTableId};
+use baton_protocol::ids::{
+    AllocationId, AssociationId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
+};
 use baton_protocol::resource::{Address, Destination, Placement, Route};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -35,6 +37,10 @@ struct Stage<'a, W> {
     nodes: Vec<Node>,
     addresses: Vec<Address>,
     tables: Vec<RouteTableId>,
+    /// A subnet, with the first table when it begins.
+    subnet: SubnetId,
+    /// Every association of that subnet so far, in the order in which they were made.
+    swaps: Vec<TableAssociationId>,
     /// Every association so far, in the order in which they were made.
     associations: Vec<AssociationId>,
     names: Names,
@@ -61,7 +67,13 @@ impl<'a, W: World> Stage<'a, W> {
             names.add(&table, format!("table {number}"));
             tables.push(table);
         }
-        Self { world, nodes, addresses, tables, associations: Vec::new(), names }
+        let subnet = world.subnet(&vpc).await;
+        names.add(&subnet, "the subnet".to_owned());
+        let first = world.associate(&subnet, &tables[0]).await;
+        let (associations, swaps) = (Vec::new(), Vec::new());
+        let mut stage = Self { world, nodes, addresses, tables, subnet, swaps, associations, names };
+        stage.keep_swap(first);
+        stage
     }
 
     fn allocation(&self, number: usize) -> AllocationId {
@@ -103,6 +115,12 @@ impl<'a, W: World> Stage<'a, W> {
             Act::ReplaceRoute { table, to, node } => {
                 Call::ReplaceRoute { route: route_of(table, to), interface: self.interface(node) }
             }
+            Act::Swap { back, table } => {
+                let which = self.swaps.iter().rev().nth(back).cloned();
+                let association = which.unwrap_or_else(|| nobody("rtbassoc-"));
+                let (subnet, table) = (self.subnet.clone(), self.table(table));
+                Call::ReplaceTableAssociation { subnet, association, table }
+            }
             Act::Forward(node) => Call::DisableSourceDestCheck { interface: self.interface(node) },
         }
     }
@@ -115,6 +133,7 @@ impl<'a, W: World> Stage<'a, W> {
             Look::Addresses(all.clone().map(|number| self.allocation(number)).collect()),
             Look::Seats(interfaces.clone()),
             Look::Tables(all.map(|number| self.table(number)).collect()),
+            Look::Subnets(vec![self.subnet.clone(), nobody("subnet-")]),
             Look::Interfaces(interfaces),
             Look::Instance(self.nodes[0].instance.clone()),
         ];
@@ -147,6 +166,14 @@ impl<'a, W: World> Stage<'a, W> {
         self.names.add(&association, format!("association {}", self.associations.len()));
         self.associations.push(association);
     }
+
+    /// One that is answered again, as a swap for the same table is, is the one that it was.
+    fn keep_swap(&mut self, association: TableAssociationId) {
+        if !self.swaps.contains(&association) {
+            self.names.add(&association, format!("association {} of the subnet", self.swaps.len()));
+            self.swaps.push(association);
+        }
+    }
 }
 
 fn to_of(number: usize) -> Destination {
@@ -157,7 +184,7 @@ fn to_of(number: usize) -> Destination {
 pub type Met = BTreeSet<String>;
 
 /// What a run has to meet, so that it cannot come to ask nothing but what is granted.
-pub const MET: [&str; 19] = [
+pub const MET: [&str; 22] = [
     "AssociateAddress Associated",
     "AssociateAddress AlreadyAssociated",
     "AssociateAddress NotFound",
@@ -170,6 +197,9 @@ pub const MET: [&str; 19] = [
     "ReplaceRoute Done",
     "ReplaceRoute RouteMissing",
     "ReplaceRoute NotFound",
+    "ReplaceRouteTableAssociation TableAssociated",
+    "ReplaceRouteTableAssociation AssociationGone",
+    "ReplaceRouteTableAssociation NotFound",
     "ModifyNetworkInterfaceAttribute Done",
     "ModifyNetworkInterfaceAttribute NotFound",
     "SeatsShared",

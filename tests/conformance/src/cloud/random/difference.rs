@@ -39,6 +39,12 @@ pub(super) async fn compare<T: World, S: World>(
             end(server, allocation, evicted).await?;
             listed(Difference::SeatsShared, server)
         }
+        (Ok(Effect::TableAssociated(of_twin)), Ok(Effect::TableAssociated(of_server))) => {
+            twin.keep_swap(of_twin.clone());
+            server.keep_swap(of_server.clone());
+            let alike = twin.swaps.len() == server.swaps.len();
+            if alike { Ok(None) } else { Err("a new association in one of the two worlds only") }
+        }
         (Err(CloudFailure::RouteExists), Ok(Effect::Done)) => {
             let Call::CreateRoute { route: made, interface } = call else { return Err("no creation") };
             // A creation that names the target that is there shows nothing of the difference.

@@ -39,6 +39,13 @@ pub enum Act {
         /// Through whose interface.
         node: usize,
     },
+    /// Replace an association of the subnet: the last one that was made, an earlier one, or one that never was.
+    Swap {
+        /// Which, counted from the last one.
+        back: usize,
+        /// By one with which table.
+        table: usize,
+    },
     /// Switch a node's source and destination check off.
     Forward(usize),
 }
@@ -73,6 +80,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|back| Act::Disassociate { back }),
         5 => (one(), 0usize..2, one()).prop_map(|(table, to, node)| Act::CreateRoute { table, to, node }),
         3 => (one(), 0usize..2, one()).prop_map(|(table, to, node)| Act::ReplaceRoute { table, to, node }),
+        4 => (prop_oneof![5 => Just(0usize), 2 => 1usize..4, 1 => Just(99)], one())
+            .prop_map(|(back, table)| Act::Swap { back, table }),
         2 => (0..=NODES).prop_map(Act::Forward),
     ]
 }
