@@ -446,15 +446,7 @@ impl Invocation {
         self.granted = Some(epoch);
         self.tries = 0;
         if let Some(lease) = self.lease.take() {
-            if let Some(request) = finish::obeyed(&lease, grant) {
-                let answer = format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to));
-                self.act(Action::Answer { request, answer });
-            } else if let Some(request) = lease.intent.as_ref().and_then(|intent| intent.request.clone()) {
-                // It had ended, or was about another epoch, and nobody may have told so: the grant takes it away. The first
-                // answer stands.
-                let answer = format!("the wish ended without effect before the grant of epoch {epoch}");
-                self.act(Action::Answer { request, answer });
-            }
+            self.answer_granted(&lease, grant);
             let mut lease = finish::granted_lease(&lease, grant);
             lease.last_grant = Some(grant.at);
             self.lease = Some(lease);

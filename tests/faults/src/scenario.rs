@@ -10,6 +10,7 @@ mod fence;
 mod group;
 mod shared;
 mod swap;
+mod table;
 mod trigger;
 
 use baton_protocol::history::Happening;
@@ -81,6 +82,7 @@ scenarios! {
     "drift-route" trigger::drift_route "somebody deletes a route and leads another away, and a trail tells of it";
     "swap" swap::swap "the holder of a cluster with a subnet of prepared tables is silent, and then somebody swaps its table back";
     "shared-vpc" shared::shared "the route tables are another account's, reached through its role, which is then refused and allowed again";
+    "table" table::tagged "somebody makes a route table and tags it, and a trail tells of the tag; then the tag is taken off";
     "turn" trigger::turn "somebody frees the address, nothing tells of it, and the cluster's turn comes";
     "sweep" trigger::sweep "the arbiter is killed after its grant, and the sweep finds the unfinished move";
     "unprotected" trigger::unprotected "every standby falls silent, and the sweep counts";

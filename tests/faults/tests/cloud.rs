@@ -61,6 +61,7 @@ scenarios! {
     routes_that_are_changed_come_back "drift-route";
     a_subnet_gets_the_table_of_the_next_holder "swap";
     tables_of_another_account_go_through_its_role "shared-vpc";
+    a_table_that_is_tagged_later "table";
     what_nobody_tells_of_is_found_in_turn "turn";
     the_sweep_finds_what_a_killed_function_left "sweep";
     a_cluster_without_a_standby_is_counted "unprotected";

@@ -112,6 +112,23 @@ impl Invocation {
         self.tell_once(until, Happening::Lapsed { reason, request });
     }
 
+    /// The wish that the grant fulfils is answered, and so is one that had ended, or was about another epoch, of which nobody may
+    /// have told: the grant takes it away. The first answer stands.
+    pub(super) fn answer_granted(&mut self, lease: &Lease, grant: &Grant) {
+        let epoch = grant.epoch.next();
+        let asked = lease.intent.as_ref().and_then(|intent| intent.request.clone());
+        let (request, answer) = match (obeyed(lease, grant), asked) {
+            (Some(request), _) => {
+                (request, format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to)))
+            }
+            (None, Some(request)) => {
+                (request, format!("the wish ended without effect before the grant of epoch {epoch}"))
+            }
+            (None, None) => return,
+        };
+        self.act(Action::Answer { request, answer });
+    }
+
     /// Under the same key whichever invocation writes it.
     pub(super) fn tell_once(&mut self, at: WallTime, what: Happening) {
         self.write_row(at, ANY_INVOCATION.to_owned(), what);
@@ -262,7 +279,7 @@ fn is_recorded(record: &Moved, found: &Lease) -> bool {
 }
 
 /// The request whose wish the grant fulfils. A holder may have begun to obey in time and have released after its end.
-pub(super) fn obeyed(lease: &Lease, grant: &Grant) -> Option<RequestId> {
+fn obeyed(lease: &Lease, grant: &Grant) -> Option<RequestId> {
     let late =
         lease.lapsed_intent(grant.at).filter(|intent| grant.ground == Ground::Release && !intent.failover);
     lease.live_intent(grant.at).or(late)?.request.clone()
