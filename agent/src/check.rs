@@ -43,7 +43,7 @@ pub(crate) use systemd::systemctl;
 
 /// Whether a unit is active, and how it is in any case.
 pub(crate) async fn unit_is_active(systemctl: &std::path::Path, unit: &str, timeout: Duration) -> Try {
-    systemd::probe(Some(systemctl), unit, timeout).await
+    systemd::probe(Some(systemctl), unit, timeout, &mut Aside::default()).await
 }
 
 /// Whose turn it is to speak, besides the checks that always do.
@@ -355,7 +355,7 @@ async fn one_try(probe: &Probe, timeout: Duration, aside: &mut Aside) -> Try {
         Probe::Script { command, user, exit_codes } => {
             script::probe(command, user.as_ref(), *exit_codes, timeout, aside).await
         }
-        Probe::Systemd { unit } => systemd::probe(systemctl().as_deref(), unit, timeout).await,
+        Probe::Systemd { unit } => systemd::probe(systemctl().as_deref(), unit, timeout, aside).await,
         Probe::Process { pid_file, command_name } => {
             let (path, name) = (pid_file.clone(), command_name.clone());
             aside.look(timeout, move || process::look(path.as_deref(), name.as_deref())).await

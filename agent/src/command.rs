@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 
 use crate::clock::{self, Timer};
 
@@ -89,6 +90,34 @@ pub fn start(mut command: Command, timeout: Duration) -> io::Result<Running> {
     let group = Pid::from_raw(id.expect("a child that was not waited for has its id"));
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     Ok(Running { child, group, output, kept: Vec::new(), started, limit, ended: false })
+}
+
+/// Calls `start` on a thread of its own: where the file system hangs that a program lies on, the kernel does not come back from
+/// starting it, and the agent's loop must not wait for that. `returned` is called when it has come back, which may be much later;
+/// what has been started by then and is not waited for is killed.
+pub async fn aside(
+    timeout: Duration,
+    start: impl FnOnce() -> io::Result<Running> + Send + 'static,
+    returned: impl FnOnce() + Send + 'static,
+) -> io::Result<Running> {
+    let limit = Timer::after(timeout)?;
+    let (tell, told) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    // A plain thread, because a runtime would wait for its own at the end, and a hung disk would keep the agent from ending.
+    std::thread::Builder::new().name("baton-start".to_owned()).spawn(move || {
+        let _entered = runtime.enter();
+        let started = start();
+        returned();
+        drop(tell.send(started));
+    })?;
+    tokio::select! {
+        started = told => started.unwrap_or_else(|_| Err(io::Error::other("its start was lost sight of"))),
+        expired = limit.expired() => {
+            expired?;
+            let why = "it did not start in time; see whether the file system that it lies on hangs";
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        }
+    }
 }
 
 impl Running {

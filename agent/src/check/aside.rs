@@ -5,16 +5,21 @@
 //! plain ones, because a runtime would wait for its own at the end, and a hung disk would keep the agent from
 //! ending.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_protocol::time::BootTime;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User};
+use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Keepers, Try};
 use crate::clock;
+use crate::command::{self, Running};
 
 /// The looks of one check that are under way, and what one has found for good.
 #[derive(Debug, Default)]
@@ -24,6 +29,17 @@ pub(super) struct Aside {
     tried: Look<Try>,
     user: Look<Result<Option<User>, Errno>>,
     account: Option<(Uid, Gid)>,
+    /// Whether a command of this check is being started, by a thread that may hang.
+    starting: Arc<AtomicBool>,
+}
+
+/// A start that is under way; dropped once it has come back, or where there was no thread for it.
+struct Busy(Arc<AtomicBool>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// A look that is under way, if one is.
@@ -96,6 +112,25 @@ impl Aside {
         }
     }
 
+    /// Starts a command. One whose start hangs is late, and no other is started until that has come back.
+    pub(super) async fn start(&mut self, command: Command, timeout: Duration) -> io::Result<Running> {
+        self.start_by(timeout, move || command::start(command, timeout)).await
+    }
+
+    async fn start_by(
+        &mut self,
+        timeout: Duration,
+        start: impl FnOnce() -> io::Result<Running> + Send + 'static,
+    ) -> io::Result<Running> {
+        if self.starting.swap(true, Ordering::SeqCst) {
+            let why =
+                "an earlier start of it has not come back; see whether the file system that it lies on hangs";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        let starting = Busy(Arc::clone(&self.starting));
+        command::aside(timeout, start, move || drop(starting)).await
+    }
+
     /// What a look finds within `timeout`. Dropping the future leaves the look to itself.
     pub(super) async fn look(
         &mut self,
@@ -113,8 +148,10 @@ fn unknown(why: Option<String>, timeout: Duration) -> Try {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, mpsc};
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc;
+
+    use crate::testing::{eventually, is_alive};
 
     use super::*;
 
@@ -171,6 +208,30 @@ mod tests {
         assert_eq!(root, Ok((Uid::from_raw(0), Gid::from_raw(0))));
         let again = aside.account(Duration::ZERO, "root").await;
         assert_eq!((again, aside.user.open.is_none()), (root, true));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_hangs_is_late_is_not_made_twice_and_what_it_starts_too_late_is_killed() {
+        let (go_on, gate) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let mut aside = Aside::default();
+        let hang = move || {
+            let _ = gate.recv();
+            let mut command = Command::new("/bin/sleep");
+            command.arg("600");
+            let started = command::start(command, Duration::from_secs(600));
+            tell.send(started.as_ref().map(Running::group).map_err(ToString::to_string)).expect("heard");
+            started
+        };
+        let late = aside.start_by(Duration::from_millis(20), hang).await.expect_err("late");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        let busy = aside.start(Command::new("/bin/true"), Duration::from_secs(20)).await.expect_err("busy");
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        go_on.send(()).expect("it waits");
+        let group = told.recv_timeout(Duration::from_secs(20)).expect("told").expect("started");
+        eventually("what came too late is dead", || !is_alive(group)).await;
+        let running = aside.start(Command::new("/bin/true"), Duration::from_secs(20)).await.expect("started");
+        assert_eq!(running.finish().await.expect("watched").end, command::End::Exited(0));
     }
 
     #[tokio::test]

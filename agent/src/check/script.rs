@@ -13,7 +13,7 @@ use tokio::process::Command;
 use super::Try;
 use super::aside::Aside;
 use crate::clock;
-use crate::command::{self, End, Finished};
+use crate::command::{End, Finished};
 use crate::config::User as UserName;
 use crate::config::{CommandLine, ExitCodes};
 
@@ -35,16 +35,23 @@ pub(super) async fn probe(
             Err(failed) => return failed,
         };
     }
-    match run(command, &line.program, due.since(clock::boot())).await {
+    match run(command, &line.program, due.since(clock::boot()), aside).await {
         Ok(finished) => judge(&finished, codes),
         Err(failed) => failed,
     }
 }
 
 /// Runs a command to its end; what kept it from one is a bad try.
-pub(super) async fn run(command: Command, program: &Path, timeout: Duration) -> Result<Finished, Try> {
+pub(super) async fn run(
+    command: Command,
+    program: &Path,
+    timeout: Duration,
+    aside: &mut Aside,
+) -> Result<Finished, Try> {
     let shown = program.display();
-    let running = command::start(command, timeout)
+    let running = aside
+        .start(command, timeout)
+        .await
         .map_err(|error| Try::bad(format!("could not start `{shown}`: {error}")))?;
     running.finish().await.map_err(|error| Try::bad(format!("lost sight of `{shown}`: {error}")))
 }

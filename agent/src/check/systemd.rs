@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::aside::Aside;
 use super::{Try, script};
 
 /// Where distributions put it.
@@ -20,11 +21,11 @@ pub(crate) fn systemctl() -> Option<PathBuf> {
 }
 
 /// One try, at most `timeout` long. Dropping the future kills the command.
-pub(super) async fn probe(systemctl: Option<&Path>, unit: &str, timeout: Duration) -> Try {
+pub(super) async fn probe(systemctl: Option<&Path>, unit: &str, timeout: Duration, aside: &mut Aside) -> Try {
     let Some(systemctl) = systemctl else { return Try::bad("there is no `systemctl` on this machine") };
     let mut command = Command::new(systemctl);
     command.args(["show", "--property=LoadState,ActiveState,SubState", "--", unit]);
-    match script::run(command, systemctl, timeout).await {
+    match script::run(command, systemctl, timeout, aside).await {
         Ok(finished) if finished.end == crate::command::End::Exited(0) => judge(unit, &finished.output),
         Ok(finished) => {
             let output = finished.output.clone();
@@ -91,9 +92,10 @@ mod tests {
         let text = "[ \"$*\" = 'show --property=LoadState,ActiveState,SubState -- orders.service' ] || exit 9\n\
                     printf 'LoadState=loaded\\nActiveState=active\\nSubState=running\\n'";
         let path = program(&place, text);
-        let tried = probe(Some(&path), "orders.service", Duration::from_secs(20)).await;
+        let tried =
+            probe(Some(&path), "orders.service", Duration::from_secs(20), &mut Aside::default()).await;
         assert_eq!(tried, Try::good("active (running)"));
-        let other = probe(Some(&path), "other.service", Duration::from_secs(20)).await;
+        let other = probe(Some(&path), "other.service", Duration::from_secs(20), &mut Aside::default()).await;
         assert_eq!(other.reason, "`systemctl`: exit code 9");
     }
 
@@ -101,8 +103,9 @@ mod tests {
     async fn a_systemd_that_does_not_answer_is_bad_at_the_timeout() {
         let place = tempfile::tempdir().expect("a directory");
         let path = program(&place, "sleep 600");
-        let tried = probe(Some(&path), "orders.service", Duration::from_millis(200)).await;
+        let tried =
+            probe(Some(&path), "orders.service", Duration::from_millis(200), &mut Aside::default()).await;
         assert!(!tried.success && tried.reason.starts_with("`systemctl`: killed after "), "{tried:?}");
-        assert!(!probe(None, "orders.service", Duration::from_secs(1)).await.success);
+        assert!(!probe(None, "orders.service", Duration::from_secs(1), &mut Aside::default()).await.success);
     }
 }

@@ -6,6 +6,7 @@
 
 mod bus;
 pub mod metric;
+mod resolve;
 mod scaling;
 mod sdk;
 

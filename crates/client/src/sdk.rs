@@ -17,6 +17,8 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use baton_protocol::timing::Timing;
 
+use crate::resolve;
+
 /// How long a call may take, in its two phases that can be told apart from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -101,9 +103,9 @@ fn http_client() -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     let trust = TrustStore::empty().with_native_roots(has_usable_roots());
     match TlsContext::builder().with_trust_store(trust).build() {
-        Ok(context) => builder.tls_context(context).build_https(),
+        Ok(context) => builder.tls_context(context).build_with_resolver(resolve::by_the_system()),
         // Without the context the builder falls back to the machine's certificates, the same store.
-        Err(_) => builder.build_https(),
+        Err(_) => builder.build_with_resolver(resolve::by_the_system()),
     }
 }
 
