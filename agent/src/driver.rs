@@ -370,7 +370,7 @@ impl Driver {
             }
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
-            Answer::Seen(seen) => self.node.handle_seen(seen),
+            Answer::Seen(seen) => self.node.handle_seen(now, seen),
             Answer::Leaving(why) => self.take_leaving(why),
             Answer::Woken(_) | Answer::Unseen(_) | Answer::Told => {}
         }

@@ -30,6 +30,7 @@ mod canonical;
 mod command;
 mod cycle;
 mod duty;
+mod missing;
 mod service;
 mod startup;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use crate::timing::Timing;
 use crate::wake::Why;
 
 use cycle::Cycle;
+use missing::Missing;
 use service::Service;
 use startup::Phase;
 
@@ -119,6 +121,7 @@ pub struct Node {
     /// Whether this instance is about to be taken, as its metadata says.
     leaving: bool,
     seen: Vec<Ipv4Addr>,
+    missing: Missing,
     silence: SilenceWatch,
     peers: PeerWatch,
     claim: Option<Claim>,
@@ -182,6 +185,7 @@ impl Node {
             promote_not_before: now.boot,
             leaving: false,
             seen: Vec::new(),
+            missing: Missing::default(),
             silence: SilenceWatch::default(),
             peers: PeerWatch::default(),
             claim: None,
@@ -255,11 +259,6 @@ impl Node {
         if self.findings.is_some() || *findings != Findings::default() {
             self.findings = Some(findings.clone());
         }
-    }
-
-    /// Takes in which Elastic IPs the instance metadata shows here.
-    pub fn handle_seen(&mut self, seen: Vec<Ipv4Addr>) {
-        self.seen = seen;
     }
 
     /// Takes in that the agent shall end.

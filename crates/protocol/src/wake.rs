@@ -28,6 +28,8 @@ pub enum Why {
     Vacant,
     /// An agent sees that it is no member, and that there is room for one.
     Hello,
+    /// The holder does not see an address of its own in its instance's metadata.
+    Missing,
     /// An operator asked for something.
     Request,
     /// The sweep found unfinished business.

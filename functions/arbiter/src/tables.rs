@@ -61,10 +61,11 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Whether an invocation that was woken so is to look. An operator's request is not kept waiting.
+    /// Whether an invocation that was woken so is to look. An operator's request is not kept waiting, and a holder that misses an
+    /// address tells nothing of tables.
     pub fn by(hint: &Hint) -> Option<Self> {
         match hint.why {
-            Some(Why::Request) => None,
+            Some(Why::Request | Why::Missing) => None,
             Some(Why::Continue) => Some(Self::Again),
             Some(Why::Probe) => Some(Self::Hourly),
             _ => hint.maybe_moved.then_some(Self::Turn),

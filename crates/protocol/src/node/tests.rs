@@ -6,6 +6,7 @@ mod driver;
 mod duty;
 mod hand_over;
 mod health;
+mod missing;
 mod rig;
 mod standby;
 mod start;
