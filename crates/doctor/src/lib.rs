@@ -5,6 +5,10 @@
 //! wrong at once, each with the reason it matters and what to do about it. There is no I/O here and no AWS. Whatever
 //! could not be read is a finding of its own: a requirement that was not looked at is never taken for met.
 
+mod change;
+mod check;
+mod diagnose;
+mod diagnosis;
 mod finding;
 mod hibernation;
 mod node;
@@ -12,16 +16,23 @@ mod place;
 mod request;
 mod resource;
 mod role;
+mod row;
 mod subnet;
+pub mod survey;
 mod table;
 mod world;
 
 use std::fmt::Display;
 
+pub use change::Change;
+pub use check::{CHECKS, Check, Fix};
+pub use diagnose::diagnose;
+pub use diagnosis::{Case, Diagnosis, Record, Standing, Verdict, is_clean, standings};
 pub use finding::{Finding, Requirement, Severity, refuses};
 pub use node::TAG;
 pub use place::{Places, places};
 pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_SUBNETS, MOST_TABLES};
+pub use row::Row;
 pub use world::{
     InstanceFacts, InterfaceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TableFacts, Wanted,
     WantedNode, World,

@@ -1,3 +1,4 @@
+mod diagnose;
 mod kept;
 mod role;
 mod subnet;
