@@ -13,7 +13,7 @@ use crate::text::parse_duration;
 ///
 /// Baton keeps Elastic IPs and VPC routes at a healthy EC2 instance. This command reads the table in which every
 /// cluster's lease, heartbeats and history are kept, and writes requests to it. It needs DynamoDB and, to be fast,
-/// EventBridge; it never calls EC2.
+/// EventBridge; only `doctor` asks EC2.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "baton", version, after_long_help = LEGEND, propagate_version = true)]
 pub struct Cli {
@@ -77,6 +77,8 @@ pub enum Format {
     Json,
     /// One line per row, fields separated by tabs.
     Tsv,
+    /// SARIF 2.1.0, for tools that collect findings; of `doctor` only.
+    Sarif,
 }
 
 /// Whether to use colours.
@@ -111,6 +113,8 @@ pub enum Command {
     Include(Include),
     /// Have EC2 stop a node's instance, at once and as by a power cut.
     Fence(Fence),
+    /// Examine everything that a cluster depends on at AWS, and mend what can be mended.
+    Doctor(Doctor),
     /// Hold back automatic action for a while.
     Pause(Pause),
     /// Allow automatic action again.
@@ -306,6 +310,26 @@ pub struct Fence {
     pub yes: bool,
 }
 
+/// `baton doctor`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  baton doctor orders\n  baton doctor --cluster orders --format json\n  \
+    baton doctor orders --fix\n\n\
+    It asks EC2, CloudWatch and CloudTrail with your own rights: looking needs the policy of viewers, --fix the policy of \
+    menders. What may not be read is `unknown`, and never passes. --fix shows its plan first; what costs money, opens something \
+    or touches what others use is made only after a question. Where an address or a route leads is changed by the arbiter alone, \
+    which --fix wakes. Ends with 0 where nothing was found, else with 23; the names of findings are in docs/OPERATIONS.md.")]
+pub struct Doctor {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// Mend what was found, as far as that can be done, and look again.
+    #[arg(long)]
+    pub fix: bool,
+    /// Do not ask; consent to everything in the plan.
+    #[arg(long, short = 'y', requires = "fix")]
+    pub yes: bool,
+}
+
 /// `baton pause`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton pause orders --for 30m --reason 'kernel update'\n\n\
@@ -352,6 +376,7 @@ impl Command {
             Self::Drain(args) => args.cluster.as_ref(),
             Self::Exclude(args) => args.cluster.as_ref(),
             Self::Include(args) => args.cluster.as_ref(),
+            Self::Doctor(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),
             Self::Fence(_) | Self::Completions(_) => None,
@@ -372,6 +397,10 @@ impl Cli {
             && argument != option
         {
             let message = format!("two clusters are named, `{argument}` and `{option}`: expected one");
+            return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        if cli.global.format() == Format::Sarif && !matches!(cli.command, Command::Doctor(_)) {
+            let message = "`--format sarif` holds findings, and only `doctor` has some";
             return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
@@ -495,6 +524,14 @@ mod tests {
             "baton status --watch --exit-code",
             "baton status ORDERS",
         ] {
+            assert_eq!(read(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn sarif_is_of_doctor_and_yes_of_its_fix() {
+        assert!(read("baton doctor --cluster orders --format sarif --fix --yes").is_ok());
+        for line in ["baton status orders --format sarif", "baton doctor orders --yes"] {
             assert_eq!(read(line).expect_err(line).exit_code(), 2, "{line}");
         }
     }

@@ -28,6 +28,8 @@ pub enum Exit {
     NoHolder = 21,
     /// `status --exit-code`: automatic action is paused.
     Paused = 22,
+    /// `doctor`: something was found, or could not be looked at.
+    Found = 23,
     /// The configuration is invalid.
     Configuration = 78,
 }
@@ -59,6 +61,7 @@ Exit codes:
   20  `status --exit-code`: degraded or unprotected
   21  `status --exit-code`: no holder
   22  `status --exit-code`: paused
+  23  `doctor`: something was found, or could not be looked at
   78  invalid configuration";
 
 #[cfg(test)]
@@ -80,6 +83,7 @@ mod tests {
             (Degraded, 20),
             (NoHolder, 21),
             (Paused, 22),
+            (Found, 23),
             (Configuration, 78),
         ];
         for (exit, number) in all {

@@ -2,7 +2,7 @@
 //!
 //! It reads the table with strongly consistent reads and writes one kind of thing, a request: an item under IAM that names
 //! the epoch it is about and ends by itself. It refuses what is plainly not safe, with the reason; it decides nothing, moves
-//! nothing and never calls EC2. The binary is a thin `main` around [`run`], which works with any store, event bus and clock.
+//! nothing, and asks EC2 for `doctor` only. The binary is a thin `main` around [`run`], which works with any store, event bus and clock.
 
 pub mod args;
 pub mod asking;
@@ -13,6 +13,7 @@ pub mod console;
 pub mod eligibility;
 pub mod exit;
 pub mod findings;
+pub mod gather;
 pub mod handover;
 pub mod output;
 pub mod text;
@@ -75,6 +76,7 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Drain(args) => exclude::drain(session, console, cluster, args).await,
         Command::Include(args) => exclude::include(session, console, cluster, args).await,
         Command::Fence(args) => fence::run(session, console, cluster, args).await,
+        Command::Doctor(_) => Err(Trouble::new(Exit::Unexpected, "`doctor` was given no way to EC2")),
         Command::Pause(args) => pause::run(session, console, cluster, args).await,
         Command::Resume(_) => resume::run(session, console, cluster).await,
         Command::Completions(args) => completions(console, args),
@@ -91,6 +93,8 @@ pub fn completions(console: &mut Console<'_>, args: &Completions) -> Result<Exit
 
 #[cfg(test)]
 mod command_tests;
+#[cfg(test)]
+mod doctor_tests;
 #[cfg(test)]
 mod exclude_tests;
 #[cfg(test)]

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use baton::args::{Cli, Command};
 use baton::asking;
 use baton::clock::SystemClock;
-use baton::command::Session;
+use baton::command::{Session, doctor};
 use baton::console::{Console, Look, wants_color};
 use baton::exit::Exit;
+use baton::gather::Eyes;
 use baton::trouble::Trouble;
 use baton_client::{Bus, Limits, Place};
+use baton_cloud::Ec2Cloud;
 use baton_store::DynamoStore;
+use baton_survey::AwsAccount;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -51,6 +54,15 @@ async fn main() -> ExitCode {
         who: asking::who(|name| std::env::var(name).ok(), account(), host()),
         format: cli.global.format(),
     };
+    if let Command::Doctor(args) = &cli.command {
+        let eyes = Eyes {
+            cloud: &Ec2Cloud::new(&config),
+            account: &AwsAccount::new(&config),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+        };
+        let outcome = doctor::run(&session, &eyes, &mut console, cli.cluster(), args).await;
+        return baton::conclude(&mut console, outcome).into();
+    }
     baton::run(&session, &mut console, &cli).await.into()
 }
 

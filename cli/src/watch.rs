@@ -57,6 +57,6 @@ fn round(text: &str, format: Format, on_screen: bool) -> String {
     match format {
         Format::Table if on_screen => format!("{HOME}{text}"),
         Format::Table => format!("{text}\n"),
-        Format::Json | Format::Tsv => text.to_owned(),
+        Format::Json | Format::Tsv | Format::Sarif => text.to_owned(),
     }
 }

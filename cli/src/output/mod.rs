@@ -1,6 +1,8 @@
 //! How results are written: tables for people, JSON and tab-separated lines for programs.
 
+pub mod doctor;
 pub mod json;
+mod sarif;
 pub mod table;
 mod tsv;
 
@@ -13,7 +15,8 @@ use crate::view::View;
 /// A cluster's state.
 pub fn status(view: &View, format: Format, look: Look) -> Result<String, Trouble> {
     match format {
-        Format::Table => Ok(table::status(view, look)),
+        // No other command has findings, and none lets SARIF come so far.
+        Format::Table | Format::Sarif => Ok(table::status(view, look)),
         Format::Json => json::text(view, look),
         Format::Tsv => Ok(tsv::status(view)),
     }
@@ -22,7 +25,7 @@ pub fn status(view: &View, format: Format, look: Look) -> Result<String, Trouble
 /// A cluster's history.
 pub fn history(rows: &Rows, format: Format, look: Look) -> Result<String, Trouble> {
     match format {
-        Format::Table => Ok(table::history(rows, look)),
+        Format::Table | Format::Sarif => Ok(table::history(rows, look)),
         Format::Json => json::text(rows, look),
         Format::Tsv => Ok(tsv::history(rows)),
     }

@@ -63,7 +63,7 @@ pub fn history(rows: &Rows, look: Look) -> String {
     body(&table)
 }
 
-fn table(look: Look, header: &[&str]) -> Table {
+pub(super) fn table(look: Look, header: &[&str]) -> Table {
     let mut table = Table::new();
     // What the terminal allows was found out before; a second look in here would see another stream in tests.
     table.force_no_tty();
@@ -83,7 +83,7 @@ fn table(look: Look, header: &[&str]) -> Table {
     table
 }
 
-fn body(table: &Table) -> String {
+pub(super) fn body(table: &Table) -> String {
     table.trim_fmt() + "\n"
 }
 

@@ -51,7 +51,7 @@ pub(super) fn history(rows: &Rows) -> String {
     std::iter::once(line(&header)).chain(lines).collect()
 }
 
-fn line(fields: &[&str]) -> String {
+pub(super) fn line(fields: &[&str]) -> String {
     // No field may hold a tab or a line's end, whatever wrote it.
     let fields: Vec<String> = fields.iter().map(|field| printable(field)).collect();
     fields.join("\t") + "\n"

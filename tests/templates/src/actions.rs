@@ -47,6 +47,30 @@ fn reached(from: &str, functions: &BTreeMap<String, String>) -> BTreeSet<&'stati
     actions
 }
 
+/// What looking at what surrounds a cluster, and mending it, asks of AWS: each operation of EC2 that the code of
+/// `crates/survey` calls, and each that it signs.
+pub fn survey_actions() -> BTreeSet<String> {
+    let code = shipped("crates/survey/src");
+    let ec2 = called_on(&code, "ec2").into_iter().map(|method| format!("ec2:{}", camel(&method)));
+    let signed = raw("crates/survey/src/signed.rs");
+    let signed = variants(&code, "Operation").into_iter().map(|variant| {
+        let arm = signed.lines().find(|line| line.contains(&format!("Self::{variant} =>")));
+        arm.and_then(|line| line.split('"').nth(1))
+            .unwrap_or_else(|| panic!("{variant} has no action"))
+            .to_owned()
+    });
+    ec2.chain(signed).collect()
+}
+
+/// An operation of the SDK as EC2 names it: `describe_vpcs` is `DescribeVpcs`.
+fn camel(method: &str) -> String {
+    let upper = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect::<String>()
+    };
+    method.split('_').map(upper).collect()
+}
+
 /// What the code in some directories asks of the table, the bus and EC2.
 pub fn used_by(directories: &[&str]) -> BTreeSet<String> {
     let code: String = directories.iter().map(|directory| shipped(directory)).collect();

@@ -11,7 +11,7 @@ use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RoleArn,
 use baton_protocol::time::WallTime;
 use baton_sandbox::Venv;
 use baton_store::condition::{AGENT_ATTRIBUTES, OPERATOR_ATTRIBUTES};
-use baton_templates::actions::{KNOWN_OPERATIONS, store_actions, used_by};
+use baton_templates::actions::{KNOWN_OPERATIONS, store_actions, survey_actions, used_by};
 use baton_templates::source::shipped;
 use baton_templates::template::{Statement, Template, texts};
 use serde_json::json;
@@ -158,9 +158,23 @@ fn a_node_may_do_what_the_agent_does_and_nothing_more() {
 
 #[test]
 fn a_viewer_and_operator_may_do_what_the_cli_does_and_nothing_more() {
-    assert_eq!(allowed(&CONTROL_PLANE, &["ViewerPolicy", "OperatorPolicy"]), used_by(&["cli/src"]));
-    let looking = allowed(&CONTROL_PLANE, &["ViewerPolicy"]);
-    assert_eq!(looking, set(&["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]));
+    let looking = set(baton_survey::READS);
+    let used: BTreeSet<String> = used_by(&["cli/src"]).union(&looking).cloned().collect();
+    assert_eq!(allowed(&CONTROL_PLANE, &["ViewerPolicy", "OperatorPolicy"]), used);
+    let record = set(&["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]);
+    assert_eq!(allowed(&CONTROL_PLANE, &["ViewerPolicy"]), record.union(&looking).cloned().collect());
+}
+
+#[test]
+fn a_mender_may_do_what_the_fixes_of_doctor_do_and_nothing_more() {
+    assert_eq!(allowed(&CONTROL_PLANE, &["MenderPolicy"]), set(baton_survey::CHANGES));
+    let asked = survey_actions();
+    assert_eq!(asked, set(&[baton_survey::READS, baton_survey::CHANGES].concat()));
+    // Where an address or a route leads is the arbiter's alone.
+    for action in baton_cloud::permission::CALL_ACTIONS {
+        let both = baton_survey::CHANGES.contains(action);
+        assert_eq!(both, *action == "ec2:ModifyNetworkInterfaceAttribute", "{action}");
+    }
 }
 
 #[test]

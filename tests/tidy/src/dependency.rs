@@ -20,7 +20,7 @@ const BARE: [(&str, &[&str]); 2] =
     [("baton-protocol", &["serde", "thiserror"]), ("baton-doctor", &["baton-protocol", "serde"])];
 
 /// What must not be linked into whom, however indirectly; a name that ends in `*` stands for all that begin so.
-const NEVER_LINKED: [(&str, &[&str]); 6] = [
+const NEVER_LINKED: [(&str, &[&str]); 7] = [
     (
         "baton-protocol",
         &[
@@ -55,8 +55,10 @@ const NEVER_LINKED: [(&str, &[&str]); 6] = [
     ),
     ("baton-store", &["baton-cloud", "baton-doctor", "aws-sdk-ec2", "lambda*"]),
     ("baton-cloud", &["baton-store", "baton-doctor", "aws-sdk-dynamodb", "lambda*"]),
-    ("baton-agent", &["baton-cloud", "baton-doctor", "aws-sdk-ec2", "lambda*"]),
-    ("baton", &["baton-cloud", "baton-doctor", "aws-sdk-ec2", "lambda*"]),
+    ("baton-survey", &["baton-store", "baton-cloud", "baton-client", "aws-sdk-dynamodb", "lambda*"]),
+    ("baton-agent", &["baton-cloud", "baton-doctor", "baton-survey", "aws-sdk-ec2", "lambda*"]),
+    // `baton doctor` asks EC2 with its operator's own rights (ADR 0038).
+    ("baton", &["baton-arbiter", "baton-agent", "baton-registrar", "baton-sweeper", "lambda*"]),
 ];
 
 /// A package of the workspace or one that it uses.
@@ -187,8 +189,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or_else(|| pattern == name, |start| name.starts_with(start))
 }
 
-/// Dependencies point one way: the decision knows nothing of I/O, the table nothing of EC2, and what runs on a node or in an
-/// operator's hand links no EC2 client.
+/// Dependencies point one way: the decision knows nothing of I/O, the table nothing of EC2, and what runs on a node links no
+/// EC2 client.
 pub fn dependencies_point_one_way(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (id, package) in graph.members() {

@@ -1,0 +1,237 @@
+//! [`AwsAccount`]: EC2 through its SDK, CloudWatch and CloudTrail by signed requests.
+//!
+//! Each part is asked for by itself, so that one denied action hides nothing else. Answers are untrusted: ids go through their
+//! types, and a row that cannot be read makes its part unknown.
+
+mod address;
+mod change;
+mod instance;
+mod network;
+mod watch;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use aws_config::SdkConfig;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::types::{Filter, Tag};
+use baton_doctor::survey::Survey;
+use baton_doctor::{Change, Seen, TAG};
+
+use crate::signed::{Signed, cut};
+use crate::{Account, Question, SurveyFailure};
+
+/// AWS, in the account and region of a configuration, with its rights.
+#[derive(Debug, Clone)]
+pub struct AwsAccount {
+    ec2: Client,
+    signed: Signed,
+    region: String,
+}
+
+/// What came of one question.
+type Answer<T> = Result<T, SurveyFailure>;
+
+impl AwsAccount {
+    /// A client for this configuration, whose timeouts and retries are taken as they are.
+    pub fn new(config: &SdkConfig) -> Self {
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        Self { ec2: Client::new(config), signed: Signed::new(config), region }
+    }
+}
+
+impl Account for AwsAccount {
+    async fn survey(&self, question: &Question) -> Survey {
+        let ec2 = &self.ec2;
+        let ids = &question.instances;
+        let first = tokio::join!(
+            instance::instances(ec2, ids),
+            instance::profiles(ec2, ids),
+            network::interfaces(ec2, &question.interfaces, ids),
+            network::zones(ec2),
+            address::addresses(ec2),
+            address::quota(ec2),
+        );
+        let (instances, profiles, interfaces, zones, addresses, address_quota) = first;
+        let vpc = match &instances {
+            Ok((_, vpc)) => vpc.clone(),
+            Err(_) => None,
+        };
+        let there: Vec<_> = instances.iter().flat_map(|(found, _)| found.keys().cloned()).collect();
+        let groups = match &interfaces {
+            Ok(found) => found.values().flat_map(|detail| detail.groups.iter().cloned()).collect(),
+            Err(_) => Vec::new(),
+        };
+        let watch = watch::Watch { signed: &self.signed, region: &self.region };
+        let second = tokio::join!(
+            of_vpc(vpc.as_deref(), |id| network::vpc(ec2, id)),
+            of_vpc(vpc.as_deref(), |id| network::subnets(ec2, id)),
+            of_vpc(vpc.as_deref(), |id| network::tables(ec2, id)),
+            of_vpc(vpc.as_deref(), |id| network::acls(ec2, id)),
+            of_vpc(vpc.as_deref(), |id| network::endpoints(ec2, id)),
+            network::groups(ec2, &groups),
+            instance::statuses(ec2, &there),
+            watch.alarms(ids),
+            watch.without_token(ids, question.now),
+            watch.trails(),
+        );
+        let (vpc, subnets, tables, acls, endpoints, groups, statuses, alarms, without_token, trails) = second;
+        Survey {
+            statuses: if instances.is_ok() { seen(statuses) } else { Seen::Unasked },
+            instances: seen(instances.map(|(found, _)| found)),
+            profiles: seen(profiles),
+            groups: if interfaces.is_ok() { seen(groups) } else { Seen::Unasked },
+            interfaces: seen(interfaces),
+            vpc,
+            subnets,
+            zones: seen(zones),
+            tables,
+            acls,
+            endpoints,
+            addresses: seen(addresses),
+            address_quota: seen(address_quota),
+            alarms: seen(alarms),
+            without_token: seen(without_token),
+            trails: seen(trails),
+        }
+    }
+
+    async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {
+        // Only EC2 answers what is only asked about, and not of this call.
+        if !change.action().starts_with("ec2:") || matches!(change, Change::AssociateProfile { .. }) {
+            return None;
+        }
+        Some(match self.send(change, true).await {
+            Err(SurveyFailure::Refused { said, .. }) if said.starts_with(WOULD_SUCCEED) => Ok(()),
+            answer => answer,
+        })
+    }
+
+    async fn make(&self, change: &Change) -> Result<(), SurveyFailure> {
+        self.send(change, false).await
+    }
+}
+
+/// The code of EC2's answer to a call that is only asked about, and would be allowed.
+const WOULD_SUCCEED: &str = "DryRunOperation";
+
+/// What depends on the VPC is asked for where that is known.
+async fn of_vpc<'a, T, F, O>(vpc: Option<&'a str>, ask: F) -> Seen<T>
+where
+    F: FnOnce(&'a str) -> O,
+    O: Future<Output = Answer<T>>,
+{
+    match vpc {
+        Some(vpc) => seen(ask(vpc).await),
+        None => Seen::Unasked,
+    }
+}
+
+fn seen<T>(answer: Answer<T>) -> Seen<T> {
+    answer.map_or_else(|failure| Seen::Unknown(failure.to_string()), Seen::Known)
+}
+
+/// Reads an error of the SDK.
+fn failure<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> SurveyFailure
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let context = || cut(&DisplayErrorContext(error).to_string());
+    match error {
+        SdkError::ConstructionFailure(_) => SurveyFailure::Refused { action, said: context() },
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            match answer.err().code() {
+                Some(code) => classify(action, status, code, answer.err().message().unwrap_or_default()),
+                None => SurveyFailure::Unknown { action, said: format!("status {status} without a code") },
+            }
+        }
+        _ => SurveyFailure::Unknown { action, said: context() },
+    }
+}
+
+/// What an answer with this code means.
+pub(crate) fn classify(action: &'static str, status: u16, code: &str, message: &str) -> SurveyFailure {
+    let message = message.split(" Encoded authorization failure message").next().unwrap_or_default();
+    let said = cut(&format!("{code}: {message}"));
+    match code {
+        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "TooManyRequestsException" => {
+            SurveyFailure::Throttled(action)
+        }
+        "UnauthorizedOperation"
+        | "AuthFailure"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidClientTokenId"
+        | "NotAuthorized"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "OptInRequired" => SurveyFailure::Denied { action, said },
+        _ if (400..500).contains(&status) => SurveyFailure::Refused { action, said },
+        _ => SurveyFailure::Unknown { action, said },
+    }
+}
+
+fn unreadable(action: &'static str, what: impl Display) -> SurveyFailure {
+    SurveyFailure::Unknown { action, said: cut(&format!("an answer that cannot be read: {what}")) }
+}
+
+/// Parses a field that must be there.
+fn required<T>(action: &'static str, what: &str, field: Option<&str>) -> Answer<T>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let text = field.ok_or_else(|| unreadable(action, format_args!("{what} is missing")))?;
+    text.parse().map_err(|error| unreadable(action, format_args!("{what} `{}`: {error}", cut(text))))
+}
+
+fn filter<T: Display>(name: &str, values: &[T]) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.iter().map(ToString::to_string).collect())).build()
+}
+
+fn tagged(tags: &[Tag]) -> bool {
+    tags.iter().any(|tag| tag.key() == Some(TAG))
+}
+
+/// How many pages of one answer are read. More means that a filter was not obeyed.
+const PAGES: usize = 50;
+
+/// Collects the pages of an answer.
+macro_rules! pages {
+    ($action:expr, $request:expr) => {{
+        let mut stream = $request.into_paginator().send();
+        let mut pages = Vec::new();
+        while let Some(page) =
+            stream.try_next().await.map_err(|error| crate::aws::failure($action, &error))?
+        {
+            if pages.len() == crate::aws::PAGES {
+                return Err(crate::aws::unreadable($action, "too many pages"));
+            }
+            pages.push(page);
+        }
+        pages
+    }};
+}
+use pages;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_what_its_code_says_and_unknown_where_it_says_nothing() {
+        let kind =
+            |status, code| classify("ec2:X", status, code, "why Encoded authorization failure message: x");
+        assert_eq!(kind(503, "RequestLimitExceeded"), SurveyFailure::Throttled("ec2:X"));
+        let said = "UnauthorizedOperation: why".to_owned();
+        assert_eq!(kind(403, "UnauthorizedOperation"), SurveyFailure::Denied { action: "ec2:X", said });
+        assert!(matches!(kind(400, "InvalidParameterValue"), SurveyFailure::Refused { .. }));
+        assert!(matches!(kind(500, "InternalError"), SurveyFailure::Unknown { .. }));
+    }
+}

@@ -1,0 +1,204 @@
+//! The VPC and everything in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpointType,
+};
+use baton_doctor::survey::{
+    AclDetail, AclEntry, EndpointDetail, GroupDetail, InterfaceDetail, Rule, SubnetDetail, TableDetail,
+    VpcDetail,
+};
+use baton_protocol::ids::{InstanceId, InterfaceId};
+
+use super::{Answer, failure, filter, pages, required, tagged, unreadable};
+
+/// EC2 takes at most this many values for one filter.
+const VALUES_PER_FILTER: usize = 200;
+const INTERFACES: &str = "ec2:DescribeNetworkInterfaces";
+const VPCS: &str = "ec2:DescribeVpcs";
+const SUBNETS: &str = "ec2:DescribeSubnets";
+const ZONES: &str = "ec2:DescribeAvailabilityZones";
+const TABLES: &str = "ec2:DescribeRouteTables";
+const GROUPS: &str = "ec2:DescribeSecurityGroups";
+const ACLS: &str = "ec2:DescribeNetworkAcls";
+const ENDPOINTS: &str = "ec2:DescribeVpcEndpoints";
+
+fn owned(field: Option<&str>) -> String {
+    field.unwrap_or_default().to_owned()
+}
+
+/// These interfaces, and every interface of these instances.
+pub(super) async fn interfaces(
+    ec2: &Client,
+    ids: &[InterfaceId],
+    instances: &[InstanceId],
+) -> Answer<BTreeMap<InterfaceId, InterfaceDetail>> {
+    let mut found = BTreeMap::new();
+    let named = ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let attached = instances.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (name, values) in [("network-interface-id", named), ("attachment.instance-id", attached)] {
+        for values in values.chunks(VALUES_PER_FILTER) {
+            let request = ec2.describe_network_interfaces().filters(filter(name, values));
+            let pages = pages!(INTERFACES, request);
+            for row in pages.iter().flat_map(|page| page.network_interfaces()) {
+                let id: InterfaceId =
+                    required(INTERFACES, "the id of an interface", row.network_interface_id())?;
+                found.insert(id, interface(row)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn interface(row: &NetworkInterface) -> Answer<InterfaceDetail> {
+    let attachment = row.attachment();
+    let instance = attachment.and_then(|attachment| attachment.instance_id()).filter(|id| !id.is_empty());
+    Ok(InterfaceDetail {
+        instance: instance
+            .map(|id| required(INTERFACES, "the instance of an interface", Some(id)))
+            .transpose()?,
+        device_index: attachment.and_then(|attachment| attachment.device_index()),
+        subnet: owned(row.subnet_id()),
+        groups: row.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect(),
+        source_dest_check: row.source_dest_check().unwrap_or(true),
+        tagged: tagged(row.tag_set()),
+    })
+}
+
+pub(super) async fn vpc(ec2: &Client, id: &str) -> Answer<VpcDetail> {
+    let pages = pages!(VPCS, ec2.describe_vpcs().filters(filter("vpc-id", &[id])));
+    let row = pages.iter().flat_map(|page| page.vpcs()).find(|row| row.vpc_id() == Some(id));
+    let row = row.ok_or_else(|| unreadable(VPCS, format_args!("without {id}")))?;
+    let state = row.state().map(|state| state.as_str().to_owned()).unwrap_or_default();
+    Ok(VpcDetail { id: id.to_owned(), state, network: owned(row.cidr_block()) })
+}
+
+pub(super) async fn subnets(ec2: &Client, vpc: &str) -> Answer<Vec<SubnetDetail>> {
+    let pages = pages!(SUBNETS, ec2.describe_subnets().filters(filter("vpc-id", &[vpc])));
+    let rows = pages.iter().flat_map(|page| page.subnets());
+    let rows = rows.map(|row| SubnetDetail {
+        id: owned(row.subnet_id()),
+        zone: owned(row.availability_zone_id()),
+        network: owned(row.cidr_block()),
+    });
+    Ok(rows.collect())
+}
+
+pub(super) async fn zones(ec2: &Client) -> Answer<Vec<String>> {
+    let request = ec2.describe_availability_zones().filters(filter("state", &["available"]));
+    let answer = request.send().await.map_err(|error| failure(ZONES, &error))?;
+    // Local zones and the like are no Availability Zones.
+    let rows = answer
+        .availability_zones()
+        .iter()
+        .filter(|row| row.zone_type().is_none_or(|kind| kind == "availability-zone" || kind.is_empty()));
+    Ok(rows.filter_map(|row| row.zone_id().map(str::to_owned)).collect())
+}
+
+pub(super) async fn tables(ec2: &Client, vpc: &str) -> Answer<Vec<TableDetail>> {
+    let pages = pages!(TABLES, ec2.describe_route_tables().filters(filter("vpc-id", &[vpc])));
+    let rows = pages.iter().flat_map(|page| page.route_tables());
+    let rows = rows.map(|row| TableDetail {
+        id: owned(row.route_table_id()),
+        main: row.associations().iter().any(|at| at.main() == Some(true)),
+        subnets: row
+            .associations()
+            .iter()
+            .filter_map(|at| at.subnet_id())
+            .filter(|subnet| !subnet.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        default: row.routes().iter().find_map(default),
+        tagged: tagged(row.tags()),
+    });
+    Ok(rows.collect())
+}
+
+/// Where a route leads, if it is a default route that leads anywhere.
+fn default(route: &Route) -> Option<String> {
+    let usable =
+        route.destination_cidr_block() == Some("0.0.0.0/0") && route.state() != Some(&RouteState::Blackhole);
+    let targets = [
+        route.gateway_id(),
+        route.nat_gateway_id(),
+        route.transit_gateway_id(),
+        route.vpc_peering_connection_id(),
+        route.network_interface_id(),
+        route.local_gateway_id(),
+        route.core_network_arn(),
+    ];
+    targets.into_iter().flatten().find(|id| !id.is_empty()).filter(|_| usable).map(str::to_owned)
+}
+
+pub(super) async fn groups(ec2: &Client, ids: &[String]) -> Answer<BTreeMap<String, GroupDetail>> {
+    let once: Vec<&String> = ids.iter().collect::<BTreeSet<_>>().into_iter().collect();
+    if once.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let pages = pages!(GROUPS, ec2.describe_security_groups().filters(filter("group-id", &once)));
+    let rows = pages.iter().flat_map(|page| page.security_groups());
+    let rows = rows.map(|row| {
+        let detail =
+            GroupDetail { ingress: rules(row.ip_permissions()), egress: rules(row.ip_permissions_egress()) };
+        (owned(row.group_id()), detail)
+    });
+    Ok(rows.collect())
+}
+
+/// One rule for each peer.
+fn rules(permissions: &[IpPermission]) -> BTreeSet<Rule> {
+    let all = permissions.iter().flat_map(|permission| {
+        let networks = permission.ip_ranges().iter().filter_map(|range| range.cidr_ip());
+        let v6 = permission.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6());
+        let groups = permission.user_id_group_pairs().iter().filter_map(|pair| pair.group_id());
+        let lists = permission.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id());
+        networks.chain(v6).chain(groups).chain(lists).map(|peer| Rule {
+            protocol: owned(permission.ip_protocol()),
+            from: permission.from_port().unwrap_or(-1),
+            to: permission.to_port().unwrap_or(-1),
+            peer: peer.to_owned(),
+        })
+    });
+    all.collect()
+}
+
+pub(super) async fn acls(ec2: &Client, vpc: &str) -> Answer<Vec<AclDetail>> {
+    let pages = pages!(ACLS, ec2.describe_network_acls().filters(filter("vpc-id", &[vpc])));
+    pages.iter().flat_map(|page| page.network_acls()).map(acl).collect()
+}
+
+fn acl(row: &NetworkAcl) -> Answer<AclDetail> {
+    let mut entries = BTreeSet::new();
+    for entry in row.entries() {
+        let missing = |what: &str| unreadable(ACLS, format_args!("an entry without {what}"));
+        // An IPv6 network stands elsewhere; nothing of Baton's goes by IPv6 only.
+        let Some(network) = entry.cidr_block().filter(|network| !network.is_empty()) else { continue };
+        let ports = entry.port_range().and_then(|range| range.from().zip(range.to()));
+        entries.insert(AclEntry {
+            number: entry.rule_number().ok_or_else(|| missing("a number"))?,
+            egress: entry.egress().ok_or_else(|| missing("a direction"))?,
+            allow: entry.rule_action() == Some(&RuleAction::Allow),
+            protocol: owned(entry.protocol()),
+            ports,
+            network: network.to_owned(),
+        });
+    }
+    let subnets = row.associations().iter().filter_map(|at| at.subnet_id().map(str::to_owned)).collect();
+    let default = row.is_default() == Some(true);
+    Ok(AclDetail { id: owned(row.network_acl_id()), default, subnets, entries })
+}
+
+pub(super) async fn endpoints(ec2: &Client, vpc: &str) -> Answer<Vec<EndpointDetail>> {
+    let pages = pages!(ENDPOINTS, ec2.describe_vpc_endpoints().filters(filter("vpc-id", &[vpc])));
+    let rows = pages.iter().flat_map(|page| page.vpc_endpoints());
+    let rows = rows.map(|row| EndpointDetail {
+        id: owned(row.vpc_endpoint_id()),
+        service: owned(row.service_name()),
+        gateway: row.vpc_endpoint_type() == Some(&VpcEndpointType::Gateway),
+        state: row.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        tables: row.route_table_ids().iter().cloned().collect(),
+    });
+    Ok(rows.collect())
+}

@@ -1,0 +1,116 @@
+//! Looking at what surrounds a cluster with the rights of whoever asks, and changing what may be mended.
+//!
+//! What is looked for, and what would mend it, is decided in `baton_doctor`; here is only the asking. Where an address or a
+//! route leads is never changed from here: that is the arbiter's, under the lease. [`AwsAccount`] asks AWS, [`MemoryAccount`]
+//! is its twin in memory.
+
+mod aws;
+mod memory;
+mod signed;
+
+use std::future::Future;
+
+use baton_doctor::Change;
+use baton_doctor::survey::Survey;
+use baton_protocol::ids::{InstanceId, InterfaceId};
+use baton_protocol::time::WallTime;
+
+pub use aws::AwsAccount;
+pub use memory::MemoryAccount;
+
+/// What is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The nodes' instances.
+    pub instances: Vec<InstanceId>,
+    /// The interfaces that something leads to.
+    pub interfaces: Vec<InterfaceId>,
+    /// Now, for metrics of the last two weeks.
+    pub now: WallTime,
+}
+
+/// Why something could not be read or done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SurveyFailure {
+    /// IAM refused. Nothing was done.
+    #[error("{action} is denied: {said}")]
+    Denied {
+        /// The action, as a policy names it.
+        action: &'static str,
+        /// What AWS said.
+        said: String,
+    },
+    /// The account is over its rate. Nothing was done.
+    #[error("{0} is throttled; try again in a minute")]
+    Throttled(&'static str),
+    /// AWS refused the request itself. Nothing was done.
+    #[error("{action} is refused: {said}")]
+    Refused {
+        /// The action.
+        action: &'static str,
+        /// What AWS said.
+        said: String,
+    },
+    /// No answer, or one that cannot be read: it may or may not have been done.
+    #[error("{action} has an unknown outcome: {said}")]
+    Unknown {
+        /// The action.
+        action: &'static str,
+        /// What is known.
+        said: String,
+    },
+}
+
+/// An account with rights of its own.
+pub trait Account: Send + Sync {
+    /// Looks at everything. What cannot be read says so in its place.
+    fn survey(&self, question: &Question) -> impl Future<Output = Survey> + Send;
+
+    /// Whether a change would be allowed; nothing is done. `None` where AWS cannot be asked that.
+    fn may(&self, change: &Change) -> impl Future<Output = Option<Result<(), SurveyFailure>>> + Send;
+
+    /// Makes a change.
+    fn make(&self, change: &Change) -> impl Future<Output = Result<(), SurveyFailure>> + Send;
+}
+
+/// What [`Account::survey`] needs, by action. None of them can be limited to a resource by IAM, but for those of trails.
+pub const READS: &[&str] = &[
+    "cloudtrail:DescribeTrails",
+    "cloudtrail:GetEventSelectors",
+    "cloudtrail:GetTrailStatus",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricStatistics",
+    "ec2:DescribeAccountAttributes",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeIamInstanceProfileAssociations",
+    "ec2:DescribeInstanceStatus",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeVpcs",
+];
+
+/// What [`Account::make`] needs, by action.
+pub const CHANGES: &[&str] = &[
+    "cloudwatch:DisableAlarmActions",
+    "ec2:AllocateAddress",
+    "ec2:AssociateIamInstanceProfile",
+    "ec2:AssociateRouteTable",
+    "ec2:AttachNetworkInterface",
+    "ec2:AuthorizeSecurityGroupEgress",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:CreateNetworkAclEntry",
+    "ec2:CreateSubnet",
+    "ec2:CreateTags",
+    "ec2:CreateVpcEndpoint",
+    "ec2:ModifyInstanceMaintenanceOptions",
+    "ec2:ModifyInstanceMetadataOptions",
+    "ec2:ModifyNetworkInterfaceAttribute",
+    "ec2:ModifyVpcEndpoint",
+    "ec2:StartInstances",
+];

@@ -1,0 +1,199 @@
+//! The twin in memory: an account that is as it was made, and changes as it is asked to.
+
+use std::sync::{Mutex, PoisonError};
+
+use baton_doctor::survey::{AclEntry, AddressDetail, EndpointDetail, SubnetDetail, Survey};
+use baton_doctor::{Change, Seen};
+use baton_protocol::ids::AllocationId;
+
+use crate::{Account, Question, SurveyFailure};
+
+/// An account in memory.
+#[derive(Debug)]
+pub struct MemoryAccount {
+    state: Mutex<Survey>,
+    denied: Mutex<Vec<&'static str>>,
+    made: Mutex<Vec<Change>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryAccount {
+    /// An account that looks like this.
+    pub fn new(survey: Survey) -> Self {
+        Self { state: Mutex::new(survey), denied: Mutex::default(), made: Mutex::default() }
+    }
+
+    /// From now on, these actions are denied.
+    pub fn deny(&self, actions: &[&'static str]) {
+        *lock(&self.denied) = actions.to_vec();
+    }
+
+    /// Changes the account from outside.
+    pub fn edit(&self, how: impl FnOnce(&mut Survey)) {
+        how(&mut lock(&self.state));
+    }
+
+    /// What was changed, in order.
+    pub fn made(&self) -> Vec<Change> {
+        lock(&self.made).clone()
+    }
+
+    fn refusal(&self, change: &Change) -> Result<(), SurveyFailure> {
+        let action = change.action();
+        if lock(&self.denied).contains(&action) {
+            return Err(SurveyFailure::Denied { action, said: "UnauthorizedOperation: not you".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+impl Account for MemoryAccount {
+    async fn survey(&self, _question: &Question) -> Survey {
+        lock(&self.state).clone()
+    }
+
+    async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {
+        change.action().starts_with("ec2:").then(|| self.refusal(change))
+    }
+
+    async fn make(&self, change: &Change) -> Result<(), SurveyFailure> {
+        self.refusal(change)?;
+        lock(&self.made).push(change.clone());
+        apply(&mut lock(&self.state), change);
+        Ok(())
+    }
+}
+
+fn on<T>(seen: &mut Seen<T>, how: impl FnOnce(&mut T)) {
+    if let Seen::Known(found) = seen {
+        how(found);
+    }
+}
+
+fn apply(survey: &mut Survey, change: &Change) {
+    match change {
+        Change::Start(_)
+        | Change::EnableMetadata(_)
+        | Change::RequireToken(_)
+        | Change::DisableAutoRecovery(_)
+        | Change::AssociateProfile { .. } => of_instance(survey, change),
+        Change::DisableSourceDestCheck(id) => on(&mut survey.interfaces, |all| {
+            if let Some(detail) = all.get_mut(id) {
+                detail.source_dest_check = false;
+            }
+        }),
+        Change::AttachInterface { interface, instance, index } => on(&mut survey.interfaces, |all| {
+            if let Some(detail) = all.get_mut(interface) {
+                (detail.instance, detail.device_index) = (Some(instance.clone()), Some(*index));
+            }
+        }),
+        Change::DisableAlarm(name) => on(&mut survey.alarms, |all| all.retain(|alarm| alarm.name != *name)),
+        Change::AuthorizeEgress { group, rule } => on(&mut survey.groups, |all| {
+            all.entry(group.clone()).or_default().egress.insert(rule.clone());
+        }),
+        Change::AuthorizeIngress { group, rule } => on(&mut survey.groups, |all| {
+            all.entry(group.clone()).or_default().ingress.insert(rule.clone());
+        }),
+        Change::Tag { resource, .. } => tag(survey, resource),
+        Change::AllocateAddress(_) => on(&mut survey.addresses, |all| {
+            let number = all.len() + 0x100;
+            if let Ok(id) = AllocationId::new(format!("eipalloc-{number:017x}")) {
+                all.insert(id, AddressDetail { tagged: true });
+            }
+        }),
+        Change::AssociateTable { .. }
+        | Change::CreateSubnet { .. }
+        | Change::CreateEndpoint { .. }
+        | Change::ExtendEndpoint { .. }
+        | Change::AllowInAcl { .. } => of_network(survey, change),
+        // Whoever is woken changes nothing of what is kept here.
+        Change::Wake(_) => {}
+    }
+}
+
+fn of_instance(survey: &mut Survey, change: &Change) {
+    if let Change::AssociateProfile { instance, profile } = change {
+        on(&mut survey.profiles, |all| drop(all.insert(instance.clone(), profile.clone())));
+        return;
+    }
+    let (Change::Start(id)
+    | Change::EnableMetadata(id)
+    | Change::RequireToken(id)
+    | Change::DisableAutoRecovery(id)) = change
+    else {
+        return;
+    };
+    on(&mut survey.instances, |all| {
+        let Some(detail) = all.get_mut(id) else { return };
+        match change {
+            Change::Start(_) => detail.state = "running".to_owned(),
+            Change::EnableMetadata(_) => detail.metadata = true,
+            Change::RequireToken(_) => detail.token_required = true,
+            _ => detail.auto_recovery = false,
+        }
+    });
+}
+
+fn of_network(survey: &mut Survey, change: &Change) {
+    match change {
+        Change::AssociateTable { subnet, table } => on(&mut survey.tables, |all| {
+            if let Some(found) = all.iter_mut().find(|found| found.id == *table) {
+                found.subnets.insert(subnet.clone());
+            }
+        }),
+        Change::CreateSubnet { zone, network, .. } => {
+            let there = survey.subnets.known().map_or(0, Vec::len);
+            let id = format!("subnet-{:017x}", there + 0x100);
+            on(&mut survey.acls, |all| {
+                all.iter_mut().filter(|acl| acl.default).for_each(|acl| acl.subnets.extend([id.clone()]));
+            });
+            let made = SubnetDetail { id, zone: zone.clone(), network: network.clone() };
+            on(&mut survey.subnets, |all| all.push(made));
+        }
+        Change::CreateEndpoint { service, tables, .. } => on(&mut survey.endpoints, |all| {
+            all.push(EndpointDetail {
+                id: format!("vpce-{:017x}", all.len() + 0x100),
+                service: service.clone(),
+                gateway: true,
+                state: "available".to_owned(),
+                tables: tables.iter().cloned().collect(),
+            });
+        }),
+        Change::ExtendEndpoint { endpoint, tables } => on(&mut survey.endpoints, |all| {
+            if let Some(found) = all.iter_mut().find(|found| found.id == *endpoint) {
+                found.tables.extend(tables.iter().cloned());
+            }
+        }),
+        Change::AllowInAcl { acl, number, egress, ports } => on(&mut survey.acls, |all| {
+            if let Some(found) = all.iter_mut().find(|found| found.id == *acl) {
+                found.entries.insert(AclEntry {
+                    number: *number,
+                    egress: *egress,
+                    allow: true,
+                    protocol: "6".to_owned(),
+                    ports: Some(*ports),
+                    network: "0.0.0.0/0".to_owned(),
+                });
+            }
+        }),
+        _ => {}
+    }
+}
+
+fn tag(survey: &mut Survey, resource: &str) {
+    on(&mut survey.addresses, |all| {
+        all.iter_mut().filter(|(id, _)| id.as_str() == resource).for_each(|(_, detail)| detail.tagged = true);
+    });
+    on(&mut survey.instances, |all| {
+        all.iter_mut().filter(|(id, _)| id.as_str() == resource).for_each(|(_, detail)| detail.tagged = true);
+    });
+    on(&mut survey.interfaces, |all| {
+        all.iter_mut().filter(|(id, _)| id.as_str() == resource).for_each(|(_, detail)| detail.tagged = true);
+    });
+    on(&mut survey.tables, |all| {
+        all.iter_mut().filter(|table| table.id == resource).for_each(|table| table.tagged = true);
+    });
+}
