@@ -12,12 +12,24 @@ use crate::{bench, tools};
 /// Which scenarios.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScenarioArguments {
+    /// What is played: what happens from the cloud's side, unless the requirements of `baton doctor` are meant.
+    #[arg(value_enum, default_value_t = Set::Cloud)]
+    set: Set,
     /// Only these, by name.
     #[arg(long)]
     only: Vec<String>,
     /// One JSON object at the end.
     #[arg(long)]
     json: bool,
+}
+
+/// A set of scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Set {
+    /// Every trigger and every fault.
+    Cloud,
+    /// Every requirement, broken in turn, found and mended by `baton doctor`.
+    Doctor,
 }
 
 /// What to measure.
@@ -45,7 +57,11 @@ enum Bench {
 /// Plays every scenario, or some.
 pub(crate) fn scenarios(arguments: &ScenarioArguments) -> Result<ExitCode, Box<dyn Error>> {
     let binaries = Binaries::build(&mut |line| crate::output::note(&crate::output::dim(line)))?;
-    let mut given = vec!["scenarios".to_owned()];
+    let set = match arguments.set {
+        Set::Cloud => "scenarios",
+        Set::Doctor => "doctor",
+    };
+    let mut given = vec![set.to_owned()];
     given.extend(arguments.only.iter().flat_map(|name| ["--only".to_owned(), name.clone()]));
     run(binaries.directory(), &given, arguments.json)
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use baton_faults::bench::{CASES, measure};
+use baton_faults::bench::{self, measure};
+use baton_faults::doctor::{self, CASES, Case, Ward};
 use baton_faults::rig::{Rig, Size, Trouble};
 use baton_faults::scenario::{NAMES, Row, play};
 use clap::{Parser, Subcommand};
@@ -31,6 +32,12 @@ enum Command {
         #[arg(long)]
         only: Vec<String>,
     },
+    /// Breaks every requirement that `baton doctor` knows, and has it found and mended.
+    Doctor {
+        /// Only these, by the name of the case or of the requirement.
+        #[arg(long)]
+        only: Vec<String>,
+    },
     /// Counts and times moves.
     Move {
         /// How many warm failovers the median is of.
@@ -44,6 +51,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Command::Scenarios { only } => scenarios(&arguments, only).await,
+        Command::Doctor { only } => requirements(&arguments, only).await,
         Command::Move { runs } => moves(&arguments, *runs).await,
     };
     done.unwrap_or_else(|error| {
@@ -79,9 +87,39 @@ async fn scenarios(arguments: &Arguments, only: &[String]) -> Result<ExitCode, T
     Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+async fn requirements(arguments: &Arguments, only: &[String]) -> Result<ExitCode, Trouble> {
+    let wanted = |case: &&Case| {
+        only.is_empty() || only.iter().any(|name| name == case.name() || name == case.requirement())
+    };
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        return Err(format!("no case is called so; there are {}", doctor::NAMES.join(", ")).into());
+    }
+    let mut ward = Ward::open(arguments.programs.clone()).await?;
+    let mut rows = Vec::new();
+    for case in cases {
+        let row = ward.play(case).await.map_err(|error| format!("{}: {error}", case.name()))?;
+        let verdict = if row.agrees { "as expected" } else { "DIFFERS" };
+        eprintln!("{:<4} {:<17} {verdict}: {}", row.requirement, row.name, row.broken);
+        eprintln!("     observed: {} ({})", row.observed, row.world);
+        if !row.remedy.is_empty() {
+            let by = if row.fixed { "mended by --fix" } else { "mended by a person" };
+            eprintln!("     {} ({}), {by}, clean after: {}", row.remedy, row.fix, row.clean_after);
+        }
+        rows.push(row);
+    }
+    let disagree = rows.iter().filter(|row| !row.agrees).count();
+    eprintln!("{} cases, {disagree} not as expected", rows.len());
+    let agree = disagree == 0;
+    if arguments.json {
+        result(&json!({ "rows": rows, "agree": agree }))?;
+    }
+    Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 async fn moves(arguments: &Arguments, runs: usize) -> Result<ExitCode, Trouble> {
     let mut rows = Vec::new();
-    for (case, size) in CASES {
+    for (case, size) in bench::CASES {
         let slow = measure(case, size, true, &arguments.programs, runs).await?;
         let mut quick = measure(case, size, false, &arguments.programs, runs).await?;
         // Where each call takes a millisecond, those that could be side by side hardly ever are. What has to wait for what is

@@ -121,6 +121,20 @@ impl Rig {
         &self.store
     }
 
+    /// Where the table answers.
+    pub fn table_endpoint(&self) -> &str {
+        self.counter.endpoint()
+    }
+
+    /// The cluster's stack is updated: it is registered like this from now on.
+    pub async fn reconfigure(&mut self, registration: Registration) -> Result<(), Trouble> {
+        let lease = self.lease().await?;
+        self.registration = Registration { at: now(), ..registration };
+        self.registration.event.at = now();
+        self.store.reconfigure(&self.registration, lease.holder.as_ref()).await.map_err(said)?;
+        Ok(())
+    }
+
     /// How many requests the functions have sent to the table.
     pub fn table_requests(&self) -> usize {
         self.counter.passed()
