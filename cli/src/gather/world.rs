@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
 use baton_doctor::{
-    InstanceFacts, InterfaceFacts, Neighbour, Seen, SubnetFacts, Subnets, TAG, TableFacts, Wanted,
+    InstanceFacts, InterfaceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TAG, TableFacts, Wanted,
     WantedNode, World,
 };
+use baton_protocol::access::TableAccess;
 use baton_protocol::ec2::{CloudFailure, Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId};
-use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::Failure;
 use baton_protocol::resource::Destination;
 use baton_protocol::tables::Tables;
 use baton_store::Store;
+
+/// Why nothing is said of the role of a shared VPC.
+const ONLY_FUNCTIONS: &str = "only the arbiter and the registrar may assume it; what the arbiter's hourly probe finds is shown by `baton status`";
 
 type Instances = BTreeMap<InstanceId, InstanceFacts>;
 
@@ -29,16 +33,19 @@ pub(super) async fn world<S: Store, C: Cloud>(store: &S, cloud: &C, lease: &Leas
         .flat_map(|all: &Instances| all.values())
         .flat_map(|facts| facts.interfaces.iter().map(|interface| interface.id.clone()))
         .collect();
+    // Whoever asks here may not take on the role through which another account's tables are reached.
+    let theirs = TableAccess::of(lease).is_some();
     World {
+        role: if theirs { RoleSeen::Unknown(ONLY_FUNCTIONS.to_owned()) } else { RoleSeen::Unneeded },
         members: ids.iter().cloned().collect(),
         kept: if lease.roster.is_some() { ids.into_iter().collect() } else { BTreeSet::new() },
-        networks: networks(cloud, instances.known()).await,
+        networks: if theirs { Seen::Unasked } else { networks(cloud, instances.known()).await },
         addresses: addresses(cloud, lease).await,
         interface_tags: tags(cloud, lease, &interfaces).await,
         seats: seats(cloud, lease, interfaces).await,
-        tables: tables(cloud, lease).await,
-        subnets: subnets(cloud, lease).await,
-        vpc_tables: vpc_tables(cloud, lease).await,
+        tables: if theirs { Seen::Unasked } else { tables(cloud, lease).await },
+        subnets: if theirs { Seen::Unasked } else { subnets(cloud, lease).await },
+        vpc_tables: if theirs { Seen::Unasked } else { vpc_tables(cloud, lease).await },
         neighbours: neighbours(store, lease).await,
         wanted: wanted(lease),
         instances,
@@ -53,6 +60,8 @@ fn wanted(lease: &Lease) -> Wanted {
     };
     Wanted {
         cluster: lease.cluster.clone(),
+        strict: lease.mode == Mode::Strict,
+        access: TableAccess::of(lease),
         nodes: lease.members.iter().map(node).collect(),
         by_tag: lease.roster.is_some(),
         addresses: resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
@@ -73,6 +82,7 @@ fn facts(seen: &InstanceSeen) -> InstanceFacts {
         state: seen.state.clone(),
         zone: seen.zone.clone(),
         vpc: seen.vpc.clone(),
+        hibernates: seen.hibernates,
         tagged: seen.tags.contains_key(TAG),
         interfaces: interfaces.collect(),
     }

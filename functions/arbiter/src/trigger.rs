@@ -327,7 +327,7 @@ mod tests {
         };
         let hint = Hint::of_wake(wake);
         assert!(hint.maybe_moved && !hint.maybe_gone, "{hint:?}");
-        assert!(!crate::tables::is_asked(&hint), "it tells nothing of tables");
+        assert_eq!(crate::tables::Asked::by(&hint), None, "it tells nothing of tables");
         let forged = read(bus_event(wake::SOURCE_OPERATOR, "Wake", &detail));
         assert_eq!(forged, Trigger::Stream(vec![cluster("orders")]));
     }

@@ -13,13 +13,11 @@ given, has to stand somewhere in the request. A fault strikes `times` times, or 
 moto has no `CompleteLifecycleAction`, so one is answered here: an action that is completed waits no more. The service is AWS's, and the
 group and the hook are not looked at.
 
-<<<<<<< HEAD
 moto is STS as well, for roles of other accounts: it gives credentials of the account in the role's ARN, whoever asks and
 whether there is such a role or not, so a refusal is a fault with the action `AssumeRole`.
-=======
+
 moto forgets what an instance may have done to it by EC2 itself (`ModifyInstanceMaintenanceOptions`), and which options of its metadata
 were not named in a change; both are kept here. One instance profile, `baton-nodes`, is there from the start, since IAM is ministack's.
->>>>>>> bc36e12 (Break every requirement in turn, and have it found and mended)
 
 A request with `DryRun` never reaches moto, which carries some of them out: it is answered as EC2 answers one that would be allowed.
 """
@@ -33,14 +31,11 @@ import threading
 import time
 import urllib.parse
 
-<<<<<<< HEAD
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import InvalidNetworkInterfaceIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
-=======
-from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance, InstanceBackend
->>>>>>> bc36e12 (Break every requirement in turn, and have it found and mended)
 from moto.ec2.models.route_tables import RouteBackend
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import generate_route_id
@@ -79,7 +74,6 @@ def keep_prefix_lists():
     create = RouteBackend.create_route
     signature = inspect.signature(create)
 
-<<<<<<< HEAD
     def create_route(self, *given, **named):
         route = create(self, *given, **named)
         asked = signature.bind(self, *given, **named).arguments
@@ -87,22 +81,6 @@ def keep_prefix_lists():
         if prefix_list in self.managed_prefix_lists and route.destination_prefix_list is None:
             table, networks = asked["route_table_id"], ("destination_cidr_block", "destination_ipv6_cidr_block")
             routes = self.get_route_table(table)._routes
-=======
-    # Under the names that moto itself calls it by.
-    def create_route(
-        self,
-        route_table_id,
-        destination_cidr_block,
-        destination_ipv6_cidr_block=None,
-        destination_prefix_list_id=None,
-        *others,
-        **named,
-    ):
-        cidr, ipv6, prefix_list = destination_cidr_block, destination_ipv6_cidr_block, destination_prefix_list_id
-        route = create(self, route_table_id, cidr, ipv6, prefix_list, *others, **named)
-        if prefix_list and route.destination_prefix_list is None:
-            routes = self.get_route_table(route_table_id)._routes
->>>>>>> bc36e12 (Break every requirement in turn, and have it found and mended)
             del routes[route.id]
             route.destination_prefix_list = self.managed_prefix_lists[prefix_list]
             route.id = generate_route_id(table, *(asked.get(name) for name in networks), prefix_list)
@@ -112,7 +90,6 @@ def keep_prefix_lists():
     RouteBackend.create_route = create_route
 
 
-<<<<<<< HEAD
 def share_interfaces():
     """Mends moto, for which an account's interfaces are nobody else's. Whoever owns a shared VPC leads its routes to those that
     participants have in it.
@@ -130,7 +107,8 @@ def share_interfaces():
             raise
 
     NetworkInterfaceBackend.get_network_interface = get_network_interface
-=======
+
+
 def keep_maintenance_options():
     """Gives moto the call, and an instance the option, which EC2 sets to `default` at its launch."""
     Instance.maintenance_options = {"AutoRecovery": "default"}
@@ -160,7 +138,6 @@ def make_instance_profile():
     """An instance profile for instances to be given; its role is nobody's."""
     account = os.environ.get("MOTO_ACCOUNT_ID", "123456789012")
     iam_backends[account]["aws"].create_instance_profile(name="baton-nodes", path="/", role_names=[])
->>>>>>> bc36e12 (Break every requirement in turn, and have it found and mended)
 
 
 class Faults:
@@ -280,13 +257,10 @@ def refuse(start_response, how, refusals=REFUSALS, error=ERROR):
 
 def main():
     keep_prefix_lists()
-<<<<<<< HEAD
     share_interfaces()
-=======
     keep_maintenance_options()
     keep_metadata_options()
     make_instance_profile()
->>>>>>> bc36e12 (Break every requirement in turn, and have it found and mended)
     directory = os.path.dirname(os.path.abspath(sys.argv[1]))
     app = Layer(DomainDispatcherApplication(create_backend_app), directory)
     server = make_server("127.0.0.1", 0, app, True, request_handler=MotoRequestHandler)

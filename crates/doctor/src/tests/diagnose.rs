@@ -40,6 +40,7 @@ fn lease() -> Lease {
         epoch: Epoch(7),
         holder: Some(arn(1)),
         mode: Mode::Strict,
+        rules: 0,
         takeover: Default::default(),
         cool_down_ms: 0,
         fencing: Default::default(),
