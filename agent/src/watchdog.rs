@@ -29,6 +29,8 @@ use crate::config::{Need, Watchdog as Configured};
 const CLASS: &str = "/sys/class/watchdog";
 /// `WDIOF_MAGICCLOSE` of `linux/watchdog.h`.
 const MAGIC_CLOSE: u32 = 0x0100;
+/// What `softdog` calls itself; it can be closed.
+const SOFTDOG: &str = "Software Watchdog";
 /// So often it is fed within one countdown.
 const FEEDS: u32 = 4;
 
@@ -187,17 +189,27 @@ impl Watchdog {
 
     /// Its timeout, if it may be opened at all: what has no way back must not be begun.
     fn usable_timeout(&self, timing: &Timing) -> Result<Duration, WatchdogError> {
-        let options = self.ask("options", "a number such as 0x8180", |text| {
-            u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
-        })?;
         let nowayout = self.ask("nowayout", "0 or 1", |text| text.parse::<u8>().ok())?;
-        if options & MAGIC_CLOSE == 0 || nowayout != 0 {
+        if nowayout != 0 || !self.can_be_closed()? {
             return Err(WatchdogError::NoWayOut);
         }
         let timeout = self.ask("timeout", "seconds", |text| text.parse().ok())?;
         let timeout = Duration::from_secs(timeout);
         fits(timeout, timing)?;
         Ok(timeout)
+    }
+
+    /// Linux tells the options since 6.4. Before that only the name is known, and one that is known to have what is needed.
+    fn can_be_closed(&self) -> Result<bool, WatchdogError> {
+        let options = self.ask("options", "a number such as 0x8180", |text| {
+            u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
+        });
+        match options {
+            Err(WatchdogError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.ask("identity", "a name", |text| Some(text == SOFTDOG))
+            }
+            options => Ok(options? & MAGIC_CLOSE != 0),
+        }
     }
 
     fn ask<T>(
@@ -337,6 +349,18 @@ mod tests {
         watchdog.arm(&cluster("a"), &Timing::DEFAULT, at(4_000), at(0)).expect("armed");
         let refused = watchdog.arm(&cluster("b"), &Timing::FAST, at(2_500), at(0));
         assert!(matches!(refused, Err(WatchdogError::TooLong { found: 2, longest: 1 })), "{refused:?}");
+    }
+
+    #[test]
+    fn where_the_kernel_tells_no_options_softdog_is_known_by_its_name() {
+        let double = Double::usual("3");
+        std::fs::remove_file(double.0.path().join("options")).expect("there");
+        let arm = || double.watchdog().arm(&cluster("a"), &Timing::DEFAULT, at(4_000), at(0));
+        assert!(matches!(arm(), Err(WatchdogError::File { .. })), "neither options nor a name");
+        for (name, fits) in [("iTCO_wdt\n", false), ("Software Watchdog\n", true)] {
+            std::fs::write(double.0.path().join("identity"), name).expect("written");
+            assert_eq!((arm().is_ok(), double.told().is_empty()), (fits, !fits), "{name}");
+        }
     }
 
     #[test]
