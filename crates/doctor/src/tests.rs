@@ -1,4 +1,5 @@
 mod diagnose;
+mod hibernation;
 mod kept;
 mod role;
 mod subnet;
@@ -204,7 +205,7 @@ fn each_requirement_of_the_request_yields_its_own_finding() {
 fn each_requirement_of_the_nodes_yields_its_own_finding() {
     use Requirement::*;
     type Break = fn(&mut World);
-    let broken: [(Requirement, Severity, Break); 11] = [
+    let broken: [(Requirement, Severity, Break); 9] = [
         (InstanceExists, Severity::Violation, |w| {
             edit(&mut w.instances).remove(&instance(1));
             edit(&mut w.tables).get_mut(&table(1)).expect("there")[1].target =
@@ -219,11 +220,6 @@ fn each_requirement_of_the_nodes_yields_its_own_finding() {
         (InstanceRuns, Severity::Warning, |w| {
             facts_of(w, 1).state = InstanceState::Other("stopped".to_owned());
             w.members.insert(instance(1));
-        }),
-        (NoHibernation, Severity::Violation, |w| facts_of(w, 2).hibernates = true),
-        (NoHibernation, Severity::Warning, |w| {
-            facts_of(w, 2).hibernates = true;
-            w.members.insert(instance(2));
         }),
         (InstanceTagged, Severity::Warning, |w| facts_of(w, 2).tagged = false),
         (OneVpc, Severity::Violation, |w| facts_of(w, 2).vpc = "vpc-2".to_owned()),
@@ -240,15 +236,6 @@ fn each_requirement_of_the_nodes_yields_its_own_finding() {
     for (number, (requirement, severity, break_it)) in broken.into_iter().enumerate() {
         assert_eq!(found(break_it), [(requirement, severity)], "case {number}");
     }
-}
-
-#[test]
-fn an_instance_that_can_hibernate_is_as_good_as_any_where_two_may_serve_for_a_moment() {
-    let found = found(|w| {
-        w.wanted.strict = false;
-        facts_of(w, 2).hibernates = true;
-    });
-    assert_eq!(found, []);
 }
 
 #[test]
