@@ -48,6 +48,8 @@ pub struct Config {
     pub region: Option<String>,
     /// The watchdog of this machine.
     pub watchdog: Watchdog,
+    /// Where metrics are sent, if they are.
+    pub metrics: Option<SocketAddr>,
     /// The clusters this node is a member of; at least one.
     pub clusters: Vec<Cluster>,
 }

@@ -319,7 +319,10 @@ impl Driver {
                 self.abandon_recovery(hooks);
                 self.exit = Some(exit);
             }
-            call => return Some(call),
+            call => {
+                self.desk.see_call(&call);
+                return Some(call);
+            }
         }
         None
     }

@@ -22,7 +22,7 @@ use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
 use crate::status::socket::{Desk, Socket};
 use crate::status::{self, Configuration, Status};
-use crate::{clock, file, notify, packet_fence};
+use crate::{clock, file, metrics, notify, packet_fence};
 use drivers::Drivers;
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
@@ -73,6 +73,10 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
     let socket = Socket::listen(&status::path(&config), desk.clone());
     if let Err(error) = &socket {
         tracing::warn!(reason = chain(error), "`baton-agent status` cannot be answered");
+    }
+    if let Some(to) = config.metrics {
+        // Ends with the runtime.
+        tokio::spawn(metrics::publish(to, desk.clone()));
     }
     let mut drivers = Drivers::start(config, surroundings, desk.clone());
     loop {

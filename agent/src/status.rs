@@ -86,6 +86,8 @@ pub struct ClusterStatus {
     pub validity_left_ms: Option<u64>,
     /// How long ago the last heartbeat was confirmed, in milliseconds.
     pub confirmed_ms_ago: Option<u64>,
+    /// What became of the heartbeats.
+    pub beats: Beats,
     /// What the heartbeat says of this node.
     pub health: Health,
     /// Why the instance is about to be taken, if its metadata says so.
@@ -102,6 +104,17 @@ pub struct ClusterStatus {
     pub recoveries: Vec<Recovery>,
     /// What stands in the way, with the way out.
     pub troubles: Vec<Trouble>,
+}
+
+/// What became of the heartbeats of a driver since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beats {
+    /// How many were confirmed.
+    pub confirmed: u64,
+    /// How many were refused, or lost, or came to an unknown end.
+    pub unconfirmed: u64,
+    /// The longest time from the sending of one to its confirmation within the last minute or two, in milliseconds.
+    pub slowest_ms: u64,
 }
 
 /// What a node does.
@@ -210,6 +223,10 @@ pub const MANUAL: &[(&str, &str)] = &[
         "In strict mode, for how much longer this node may serve without another confirmed heartbeat.",
     ),
     ("confirmed_ms_ago", "How long ago the last heartbeat was confirmed."),
+    (
+        "beats",
+        "What became of heartbeats since the driver began: confirmed, unconfirmed, slowest_ms (of the last minute or two).",
+    ),
     ("health", "ok, bad, unknown or draining: what the heartbeat says."),
     ("leaving", "Why the instance is about to be taken, or null."),
     ("hook", "The hook that runs, or null: hook, for_ms."),
@@ -245,6 +262,7 @@ pub(crate) mod tests {
             serving_epoch: Some(Epoch(7)),
             validity_left_ms: Some(3_200),
             confirmed_ms_ago: Some(400),
+            beats: Beats { confirmed: 60, unconfirmed: 1, slowest_ms: 17 },
             health: Health::Ok,
             leaving: Some("Spot".to_owned()),
             hook: Some(RunningHook { hook: "recover".to_owned(), for_ms: 1_500 }),

@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) region: Option<Spanned<String>>,
     pub(super) watchdog: Option<Need>,
     pub(super) watchdog_device: Option<Spanned<String>>,
+    pub(super) metrics: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) cluster: BTreeMap<Spanned<String>, Cluster>,
 }

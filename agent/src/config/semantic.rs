@@ -4,7 +4,7 @@
 //! value that was refused is left out of the result, which is only used when nothing was refused.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,6 +102,7 @@ impl Rules {
         let bus = file.bus.map_or_else(default, |name| self.name(name, "bus", 1..=256, "/_.-"));
         let region = file.region.map(|name| self.name(name, "region", 4..=32, "-"));
         let watchdog = self.watchdog(file.watchdog, file.watchdog_device);
+        let metrics = file.metrics.and_then(|given| self.metrics(&given));
         let count = file.cluster.len();
         if !(1..=CLUSTERS_MOST).contains(&count) {
             self.refuse(
@@ -113,7 +114,23 @@ impl Rules {
             );
         }
         let clusters = file.cluster.into_iter().filter_map(|(name, raw)| self.cluster(&name, raw)).collect();
-        Config { table, bus, region, watchdog, clusters }
+        Config { table, bus, region, watchdog, metrics, clusters }
+    }
+
+    /// A datagram that left the machine would be anybody's to read.
+    fn metrics(&mut self, given: &Spanned<String>) -> Option<SocketAddr> {
+        let address = given.get_ref().parse::<SocketAddr>().ok();
+        let local = address.filter(|address| address.ip().is_loopback() && address.port() != 0);
+        if local.is_none() {
+            self.refuse(
+                given.span(),
+                "config::metrics",
+                format!("expected an address and a port of this machine's loopback, found `{}`", given.get_ref()),
+                "no CloudWatch agent listens there",
+                "write `metrics = \"127.0.0.1:25888\"`, where the CloudWatch agent takes the embedded metric format",
+            );
+        }
+        local
     }
 
     fn name(

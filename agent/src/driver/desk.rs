@@ -1,10 +1,12 @@
 //! What a driver answers when it is asked for the status of its cluster: what it knows at that moment, and nothing that it
 //! would have to wait for.
 
+use std::time::Duration;
+
 use baton_protocol::findings::Recovery;
 use baton_protocol::heartbeat::Health;
 use baton_protocol::lease::{Lease, LeaseState, Mode};
-use baton_protocol::node::Duty;
+use baton_protocol::node::{Command, Duty};
 use baton_protocol::time::{BootTime, Now};
 
 use super::hooks::{Hooks, Stage};
@@ -14,18 +16,48 @@ use super::{Driver, HealthReport, Parts};
 use crate::clock;
 use crate::config::Vip;
 use crate::hook::Direction;
-use crate::status::{ClusterStatus, DeadManStatus, RunningHook, SeenLease, State, VipStatus};
+use crate::status::{Beats, ClusterStatus, DeadManStatus, RunningHook, SeenLease, State, VipStatus};
 use crate::vip::led_nowhere;
 
 /// What is kept for the answer, beside what the driver knows anyway.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     confirmed: Option<BootTime>,
+    sent: Option<BootTime>,
+    counted: Beats,
+    /// The slowest of the minute before this one, and when this one began.
+    minute: (Duration, Duration, BootTime),
     hook: Option<(Stage, BootTime)>,
     pub(super) troubles: Troubles,
 }
 
 impl Desk {
+    /// Takes note of a call that is made.
+    pub(super) fn see_call(&mut self, call: &Command) {
+        if matches!(call, Command::Beat(_)) {
+            self.sent = Some(clock::boot());
+        }
+    }
+
+    fn count(&mut self, now: BootTime, is_confirmed: bool) {
+        if !is_confirmed {
+            self.counted.unconfirmed += 1;
+            return;
+        }
+        self.counted.confirmed += 1;
+        let took = self.sent.map(|sent| now.since(sent)).unwrap_or_default();
+        let (before, slowest, began) = self.minute;
+        self.minute = match now.since(began) < Duration::from_secs(60) {
+            true => (before, slowest.max(took), began),
+            false => (slowest, took, now),
+        };
+    }
+
+    fn beats(&self) -> Beats {
+        let (before, slowest, _) = self.minute;
+        Beats { slowest_ms: millis(before.max(slowest)), ..self.counted.clone() }
+    }
+
     /// Takes note of an answer before the driver acts on it.
     pub(super) fn see(&mut self, now: Now, answer: &Answer) {
         let troubles = &mut self.troubles;
@@ -34,7 +66,8 @@ impl Desk {
                 if outcome.is_ok() {
                     self.confirmed = Some(now.boot);
                 }
-                troubles.take_write(About::Heartbeat, now.wall, outcome);
+                self.count(now.boot, outcome.is_ok());
+                self.troubles.take_write(About::Heartbeat, now.wall, outcome);
             }
             Answer::Announced(outcome) => troubles.take_write(About::Heartbeat, now.wall, outcome),
             Answer::Own(found) => troubles.take_read(About::Heartbeat, now.wall, found),
@@ -86,6 +119,7 @@ impl Driver {
             serving_epoch: self.node.serving(),
             validity_left_ms: self.node.valid_until().map(left),
             confirmed_ms_ago: self.desk.confirmed.map(|at| millis(now.boot.since(at))),
+            beats: self.desk.beats(),
             health: self.health(),
             leaving: self.leaving.clone(),
             hook: self.desk.hook.map(|(stage, begun)| RunningHook {
@@ -162,6 +196,6 @@ fn stage_word(stage: Stage) -> &'static str {
     }
 }
 
-fn millis(length: std::time::Duration) -> u64 {
+fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }

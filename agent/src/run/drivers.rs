@@ -131,6 +131,7 @@ impl Drivers {
             ("bus", config.bus != before.bus),
             ("region", config.region != before.region),
             ("watchdog", config.watchdog != before.watchdog),
+            ("metrics", config.metrics != before.metrics),
         ];
         for (key, differs) in places {
             if differs {
