@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::account::{PROFILE, TRAIL};
 use super::{Mend, Ward, ids, record, text};
-use crate::rig::Trouble;
+use crate::rig::{Trouble, now};
 
 /// A requirement that is broken.
 #[derive(Debug, Clone, Copy)]
@@ -185,8 +185,10 @@ fn metadata(ward: &Ward, instance: &str, mut given: serde_json::Value) -> Result
 
 /// A program on the instance has asked its metadata without a token, yesterday.
 fn used_without_token(ward: &Ward, instance: &str) -> Result<(), Trouble> {
+    let yesterday = i64::try_from(now().0 / 1_000)? - 86_400;
     let datum = json!({
         "MetricName": "MetadataNoToken", "Value": 3.0,
+        "Timestamp": jiff::Timestamp::from_second(yesterday)?.to_string(),
         "Dimensions": [{ "Name": "InstanceId", "Value": instance }],
     });
     ward.call("cloudwatch", "put_metric_data", json!({ "Namespace": "AWS/EC2", "MetricData": [datum] }))
