@@ -9,7 +9,10 @@ mod support;
 #[path = "support/wire.rs"]
 mod wire;
 
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::{Agent, eventually, place_for_an_agent};
@@ -267,6 +270,40 @@ fn a_node_that_cannot_have_the_fence_it_needs_does_not_serve_and_says_why() {
         let does_without = [&through[..], &["BATON_TEST_AUTOMATIC=1"]].concat();
         let _agent = Agent::start_through(&does_without, place, Mode::Strict);
         eventually("it serves", serves(place));
+        kill_service(place);
+    });
+}
+
+/// What systemd is told is told by the loop: it kills an agent that is silent for `WatchdogSec=3`.
+#[test]
+fn systemd_hears_a_loop_that_turns_and_none_whose_thread_is_frozen() {
+    in_namespace("systemd_hears_a_loop_that_turns_and_none_whose_thread_is_frozen", || {
+        let place = place_for_an_agent();
+        let place = place.path();
+        let notified = UnixDatagram::bind(place.join("notify")).expect("bound");
+        // Read all the time, as systemd does: a queue that is full blocks whoever notifies.
+        let turns = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&turns);
+        std::thread::spawn(move || {
+            let mut text = [0; 512];
+            while let Ok(length) = notified.recv(&mut text) {
+                if text[..length].starts_with(b"WATCHDOG=1") {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let turned = || turns.load(Ordering::Relaxed);
+        let socket = format!("NOTIFY_SOCKET={}", place.join("notify").display());
+        let _agent = Agent::start_through(&["env", &socket], place, Mode::Strict);
+        eventually("it serves", serves(place));
+        let before = turned();
+        eventually("the loop turns", || turned() >= before + 3);
+        std::fs::write(place.join("freeze"), "").expect("written");
+        eventually("it has seen so", || !place.join("freeze").exists());
+        until_it_tells_nothing(place);
+        let last = turned();
+        clock::block_until(clock::boot() + Duration::from_secs(3)).expect("a timer");
+        assert_eq!(turned(), last, "a frozen thread says nothing for as long as systemd waits");
         kill_service(place);
     });
 }
