@@ -337,6 +337,7 @@ impl Driver {
     fn promote_failed(&mut self, epoch: Epoch, reason: &str) {
         tracing::error!(epoch = epoch.0, reason, "promote failed");
         self.desk.note(About::Promote, &Err(reason));
+        self.mending.handle_promoted(Some(reason));
         self.node.handle_promoted(clock::now(), HookOutcome::Failed);
     }
 
@@ -398,7 +399,10 @@ impl Driver {
         let now = clock::now();
         let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
         match direction {
-            Direction::Promote => self.desk.note(About::Promote, &outcome),
+            Direction::Promote => {
+                self.desk.note(About::Promote, &outcome);
+                self.mending.handle_promoted(outcome.as_ref().err().map(String::as_str));
+            }
             Direction::Demote => self.desk.note(About::Demote, &outcome),
             Direction::Recover => {}
         }

@@ -108,6 +108,12 @@ impl HookResult {
     pub fn succeeded(&self) -> bool {
         self.end == End::Exited(0) && self.astray.is_none()
     }
+
+    /// How it went, with the last line of its output, where commands put the reason.
+    pub fn in_words(&self) -> String {
+        let last = self.output.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        last.map_or_else(|| self.to_string(), |line| format!("{self}: {line}"))
+    }
 }
 
 impl fmt::Display for HookResult {
@@ -274,6 +280,7 @@ mod tests {
         let result = run("echo one; echo two >&2; exit 3", 5_000).await;
         assert_eq!(result.end, End::Exited(3));
         assert_eq!(result.output, "one\ntwo");
+        assert!(result.in_words().ends_with(" ms: two"), "{}", result.in_words());
         assert!(result.to_string().starts_with("promote hook failed with exit code 3 after "), "{result}");
     }
 

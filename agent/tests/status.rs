@@ -53,7 +53,7 @@ async fn what_stands_in_the_way_is_told_with_the_way_out_until_it_does_so_no_mor
     let mut node = Node::new().await;
     let broken = node.path("broken").display().to_string();
     node.write("broken", "");
-    node.promote = format!("test ! -e {broken}");
+    node.promote = format!("test ! -e {broken} || {{ echo no licence; exit 1; }}");
     node.start();
     let failed = node.until_status("the hook has failed", |status| {
         status.troubles.iter().any(|trouble| trouble.about == "promote")
@@ -62,9 +62,19 @@ async fn what_stands_in_the_way_is_told_with_the_way_out_until_it_does_so_no_mor
     let trouble = failed.troubles.iter().find(|trouble| trouble.about == "promote").expect("told");
     assert!(trouble.found.starts_with("promote hook failed with exit code 1"), "{trouble:?}");
     assert!(trouble.remedy.contains("tried again every 5 s"), "{trouble:?}");
+    // The others see it as well, with what the hook wrote.
+    let told = node.until("the heartbeat tells of it", |beat| {
+        beat.findings.as_ref().is_some_and(|findings| findings.failing.is_some())
+    });
+    let failing = told.await.findings.expect("told").failing.expect("told");
+    assert!(failing.as_str().ends_with(" ms: no licence"), "{failing}");
     node.remove("broken");
     node.until_status("it serves", |status| {
         status.state == State::Serving && status.troubles.iter().all(|trouble| trouble.about != "promote")
+    })
+    .await;
+    node.until("the heartbeat tells of it no more", |beat| {
+        beat.findings.as_ref().is_none_or(|told| told.failing.is_none())
     })
     .await;
 }

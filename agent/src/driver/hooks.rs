@@ -220,7 +220,7 @@ async fn end(running: hook::Running) -> Outcome {
         }
         Ok(result) => {
             tracing::error!(reason = %result, output = result.output, "hook");
-            Err(result.to_string())
+            Err(result.in_words())
         }
         Err(error) => {
             tracing::error!(reason = chain(&error), "hook");

@@ -23,6 +23,8 @@ pub(super) struct Mending {
     /// None where there is no recover hook.
     recovery: Option<LocalRecovery>,
     shown: Shown,
+    /// Why the service could not be started, until it could.
+    promote_failed: Option<String>,
     /// What the node was told last.
     health: Health,
     findings: Findings,
@@ -33,7 +35,12 @@ impl Mending {
         let judging = judging(&cluster.checks);
         let recovery = cluster.recover.as_ref().map(|recover| LocalRecovery::new(recover.limit, judging));
         let shown = Shown::new(&cluster.directory);
-        Self { recovery, shown, health: Health::Unknown, findings: Findings::default() }
+        Self { recovery, shown, promote_failed: None, health: Health::Unknown, findings: Findings::default() }
+    }
+
+    /// Takes in how the promote hook ended: a node that cannot start its service says why.
+    pub(super) fn handle_promoted(&mut self, failed: Option<&str>) {
+        self.promote_failed = failed.map(str::to_owned);
     }
 
     /// Takes in the end of the recover hook.
@@ -90,6 +97,7 @@ impl Mending {
             Some(recovery) => joined(&report.reason(), recovery.given_up()),
             None => report.reason(),
         };
+        let failing = joined(&failing, self.promote_failed.as_deref());
         let remark = |text: String| (!text.is_empty()).then(|| Remark::from(text));
         let recoveries: Vec<_> =
             recovery.map_or_else(Vec::new, |recovery| recovery.kept().cloned().collect());
