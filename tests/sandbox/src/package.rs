@@ -23,6 +23,11 @@ impl Package {
     /// Packs `binary` into `directory`, without its symbols where `strip` is installed: they are most of a
     /// debug build, and the function runs the same.
     pub fn of(binary: &Path, directory: &Path) -> Result<Self, SandboxError> {
+        Self::labelled(binary, directory, "")
+    }
+
+    /// The same with a comment in the zip: another package, by its digest, of the same function.
+    pub fn labelled(binary: &Path, directory: &Path, comment: &str) -> Result<Self, SandboxError> {
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = directory.join(format!("{name}.zip"));
         let doing = || SandboxError::io(format!("packing {} into {}", binary.display(), path.display()));
@@ -31,6 +36,7 @@ impl Package {
         let is_stripped = strip(binary, &stripped);
         let source = if is_stripped { &stripped } else { binary };
         let mut archive = ZipWriter::new(File::create(&path).map_err(doing())?);
+        archive.set_comment(comment).map_err(io::Error::from).map_err(doing())?;
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .compression_level(Some(1))

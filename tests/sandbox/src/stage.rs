@@ -1,7 +1,7 @@
 //! A deployed Baton: both templates as they are, real functions, one registered cluster, a real agent on each node.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -39,11 +39,13 @@ pub struct Stage {
     nodes: Vec<Node>,
     binaries: Binaries,
     options: StageOptions,
+    /// Where the packages are.
+    bucket: String,
     sandbox: Sandbox,
 }
 
 /// The functions, by the names that their packages have in the template.
-const FUNCTIONS: [&str; 3] = ["baton-arbiter", "baton-sweeper", "baton-registrar"];
+pub const FUNCTIONS: [&str; 3] = ["baton-arbiter", "baton-sweeper", "baton-registrar"];
 /// The stack of the control plane.
 pub const CONTROL_PLANE: &str = "baton";
 /// The role that the nodes' instance profile carries.
@@ -54,7 +56,7 @@ impl Stage {
     pub fn set(options: StageOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
         let binaries = Binaries::build(progress)?;
         let sandbox = Sandbox::start(&options.sandbox, progress)?;
-        deploy_control_plane(&sandbox, &binaries, progress)?;
+        let bucket = deploy_control_plane(&sandbox, &binaries, progress)?;
         progress("deploying infra/cluster.yaml, which registers the cluster");
         let end = deploy_cluster(&sandbox, &options)?;
         let policy = end.outputs.get("NodePolicyArn").cloned().unwrap_or_default();
@@ -72,7 +74,7 @@ impl Stage {
         nodes.iter_mut().try_for_each(Node::start)?;
         let targets: Vec<_> =
             nodes.iter().map(|node| (node.name().to_owned(), node.service_address())).collect();
-        let stage = Self { prober: Prober::start(&targets), nodes, binaries, options, sandbox };
+        let stage = Self { prober: Prober::start(&targets), nodes, binaries, options, bucket, sandbox };
         progress("waiting for the first holder to serve");
         stage.wait_until_settled(0, Duration::from_secs(60))?;
         Ok(stage)
@@ -168,6 +170,30 @@ impl Stage {
         })
     }
 
+    /// Packs these functions anew and puts them under another prefix of the bucket, which names the version.
+    pub fn put_packages(&self, prefix: &str, functions: &[&str]) -> Result<(), SandboxError> {
+        let packages = self.sandbox.run_dir().join("packages").join(prefix);
+        for function in functions {
+            let package = Package::labelled(&self.binaries.path(function), &packages, prefix)?;
+            self.sandbox.account().put_file(&format!("{prefix}{function}.zip"), &package.path)?;
+        }
+        Ok(())
+    }
+
+    /// Updates the control plane's stack to the packages under this prefix; how that ends is for the caller to judge.
+    pub fn update_control_plane(&self, prefix: &str) -> Result<StackEnd, SandboxError> {
+        let parameters = control_plane(&self.bucket, prefix);
+        self.sandbox.account().update_stack(CONTROL_PLANE, &control_plane_template(), &parameters)
+    }
+
+    /// Updates the cluster's stack with another timing profile.
+    pub fn update_timing(&mut self, timing: &str) -> Result<(), SandboxError> {
+        timing.clone_into(&mut self.options.timing);
+        let (stack, template, parameters) = cluster_stack(&self.sandbox, &self.options);
+        complete(self.sandbox.account().update_stack(&stack, &template, &parameters)?)?;
+        Ok(())
+    }
+
     fn moved(&self, after: u64) -> Result<Option<Settled>, SandboxError> {
         let status = self.baton_json(&["status"])?;
         let epoch = status["epoch"].as_u64().unwrap_or_default();
@@ -218,12 +244,12 @@ impl Placement {
     }
 }
 
-/// Packs the functions and deploys `infra/control-plane.yaml` under the name [`CONTROL_PLANE`].
+/// Packs the functions and deploys `infra/control-plane.yaml` under the name [`CONTROL_PLANE`]; gives the bucket.
 pub fn deploy_control_plane(
     sandbox: &Sandbox,
     binaries: &Binaries,
     progress: &mut dyn FnMut(&str),
-) -> Result<(), SandboxError> {
+) -> Result<String, SandboxError> {
     let packages = sandbox.run_dir().join("packages");
     let mut bucket = String::new();
     for function in FUNCTIONS {
@@ -232,14 +258,27 @@ pub fn deploy_control_plane(
         bucket = sandbox.account().put_file(&format!("{function}.zip"), &package.path)?;
     }
     progress("deploying infra/control-plane.yaml");
+    let parameters = control_plane(&bucket, "");
+    complete(sandbox.account().create_stack(CONTROL_PLANE, &control_plane_template(), &parameters)?)?;
+    Ok(bucket)
+}
+
+fn control_plane(bucket: &str, prefix: &str) -> BTreeMap<String, String> {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-    let parameters = [("CodeBucket", bucket.as_str()), ("CodePrefix", ""), ("Architecture", architecture)];
-    let template = workspace().join("infra/control-plane.yaml");
-    complete(sandbox.account().create_stack(CONTROL_PLANE, &template, &owned(&parameters))?)?;
-    Ok(())
+    owned(&[("CodeBucket", bucket), ("CodePrefix", prefix), ("Architecture", architecture)])
+}
+
+fn control_plane_template() -> PathBuf {
+    workspace().join("infra/control-plane.yaml")
 }
 
 fn deploy_cluster(sandbox: &Sandbox, options: &StageOptions) -> Result<StackEnd, SandboxError> {
+    let (stack, template, parameters) = cluster_stack(sandbox, options);
+    complete(sandbox.account().create_stack(&stack, &template, &parameters)?)
+}
+
+/// The cluster's stack: its name, template and parameters.
+fn cluster_stack(sandbox: &Sandbox, options: &StageOptions) -> (String, PathBuf, BTreeMap<String, String>) {
     let world = sandbox.world();
     let addresses: Vec<_> = world.addresses.iter().map(|address| address.allocation.as_str()).collect();
     let (addresses, tables) = (addresses.join(","), world.route_tables.join(","));
@@ -262,7 +301,7 @@ fn deploy_cluster(sandbox: &Sandbox, options: &StageOptions) -> Result<StackEnd,
     }
     let template = workspace().join("infra/cluster.yaml");
     let stack = format!("cluster-{}", options.sandbox.cluster);
-    complete(sandbox.account().create_stack(&stack, &template, &owned(&parameters))?)
+    (stack, template, owned(&parameters))
 }
 
 /// The role of the nodes, with nothing but the cluster's node policy.
