@@ -117,6 +117,7 @@ mod tests {
             valid_until: Some(BootTime(5_000_000_000)),
             guarded: true,
             released: Epoch(4),
+            known: Epoch(9),
         }
     }
 
@@ -141,6 +142,18 @@ mod tests {
         let later = StateFile::new(place.path(), "boot-b".to_owned());
         let Left::Unusable(reason) = later.read() else { panic!("used") };
         assert!(reason.contains("another boot"), "{reason}");
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_tells_no_known_epoch() {
+        let (place, state) = place();
+        state.write(&serving()).expect("written");
+        let path = place.path().join("state");
+        let written = file::read(&path).expect("read");
+        let earlier = written.replace(",\"known\":9", "");
+        assert_ne!(earlier, written);
+        std::fs::write(&path, earlier).expect("written");
+        assert_eq!(state.read(), Left::State(RunState { known: Epoch(0), ..serving() }));
     }
 
     #[test]

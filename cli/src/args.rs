@@ -115,6 +115,8 @@ pub enum Command {
     Fence(Fence),
     /// Examine everything that a cluster depends on at AWS, and mend what can be mended.
     Doctor(Doctor),
+    /// Have the lease of a table that was restored to an earlier moment begin anew, once every agent is stopped.
+    Restore(Restore),
     /// Hold back automatic action for a while.
     Pause(Pause),
     /// Allow automatic action again.
@@ -285,6 +287,31 @@ pub struct Include {
     pub cluster: Option<ClusterName>,
 }
 
+/// `baton restore`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton restore orders --reason 'point-in-time recovery to 09:00' --wait\n\n\
+    The arbiter does it once no agent has written anything for a whole silence, and answers `not yet` until then."
+)]
+pub struct Restore {
+    /// The cluster.
+    #[arg(value_name = "CLUSTER")]
+    pub cluster: Option<ClusterName>,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Wait until the lease has begun anew, 120s unless given.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "120s",
+          value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// How long the request stays valid.
+    #[arg(long = "for", value_name = "DURATION", default_value = "5m", value_parser = validity)]
+    pub valid_for: Duration,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
 /// `baton fence`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  baton fence db-b --cluster orders --reason 'it hangs' --wait\n\n\
@@ -377,6 +404,7 @@ impl Command {
             Self::Exclude(args) => args.cluster.as_ref(),
             Self::Include(args) => args.cluster.as_ref(),
             Self::Doctor(args) => args.cluster.as_ref(),
+            Self::Restore(args) => args.cluster.as_ref(),
             Self::Pause(args) => args.cluster.as_ref(),
             Self::Resume(args) => args.cluster.as_ref(),
             Self::Fence(_) | Self::Completions(_) => None,

@@ -29,7 +29,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command, Completions};
 use crate::clock::Clock;
 use crate::command::{
-    Session, exclude, failback, failover, fence, history, pause, resume, status, switchover,
+    Session, exclude, failback, failover, fence, history, pause, restore, resume, status, switchover,
 };
 use crate::console::Console;
 use crate::exit::Exit;
@@ -77,6 +77,7 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Include(args) => exclude::include(session, console, cluster, args).await,
         Command::Fence(args) => fence::run(session, console, cluster, args).await,
         Command::Doctor(_) => Err(Trouble::new(Exit::Unexpected, "`doctor` was given no way to EC2")),
+        Command::Restore(args) => restore::run(session, console, cluster, args).await,
         Command::Pause(args) => pause::run(session, console, cluster, args).await,
         Command::Resume(_) => resume::run(session, console, cluster).await,
         Command::Completions(args) => completions(console, args),
@@ -105,5 +106,7 @@ mod failover_tests;
 mod fence_tests;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod testing;

@@ -274,6 +274,7 @@ mod tests {
             serving_epoch: None,
             healthy_since: None,
             serving_since: None,
+            ahead: None,
             findings,
             validity_ms: 4_000,
             seen: Vec::new(),

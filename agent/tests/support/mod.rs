@@ -339,6 +339,7 @@ fn beat(incarnation: &Incarnation, seq: u64) -> Beat {
         serving_epoch: None,
         healthy_since: None,
         serving_since: None,
+        ahead: None,
         findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),

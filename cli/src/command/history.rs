@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_protocol::fence::Fenced;
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
-use baton_protocol::ids::{ClusterName, InstanceArn};
+use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
@@ -182,6 +182,19 @@ pub enum What {
         /// The request behind it.
         request: Option<String>,
     },
+    /// The lease of a restored table began anew.
+    Restored {
+        /// The epoch that the table showed.
+        from: u64,
+        /// The holder that it showed.
+        holder: Option<String>,
+        /// Who asked.
+        asked: String,
+        /// Why.
+        why: String,
+        /// The request's id.
+        request: String,
+    },
     /// A resource could not be moved.
     Stuck {
         /// What it is about.
@@ -193,7 +206,7 @@ pub enum What {
     Asked {
         /// The request's id.
         request: String,
-        /// What is asked for: `switchover`, `failover`, `failback`, `drain`, `exclude`, `include`, `fence`, `pause` or `resume`.
+        /// What is asked for: `switchover`, `failover`, `failback`, `drain`, `exclude`, `include`, `fence`, `restore`, `pause` or `resume`.
         wish: &'static str,
         /// The node that shall hold next; of an exclusion the node that shall not, of a fence the one that is to be stopped.
         to: Option<String>,
@@ -223,6 +236,7 @@ impl What {
             Self::Lapsed { .. } => "lapsed",
             Self::Fenced { .. } => "fenced",
             Self::Unfenced { .. } => "unfenced",
+            Self::Restored { .. } => "restored",
             Self::Stuck { .. } => "stuck",
             Self::Asked { .. } => "asked",
         }
@@ -293,6 +307,7 @@ fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
         }
         Wish::Include { .. } => ("include", None, None),
         Wish::Fence { node, why, .. } => ("fence", Some(name(node)), said(why)),
+        Wish::Restore { why, .. } => ("restore", None, said(why)),
         Wish::Pause { why } => ("pause", None, Some(printable(why))),
         Wish::Resume {} => ("resume", None, None),
     };
@@ -378,10 +393,18 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
             why: printable(why),
             request: request.as_ref().map(ToString::to_string),
         },
+        Happening::Restored { from, holder, asked, why, request } => {
+            restored(*from, holder.as_ref().map(name), asked, why, request)
+        }
         Happening::Stuck { resource, why } => {
             What::Stuck { resource: printable(resource), why: printable(why) }
         }
     }
+}
+
+fn restored(from: Epoch, holder: Option<String>, asked: &str, why: &str, request: &RequestId) -> What {
+    let (asked, why) = (printable(asked), printable(why));
+    What::Restored { from: from.0, holder, asked, why, request: request.to_string() }
 }
 
 fn detail(what: &What, by: &str) -> String {
@@ -425,6 +448,11 @@ fn detail(what: &What, by: &str) -> String {
         What::Unfenced { node, why, request } => {
             let request = request.as_ref().map(|id| format!("; request {id}")).unwrap_or_default();
             format!("{node} was not stopped: {why}{request}")
+        }
+        What::Restored { from, holder, asked, why, .. } => {
+            let holder = holder.as_deref().unwrap_or("nobody");
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("begun anew after epoch {from}, held by {holder}; asked by {asked}{why}")
         }
         What::Stuck { resource, why } => format!("{resource}: {why}"),
         What::Asked { .. } => asked(what, by),

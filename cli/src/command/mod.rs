@@ -7,6 +7,7 @@ pub mod failover;
 pub mod fence;
 pub mod history;
 pub mod pause;
+pub mod restore;
 pub mod resume;
 pub mod status;
 pub mod switchover;

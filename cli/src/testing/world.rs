@@ -23,6 +23,7 @@ use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
+use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::{Wake, Why};
 use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
@@ -243,6 +244,7 @@ fn next(store: &MemoryStore, letter: char, at: WallTime) -> Beat {
         serving_epoch: None,
         healthy_since: None,
         serving_since: None,
+        ahead: None,
         findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),
@@ -528,6 +530,10 @@ impl Store for Faulty {
     }
 
     async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
+        panic!("{NOT_AN_OPERATOR_S}")
+    }
+
+    async fn restore(&self, _: &Restoration) -> Result<Committed, Failure> {
         panic!("{NOT_AN_OPERATOR_S}")
     }
 

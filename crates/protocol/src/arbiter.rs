@@ -18,6 +18,7 @@ mod action;
 mod counting;
 mod fence;
 mod finish;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +67,7 @@ enum Phase {
     Fence(Box<fence::Fence>),
     Counting { snapshot: Box<Snapshot>, sent: BootTime },
     LookAgain { at: BootTime },
+    Restoring(Option<InstanceArn>),
     Commit { grant: Box<Grant>, sent: BootTime },
     CommitAgain { grant: Box<Grant>, at: BootTime },
     Moving,
@@ -95,6 +97,7 @@ pub struct Invocation {
     /// What EC2 called terminated. That is final, so it stands through every further read.
     terminated: BTreeSet<InstanceArn>,
     fences: fence::Fences,
+    restoring: restore::Restoring,
     /// Whether a successor was woken.
     woken: bool,
     looks_again: u32,
@@ -143,6 +146,7 @@ impl Invocation {
             fleet: Fleet::Unbraked,
             terminated: BTreeSet::new(),
             fences: fence::Fences::default(),
+            restoring: restore::Restoring::default(),
             woken: false,
             looks_again: 0,
             restarts: 0,
@@ -252,6 +256,9 @@ impl Invocation {
             Err(failure) => return self.read_again(now, failure),
         };
         self.tries = 0;
+        if self.minds_restoration(now, &lease, &heartbeats, sent) {
+            return;
+        }
         // Two reads far apart prove no life: the change may have come as early as the first was asked for.
         if now.boot.since(self.earlier_at) > FRESH {
             self.earlier.clear();
@@ -313,6 +320,9 @@ impl Invocation {
         }
         if matches!((look, &self.phase), (Look::Instance(_), Phase::Fence(_))) {
             return self.fence_seen(now, answer);
+        }
+        if matches!((look, &self.phase), (Look::Instance(_), Phase::Restoring(_))) {
+            return self.restore_seen(now, answer);
         }
         if let Some(mover) = &mut self.mover {
             mover.handle_sight(now.boot, look, answer);
@@ -407,16 +417,6 @@ impl Invocation {
             }
             Decision::Stay(stay) => self.stay(now, snapshot, stay, sent),
         }
-    }
-
-    /// The move that follows a grant starts to look at EC2 while the grant is being committed. Looks change nothing, so a
-    /// grant that is lost has cost nothing.
-    fn moved_to_be(&self, lease: &Lease, grant: &Grant, now: Now) -> Mover {
-        // Where the lease goes back to the node that had it, all may be in place, and to end what is there would be an
-        // interruption for nothing.
-        let back = lease.holder.as_ref() == Some(&grant.to) && !mutant!(EagerBack);
-        let eager = lease.moved == lease.epoch && !back;
-        Mover::new(&finish::granted_lease(lease, grant), eager, now.boot)
     }
 
     fn commit(&mut self, now: Now, grant: Box<Grant>) {

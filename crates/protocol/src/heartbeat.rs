@@ -90,6 +90,9 @@ pub struct Heartbeat {
     /// Since when it serves; for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_since: Option<WallTime>,
+    /// The latest epoch that this node has read, if the table has shown it an earlier one since. It stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Epoch>,
     /// What the node has found out about itself; for people.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "findings::read")]
     pub findings: Option<Findings>,
@@ -126,7 +129,7 @@ impl Heartbeat {
 }
 
 /// What a node writes with each heartbeat. The table adds nothing and the node leaves nothing out: an attribute that is
-/// `None` here is none there, whatever was before, except for what the node has found out, which is left as it is.
+/// `None` here is none there, whatever was before, except for what the node has found out and what it has seen of later epochs, which are left as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
     /// Of the agent's current run; the condition of the write.
@@ -143,6 +146,8 @@ pub struct Beat {
     pub serving_epoch: Option<Epoch>,
     /// Since when it serves.
     pub serving_since: Option<WallTime>,
+    /// The latest epoch that this node has read, if the table has shown it an earlier one since; none: nothing is written.
+    pub ahead: Option<Epoch>,
     /// What the node has found out about itself; none: nothing is written about it, though something may have been before.
     pub findings: Option<Findings>,
     /// TTL of this very heartbeat.

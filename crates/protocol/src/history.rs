@@ -86,6 +86,21 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         retired: Vec<Departed>,
     },
+    /// The lease of a table that was restored began anew, held by nobody, at an operator's word.
+    Restored {
+        /// The epoch that the restored table showed; the row's own is the one from then on.
+        from: Epoch,
+        /// The holder that it showed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<InstanceArn>,
+        /// Who asked.
+        asked: String,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+        /// The request behind it.
+        request: RequestId,
+    },
     /// The registrar retired the cluster.
     Retired {},
     /// The lease went to another node.

@@ -1,7 +1,7 @@
 //! The lease: who may serve, at which epoch, and all that the arbiter needs to know to move the address.
 //!
 //! One item in the table is the truth about a cluster. Only the arbiter and the registrar write it; operators may write
-//! its `intent`, its `paused`, its `excluded` and its `fence`, and nothing else of it. Its epoch grows by one with each grant and is the token that
+//! its `intent`, `paused`, `excluded`, `fence` and `restore`, and nothing else of it. Its epoch grows by one with each grant and is the token that
 //! everything later is measured by: a call, a claim or a release that names an older epoch has no effect.
 //!
 //! The item carries the members and resources as well, so that one strongly consistent read shows a decision and
@@ -22,6 +22,7 @@ use crate::ids::{
 use crate::mark::Mark;
 use crate::policy::Takeover;
 use crate::resource::{Observed, Placement, Resources};
+use crate::restored;
 use crate::roster::Roster;
 use crate::time::WallTime;
 use crate::timing::Timing;
@@ -167,6 +168,9 @@ pub struct Lease {
     /// An operator's word that a node be stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Word>,
+    /// An operator's word that the table was restored to an earlier moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Box<restored::Word>>,
     /// The last epoch whose resources were all seen at its holder.
     pub moved: Epoch,
     /// When to look once more, since a late call of an earlier epoch may have landed by then.

@@ -46,6 +46,7 @@ pub mod readiness;
 pub mod recovery;
 pub mod request;
 pub mod resource;
+pub mod restored;
 pub mod roster;
 pub mod rules;
 pub mod silence;

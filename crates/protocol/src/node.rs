@@ -105,6 +105,10 @@ pub struct Node {
     valid_until: Option<BootTime>,
     /// The largest epoch this node swears never to serve again; in memory before it is sent anywhere, and never undone.
     released: Epoch,
+    /// The latest epoch that this node has read, an earlier run's included. A lease before it is no lease: the table was restored.
+    known: Epoch,
+    /// That epoch, once the table has shown an earlier one.
+    ahead: Option<Epoch>,
     /// Whether the table is known to hold the oath.
     release_confirmed: bool,
     health: Health,
@@ -176,6 +180,8 @@ impl Node {
             armed: config.earlier.as_ref().is_none_or(|earlier| earlier.guarded),
             valid_until,
             released,
+            known: config.earlier.as_ref().map_or(Epoch(0), |earlier| earlier.known),
+            ahead: None,
             release_confirmed: false,
             health: Health::Unknown,
             findings: None,
@@ -387,6 +393,7 @@ impl Node {
             // What was never armed nothing would stop.
             guarded: self.guarded && self.armed,
             released: if mutant!(OathNotKept) { Epoch(0) } else { self.released },
+            known: self.known,
         }
     }
 

@@ -81,7 +81,12 @@ pub fn of(event: &Event) -> Option<Notification> {
         Happening::Fenced { .. } => fenced,
         Happening::Unfenced { .. } => unfenced,
         Happening::Members { .. } => members,
-        Happening::Step { .. } | Happening::Registered { .. } | Happening::Retired {} => return None,
+        Happening::Step { .. }
+        | Happening::Registered { .. }
+        | Happening::Retired {}
+        | Happening::Restored { .. } => {
+            return None;
+        }
     };
     let Event { cluster, epoch, at, by, what } = event.clone();
     Some(Notification {

@@ -66,6 +66,14 @@ pub enum Wish {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// That a table which was restored to an earlier moment be begun anew, once every node is known to have stopped.
+    Restore {
+        /// The registration that it shows.
+        uid: RegistrationUid,
+        /// Why; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// No automatic action until the request's end.
     Pause {
         /// Why.

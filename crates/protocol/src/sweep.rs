@@ -59,6 +59,8 @@ pub enum Reason {
     Claimed,
     /// An operator has asked that a node be stopped, and nobody has answered yet.
     FenceAsked,
+    /// An operator has said that the table was restored, and the lease has not begun anew yet.
+    RestoreAsked,
     /// The resources of the current epoch were not all seen at its holder.
     Unmoved,
     /// A second look at the resources is due.
@@ -92,6 +94,7 @@ impl fmt::Display for Reason {
             Self::Released => "released",
             Self::Claimed => "claimed",
             Self::FenceAsked => "fence-asked",
+            Self::RestoreAsked => "restore-asked",
             Self::Unmoved => "unmoved",
             Self::VerifyDue => "verify-due",
             Self::Turn => "turn",
@@ -112,6 +115,9 @@ pub fn needs_wake(
     let now = span.until;
     if lease.state == LeaseState::Retired {
         return None;
+    }
+    if lease.live_restore(now).is_some() {
+        return Some(Reason::RestoreAsked);
     }
     let Some(holder) = &lease.holder else { return Some(Reason::Vacant) };
     let holder = heartbeats.get(holder);

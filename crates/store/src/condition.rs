@@ -115,6 +115,7 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
     "claim",
     "serving_epoch",
     "serving_since",
+    "ahead",
     "findings",
     "validity_ms",
     "seen",
@@ -126,4 +127,5 @@ pub const AGENT_ATTRIBUTES: &[&str] = &[
 ];
 
 /// The attributes an operator writes; the allow-list of the operators' policy.
-pub const OPERATOR_ATTRIBUTES: &[&str] = &["pk", "sk", "excluded", "fence", "intent", "paused", "request"];
+pub const OPERATOR_ATTRIBUTES: &[&str] =
+    &["pk", "sk", "excluded", "fence", "intent", "paused", "request", "restore"];

@@ -7,6 +7,7 @@ mod calls;
 mod fleet;
 mod operator;
 mod registrar;
+mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
+use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 
@@ -140,6 +142,10 @@ impl Store for DynamoStore {
 
     async fn commit(&self, grant: &Grant) -> Result<Committed, Failure> {
         self.put_grant(grant).await
+    }
+
+    async fn restore(&self, restoration: &Restoration) -> Result<Committed, Failure> {
+        self.put_restoration(restoration).await
     }
 
     async fn record_rotation(

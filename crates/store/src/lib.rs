@@ -46,6 +46,7 @@ use baton_protocol::policy::Takeover;
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::resource::Resources;
+use baton_protocol::restored::Restoration;
 use baton_protocol::roster::{Change, Roster};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
@@ -250,6 +251,10 @@ pub trait Store: Send + Sync {
 
     /// Commits a grant in one transaction.
     fn commit(&self, grant: &Grant) -> impl Future<Output = Result<Committed, Failure>> + Send;
+
+    /// Lets the lease of a restored table begin anew, held by nobody, in one transaction: if it is still the one that was read,
+    /// and none of its nodes has written a heartbeat since.
+    fn restore(&self, restoration: &Restoration) -> impl Future<Output = Result<Committed, Failure>> + Send;
 
     /// Records what `epoch` marks an address with, if the epoch is still current; unless the mark replaces whatever there
     /// is, only if the epoch has marked the address with nothing yet.

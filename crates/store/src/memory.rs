@@ -18,6 +18,7 @@ use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
+use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 
@@ -155,6 +156,10 @@ impl Store for MemoryStore {
 
     async fn commit(&self, grant: &Grant) -> Result<Committed, Failure> {
         self.table().commit(grant)
+    }
+
+    async fn restore(&self, restoration: &Restoration) -> Result<Committed, Failure> {
+        self.table().restore(restoration)
     }
 
     async fn record_rotation(

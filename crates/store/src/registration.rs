@@ -62,6 +62,7 @@ pub(crate) fn register(found: Option<&Lease>, registration: &Registration) -> Ne
         paused: None,
         excluded: None,
         fence: None,
+        restore: None,
         moved,
         verify_at: None,
         rotated: Default::default(),
@@ -149,6 +150,7 @@ pub(crate) fn retire(found: Option<&Lease>, uid: &RegistrationUid) -> Next {
             next.paused = None;
             next.excluded = None;
             next.fence = None;
+            next.restore = None;
             next.verify_at = None;
             Next::Write(Box::new(next))
         }

@@ -6,9 +6,11 @@
 
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Health, Heartbeat};
+use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::mutant;
 use baton_protocol::outcome::Failure;
+use baton_protocol::restored::Restoration;
 
 /// Refuses a grant whose conditions do not cover what it is about: one that deposes a holder without checking
 /// it, or takes an older oath for a release of this epoch. No decision of the protocol makes one.
@@ -106,6 +108,34 @@ pub(crate) fn lost_on_candidate(grant: &Grant, found: Option<&Heartbeat>) -> Vec
         lost.push(format!("candidate: expected health Ok, found {:?}", heartbeat.health));
     }
     lost
+}
+
+/// What of the lease is not as a restoration requires.
+pub(crate) fn restoration_lost_on_lease(restoration: &Restoration, found: Option<&Lease>) -> Vec<String> {
+    let Some(lease) = found else { return vec!["lease: expected one, found none".to_owned()] };
+    let read = (&restoration.uid, restoration.revision, restoration.epoch, &restoration.holder);
+    let mut lost = Vec::new();
+    if lease.state != LeaseState::Active {
+        lost.push("lease: expected an active registration, found a retired one".to_owned());
+    }
+    if (&lease.uid, lease.revision, lease.epoch, &lease.holder) != read {
+        lost.push(format!(
+            "lease: expected epoch {} of configuration {}, found {} of {}, or another holder or registration",
+            restoration.epoch, restoration.revision, lease.epoch, lease.revision
+        ));
+    }
+    lost
+}
+
+/// What of a node's heartbeat is not as a restoration requires.
+pub(crate) fn restoration_lost_on_node(
+    restoration: &Restoration,
+    node: &InstanceArn,
+    found: Option<&Heartbeat>,
+) -> Option<String> {
+    let seen = restoration.signs.get(node);
+    let sign = found.map(|heartbeat| (heartbeat.incarnation.clone(), heartbeat.seq));
+    (seen != sign.as_ref()).then(|| format!("{}: it has beaten since it was looked at", node.instance_id()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use baton_protocol::fence;
 use baton_protocol::ids::{InstanceArn, RequestId};
 use baton_protocol::lease::{Exclusion, Intent, Pause};
 use baton_protocol::request::{Request, Wish};
+use baton_protocol::restored;
 use baton_protocol::time::WallTime;
 
 /// A drain asks the holder to hand over for so long; a standby may have to get well first.
@@ -18,6 +19,8 @@ pub(crate) enum Carried {
     Intent(Intent),
     /// This word that a node be stopped.
     Fence(fence::Word),
+    /// This word that the table was restored.
+    Restore(restored::Word),
     /// This intent, if the epoch is still its own, no other one lives and there is no pause.
     Failback(Intent),
     /// This pause.
@@ -54,6 +57,14 @@ pub(crate) fn carried(request: &Request) -> Carried {
         }
         Wish::Fence { node, uid, why } => Carried::Fence(fence::Word {
             node: node.clone(),
+            uid: uid.clone(),
+            epoch: request.epoch,
+            until: request.until,
+            by: request.by.clone(),
+            why: why.clone(),
+            request: request.id.clone(),
+        }),
+        Wish::Restore { uid, why } => Carried::Restore(restored::Word {
             uid: uid.clone(),
             epoch: request.epoch,
             until: request.until,

@@ -64,6 +64,7 @@ enum Answer {
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
     Counted(Result<u32, Failure>),
     Committed(Result<Committed, Failure>),
+    Restored(Result<Committed, Failure>),
     Sight(Look, Result<Sight, CloudFailure>),
     Effect(Call, Result<Effect, CloudFailure>),
     Rotation(AllocationId, bool),
@@ -196,6 +197,7 @@ impl<S: Store, C: Cloud, W: Successor> Parts<S, C, W> {
                 Answer::Counted(counted)
             }
             Action::Commit(grant) => Answer::Committed(self.store.commit(&grant).await),
+            Action::Restore(restoration) => Answer::Restored(self.store.restore(&restoration).await),
             Action::Look(look) => {
                 let sight = cloud.look(&look).await;
                 Answer::Sight(look, sight)
@@ -243,6 +245,7 @@ fn give(invocation: &mut Invocation, now: Now, answer: Answer) {
         Answer::Heartbeats(found) => invocation.handle_heartbeats(now, found),
         Answer::Counted(found) => invocation.handle_counted(now, found),
         Answer::Committed(answer) => invocation.handle_committed(now, answer),
+        Answer::Restored(answer) => invocation.handle_restored(now, answer),
         Answer::Sight(look, answer) => invocation.handle_sight(now, &look, answer),
         Answer::Effect(call, answer) => {
             tracing::info!(

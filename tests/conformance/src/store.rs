@@ -13,6 +13,7 @@ pub mod kept;
 pub mod operator;
 pub mod random;
 pub mod registrar;
+pub mod restored;
 pub mod table;
 
 use std::future::Future;

@@ -105,6 +105,11 @@ promises! {
         requests_are_read_newest_first_with_their_answers,
         the_first_answer_to_a_request_stands,
         an_answer_to_no_request_is_refused;
+    restored:
+        a_lease_begins_anew_with_nothing_of_the_old_time,
+        a_lease_begins_anew_only_if_no_node_has_written_since,
+        a_lease_that_changed_does_not_begin_anew,
+        what_a_node_has_seen_of_later_epochs_stays;
     registrar:
         a_new_registration_is_vacant,
         a_repeated_registration_is_done,

@@ -407,6 +407,8 @@ impl Sim<'_> {
                 self.lease_may_have_changed();
                 FunctionAnswer::Told
             }
+            // No operator of a simulation asks for it: no table of one goes back.
+            Action::Restore(_) => FunctionAnswer::Told,
             Action::ReadLease | Action::Look(_) | Action::Call(_) | Action::WakeSuccessor => {
                 FunctionAnswer::Told
             }

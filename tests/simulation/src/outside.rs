@@ -68,6 +68,7 @@ pub(crate) fn no_lease(cluster: &ClusterName, uid: &RegistrationUid, plan: &Plan
         paused: None,
         excluded: None,
         fence: None,
+        restore: None,
         moved: Epoch(0),
         verify_at: None,
         rotated: BTreeMap::new(),

@@ -255,6 +255,7 @@ fn full_heartbeat() -> Heartbeat {
         serving_epoch: Some(Epoch(1)),
         healthy_since: Some(WallTime(1)),
         serving_since: Some(WallTime(1)),
+        ahead: Some(Epoch(1)),
         findings: Some(findings),
         validity_ms: 1,
         seen: vec![[192, 0, 2, 1].into()],

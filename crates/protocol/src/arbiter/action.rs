@@ -7,6 +7,7 @@ use crate::history::Event;
 use crate::ids::{AllocationId, ClusterName, Epoch, InstanceArn, RequestId};
 use crate::mark::Mark;
 use crate::moved::Moved;
+use crate::restored::Restoration;
 use crate::wake::{Wake, Why};
 
 /// What a wake told: where to look. It decides nothing.
@@ -59,6 +60,8 @@ pub enum Action {
     CountSuspects,
     /// Answer: [`super::Invocation::handle_committed`].
     Commit(Box<Grant>),
+    /// Let the lease of a restored table begin anew. Answer: [`super::Invocation::handle_restored`].
+    Restore(Box<Restoration>),
     /// Answer: [`super::Invocation::handle_sight`].
     Look(Look),
     /// Answer: [`super::Invocation::handle_effect`].

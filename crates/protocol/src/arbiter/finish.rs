@@ -28,6 +28,16 @@ const ANY_INVOCATION: &str = "arbiter";
 const STUCK_EVERY_MS: u64 = 3_600_000;
 
 impl Invocation {
+    /// The move that follows a grant starts to look at EC2 while the grant is being committed. Looks change nothing, so a
+    /// grant that is lost has cost nothing.
+    pub(super) fn moved_to_be(&self, lease: &Lease, grant: &Grant, now: Now) -> super::Mover {
+        // Where the lease goes back to the node that had it, all may be in place, and to end what is there would be an
+        // interruption for nothing.
+        let back = lease.holder.as_ref() == Some(&grant.to) && !mutant!(EagerBack);
+        let eager = lease.moved == lease.epoch && !back;
+        super::Mover::new(&granted_lease(lease, grant), eager, now.boot)
+    }
+
     pub(super) fn drive_move(&mut self, now: Now) {
         if !matches!(self.phase, Phase::Moving) {
             // Looks that answer while the commit is under way are kept by the move; nothing else happens yet.

@@ -5,6 +5,7 @@ mod chaos;
 mod drift;
 mod ends;
 mod fence;
+mod restored;
 mod rig;
 mod steps;
 

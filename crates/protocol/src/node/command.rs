@@ -127,6 +127,9 @@ pub struct RunState {
     pub guarded: bool,
     /// The oath.
     pub released: Epoch,
+    /// The latest epoch that was read: none before it is served. Earlier versions of the agent do not tell it.
+    #[serde(default)]
+    pub known: Epoch,
 }
 
 /// Why the agent ends.

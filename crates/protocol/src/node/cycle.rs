@@ -12,7 +12,7 @@ use super::service::Service;
 use super::startup::Phase;
 use super::{Command, Node, Reason};
 use crate::heartbeat::{Beat, Claim, Health, Heartbeat, UNGUARDED_MS};
-use crate::ids::{InstanceArn, Seq};
+use crate::ids::{Epoch, InstanceArn, Seq};
 use crate::lease::{Lease, LeaseState, Mode, SCHEMA};
 use crate::outcome::{Failure, Read, Write, WriteFailure};
 use crate::time::{BootTime, Now};
@@ -60,6 +60,7 @@ impl Node {
             claim: self.claim.clone(),
             serving_epoch: serving,
             serving_since: self.serving_since(),
+            ahead: self.ahead,
             findings: self.findings.clone(),
             validity_ms: if unguarded { UNGUARDED_MS } else { milliseconds(validity) },
             seen: self.seen.clone(),
@@ -157,8 +158,7 @@ impl Node {
         let lease =
             found.ok().flatten().filter(|lease| lease.schema <= SCHEMA && lease.cluster == self.cluster);
         let Some(lease) = lease else { return self.end_cycle(now) };
-        // An answer that shows less than an earlier one is none: strong reads cannot go back.
-        if self.lease.as_ref().is_some_and(|known| known.epoch > lease.epoch) {
+        if self.goes_back(lease.epoch) {
             return self.end_cycle(now);
         }
         self.timing = lease.timing;
@@ -201,6 +201,20 @@ impl Node {
         if !self.exited {
             self.watch_others(now, &lease);
         }
+    }
+
+    /// Whether an answer shows less than an earlier one. It is none: strong reads cannot go back, so the table is another one, as
+    /// it was at an earlier moment. Nothing is earned by it, and the next W tells. What is read is kept before it is acted on.
+    fn goes_back(&mut self, shown: Epoch) -> bool {
+        if shown < self.known {
+            self.ahead = Some(self.known);
+            return true;
+        }
+        if shown > self.known {
+            self.known = shown;
+            self.persist();
+        }
+        false
     }
 
     /// Takes in the others' heartbeats.

@@ -7,6 +7,7 @@ mod duty;
 mod hand_over;
 mod health;
 mod missing;
+mod restored;
 mod rig;
 mod standby;
 mod start;

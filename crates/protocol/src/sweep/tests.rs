@@ -58,6 +58,20 @@ fn every_kind_of_unfinished_business_is_a_reason() {
         Some(Reason::FenceAsked)
     );
     assert_eq!(after(|lease, _, _| lease.fence = Some(testing::fence(2, lease, NOW))), None);
+    let restored = |epoch| {
+        let request = crate::ids::RequestId::new("r-1").expect("valid");
+        let (by, why, until) = ("alice".to_owned(), String::new(), WallTime(NOW.0 + 1));
+        Some(Box::new(crate::restored::Word {
+            uid: lease().uid,
+            epoch: Epoch(epoch),
+            until,
+            by,
+            why,
+            request,
+        }))
+    };
+    assert_eq!(after(|lease, _, _| lease.restore = restored(3)), Some(Reason::RestoreAsked));
+    assert_eq!(after(|lease, _, _| lease.restore = restored(2)), None, "it is about another epoch");
     assert_eq!(after(|lease, _, _| lease.moved = Epoch(2)), Some(Reason::Unmoved));
     assert_eq!(after(|lease, _, _| lease.verify_at = Some(NOW)), Some(Reason::VerifyDue));
     let minute_ago = WallTime(NOW.0 - 60_000);

@@ -73,6 +73,9 @@ impl DynamoStore {
         if let Some(since) = beat.healthy_since {
             set.push(("healthy_since", write_healthy_since(since, beat.seq)));
         }
+        if let Some(ahead) = beat.ahead {
+            set.push(("ahead", number(ahead.0)));
+        }
         if let Some(findings) = &beat.findings {
             set.push(("findings", attribute(findings)?));
         }

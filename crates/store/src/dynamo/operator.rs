@@ -51,6 +51,9 @@ fn lease_action(request: &Request) -> Result<Action, Failure> {
             Action::update(key, "SET #intent = :intent").value(":intent", attribute(&intent)?)
         }
         Carried::Fence(word) => Action::update(key, "SET #fence = :fence").value(":fence", attribute(&word)?),
+        Carried::Restore(word) => {
+            Action::update(key, "SET #restore = :restore").value(":restore", attribute(&word)?)
+        }
         Carried::Failback(intent) => Action::update(key, "SET #intent = :intent")
             .only_if(condition::EPOCH_CURRENT)
             .only_if(condition::ACTIVE)

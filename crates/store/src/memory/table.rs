@@ -18,10 +18,14 @@ use baton_protocol::mutant;
 use baton_protocol::outcome::{Failure, Write, WriteFailure};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
+use baton_protocol::restored::Restoration;
 
 use crate::key::Key;
 use crate::registration::{Next, entry, reconfigure, register, retire};
-use crate::superseded::{lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe};
+use crate::superseded::{
+    lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe, restoration_lost_on_lease,
+    restoration_lost_on_node,
+};
 use crate::wish::{Carried, carried, is_same};
 use crate::{Entry, Moved, Registration, Start};
 
@@ -71,6 +75,7 @@ impl Table {
             serving_epoch: None,
             healthy_since: None,
             serving_since: None,
+            ahead: found.and_then(|heartbeat| heartbeat.ahead),
             findings: found.and_then(|heartbeat| heartbeat.findings.clone()),
             validity_ms: start.validity_ms,
             seen: found.map(|heartbeat| heartbeat.seen.clone()).unwrap_or_default(),
@@ -99,6 +104,7 @@ impl Table {
                 heartbeat.claim.clone_from(&beat.claim);
                 heartbeat.serving_epoch = beat.serving_epoch;
                 heartbeat.serving_since = beat.serving_since;
+                heartbeat.ahead = beat.ahead.or(heartbeat.ahead);
                 if let Some(findings) = &beat.findings {
                     heartbeat.findings = findings.to_write();
                 }
@@ -159,6 +165,27 @@ impl Table {
                 history.insert(row, grant.event.clone());
                 #[cfg(feature = "mutants")]
                 self.granted_to.insert((grant.cluster.clone(), grant.to.clone()));
+                Ok(Committed::Granted)
+            }
+            _ => Ok(Committed::Superseded(lost)),
+        }
+    }
+
+    pub(super) fn restore(&mut self, restoration: &Restoration) -> Result<Committed, Failure> {
+        let row = Key::event(&restoration.event)?.sk;
+        let history = self.history.entry(restoration.cluster.clone()).or_default();
+        if history.contains_key(&row) {
+            return Ok(Committed::Granted);
+        }
+        let heartbeat = |of: &InstanceArn| self.heartbeats.get(&(restoration.cluster.clone(), of.clone()));
+        let lease = self.leases.get_mut(&restoration.cluster);
+        let mut lost = restoration_lost_on_lease(restoration, lease.as_deref());
+        let nodes = restoration.signs.keys().chain(&restoration.absent);
+        lost.extend(nodes.filter_map(|node| restoration_lost_on_node(restoration, node, heartbeat(node))));
+        match lease {
+            Some(lease) if lost.is_empty() => {
+                *lease = restoration.of_lease(lease);
+                history.insert(row, restoration.event.clone());
                 Ok(Committed::Granted)
             }
             _ => Ok(Committed::Superseded(lost)),
@@ -241,6 +268,7 @@ impl Table {
         match carried(request) {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Fence(word) => lease.fence = Some(word),
+            Carried::Restore(word) => lease.restore = Some(Box::new(word)),
             Carried::Failback(intent) => {
                 let asked = lease.intent.as_ref();
                 let asked =

@@ -63,6 +63,21 @@ fn a_fence_is_carried_as_a_word_about_one_registration_and_its_epoch() {
 }
 
 #[test]
+fn a_word_that_the_table_was_restored_is_carried_for_one_registration_and_its_epoch() {
+    let uid = crate::testing::uid("uid-1");
+    let asked = request(Wish::Restore { uid: uid.clone(), why: "to 09:00".to_owned() });
+    let word = restored::Word {
+        uid,
+        epoch: Epoch(7),
+        until: WallTime(700),
+        by: "alice".to_owned(),
+        why: "to 09:00".to_owned(),
+        request: asked.id.clone(),
+    };
+    assert_eq!(carried(&asked), Carried::Restore(word));
+}
+
+#[test]
 fn a_request_is_the_same_whether_it_was_answered_meanwhile_or_not() {
     let asked = request(Wish::Resume {});
     let mut standing = asked.clone();

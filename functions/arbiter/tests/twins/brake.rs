@@ -30,6 +30,7 @@ async fn claims(world: &World, seq: u64, silent_ms: u64) {
         serving_epoch: None,
         findings: None,
         serving_since: None,
+        ahead: None,
         validity_ms: 4_000,
         seen: Vec::new(),
         beat_at,

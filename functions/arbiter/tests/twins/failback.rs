@@ -37,6 +37,7 @@ async fn well(world: &World, seq: u64, seconds: u64) {
             serving_epoch: (n == 1).then_some(Epoch(2)),
             findings: None,
             serving_since: None,
+            ahead: None,
             validity_ms: 4_000,
             seen: Vec::new(),
             beat_at,

@@ -78,6 +78,7 @@ async fn launch_in(world: &World, vpc: &str) -> MemoryNode {
         serving_epoch: None,
         healthy_since: None,
         serving_since: None,
+        ahead: None,
         findings: None,
         validity_ms: 4_000,
         seen: Vec::new(),

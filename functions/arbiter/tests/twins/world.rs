@@ -177,6 +177,7 @@ impl World {
                 serving_epoch: None,
                 healthy_since: None,
                 serving_since: None,
+                ahead: None,
                 findings: None,
                 validity_ms: 4_000,
                 seen: Vec::new(),

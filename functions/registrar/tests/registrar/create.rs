@@ -50,6 +50,7 @@ impl Bench {
             serving_epoch: None,
             healthy_since: None,
             serving_since: None,
+            ahead: None,
             findings: None,
             validity_ms: 4_000,
             seen: Vec::new(),

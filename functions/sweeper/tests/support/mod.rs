@@ -23,6 +23,7 @@ use baton_protocol::outcome::{Failure, Read, Write};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
 use baton_protocol::resource::{Address, Observed, Resources};
+use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::{Wake, Why};
@@ -94,6 +95,7 @@ pub(crate) fn beat_with(seq: u64, findings: Option<Findings>) -> Beat {
         serving_epoch: None,
         healthy_since: None,
         serving_since: None,
+        ahead: None,
         findings,
         validity_ms: 4_000,
         seen: Vec::new(),
@@ -287,6 +289,10 @@ impl Store for Faulty {
 
     async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
         panic!("no business of a sweep")
+    }
+
+    async fn restore(&self, _: &Restoration) -> Result<Committed, Failure> {
+        panic!("a sweep writes nothing")
     }
 
     async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {

@@ -153,6 +153,7 @@ pub fn beat(number: u8, seq: u64) -> Beat {
         serving_epoch: None,
         healthy_since: None,
         serving_since: None,
+        ahead: None,
         findings: None,
         validity_ms: 4_000,
         seen: vec![Ipv4Addr::new(198, 51, 100, 1)],

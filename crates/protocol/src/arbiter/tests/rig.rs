@@ -185,6 +185,7 @@ impl Rig {
                 }
                 invocation.handle_committed(now, answer);
             }
+            Action::Restore(restoration) => invocation.handle_restored(now, self.restore(&restoration)),
             Action::Look(look) => {
                 let sight = self.look(&look);
                 invocation.handle_sight(now, &look, sight);
@@ -301,6 +302,14 @@ impl Rig {
     }
 
     /// Everything that was asked for, by name.
+    fn restore(&mut self, restoration: &crate::restored::Restoration) -> Result<Committed, Failure> {
+        let answer = self.commits.pop_front().unwrap_or(Ok(Committed::Granted));
+        if let (Ok(Committed::Granted), Some(lease)) = (&answer, &mut self.lease) {
+            *lease = restoration.of_lease(lease);
+        }
+        answer
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         let name = |action: &Action| {
             let text = format!("{action:?}");

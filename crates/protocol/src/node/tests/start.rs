@@ -12,6 +12,7 @@ fn left_serving(ms: u64) -> RunState {
         valid_until: Some(at(ms).boot),
         guarded: true,
         released: Epoch(0),
+        known: Epoch(1),
     }
 }
 

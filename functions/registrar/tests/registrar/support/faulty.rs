@@ -15,6 +15,7 @@ use baton_protocol::mark::Mark;
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::probe::Probe;
 use baton_protocol::request::Request;
+use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
@@ -185,6 +186,10 @@ impl Store for Faulty {
     }
 
     async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
+        panic!("no business of the registrar")
+    }
+
+    async fn restore(&self, _: &Restoration) -> Result<Committed, Failure> {
         panic!("no business of the registrar")
     }
 
