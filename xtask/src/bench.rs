@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1)]
     clusters: u8,
     /// What the agent is built with. Figures of another profile than the packages' are shown and not judged.
-    #[arg(long, default_value = crate::package::PROFILE)]
+    #[arg(long, default_value = crate::package::Profile::Dist.name())]
     profile: String,
     /// One JSON object at the end.
     #[arg(long)]
@@ -41,7 +41,7 @@ pub(crate) fn agent(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut bench = Command::new(target_directory().join("debug/baton-bench"));
     bench.args(["agent", "--beats", &beats.to_string(), "--clusters", &clusters.to_string()]);
     bench.arg("--programs").arg(built).current_dir(workspace());
-    if profile == crate::package::PROFILE {
+    if profile == crate::package::Profile::Dist.name() {
         bench.arg("--judge");
     }
     if *json {

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod faults;
+mod guest;
 mod output;
 mod package;
 mod sim;

@@ -7,9 +7,9 @@
 mod debian;
 mod gate;
 mod notices;
-mod root;
+pub(crate) mod root;
 mod rpm;
-mod tally;
+pub(crate) mod tally;
 mod test;
 
 use std::error::Error;
@@ -21,7 +21,7 @@ use baton_sandbox::venv::target_directory;
 
 use crate::{output, tools};
 
-pub(crate) use test::check;
+pub(crate) use test::{EXPOSURE, check};
 
 /// One package in both forms.
 struct Package {
@@ -43,8 +43,40 @@ const PACKAGES: [Package; 2] = [
     Package { name: "baton", directory: "cli", programs: &["baton"], pages: &[] },
 ];
 
-/// What the programs are built with.
-pub(crate) const PROFILE: &str = "dist";
+/// What programs are built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// What nodes get.
+    Dist,
+    /// What tests are built with, so that trying a change costs seconds. Such packages are handed to nobody.
+    Dev,
+}
+
+impl Profile {
+    /// As cargo and the packers call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dist => "dist",
+            Self::Dev => "dev",
+        }
+    }
+
+    /// How they are packed: what nodes get is stripped already, and what nobody gets is large.
+    fn packing(self) -> &'static [&'static str] {
+        match self {
+            Self::Dist => &["--no-strip"],
+            Self::Dev => &["--strip", "--fast", "--compress-system"],
+        }
+    }
+
+    /// Where cargo puts the programs.
+    fn directory(self) -> PathBuf {
+        target_directory().join(match self {
+            Self::Dist => "dist",
+            Self::Dev => "debug",
+        })
+    }
+}
 
 /// The files of one version of a package.
 struct Made {
@@ -54,7 +86,7 @@ struct Made {
 
 /// Builds everything and puts the packages into `package` below the target directory.
 pub(crate) fn run() -> Result<ExitCode, Box<dyn Error>> {
-    build()?;
+    build(Profile::Dist)?;
     let directory = target_directory().join("package");
     for made in pack(&directory, None)? {
         show(&made.deb, Command::new("dpkg-deb").arg("--contents").arg(&made.deb))?;
@@ -76,30 +108,33 @@ fn show(package: &Path, contents: &mut Command) -> Result<(), Box<dyn Error>> {
 }
 
 /// Builds the programs and what belongs to them. A program that would not run where the packages say it does is an error.
-fn build() -> Result<(), Box<dyn Error>> {
+fn build(profile: Profile) -> Result<(), Box<dyn Error>> {
     let programs = || PACKAGES.iter().flat_map(|package| package.programs);
-    output::note(&format!("building with the profile {PROFILE} (minutes)"));
+    output::note(&format!("building with the profile {} (minutes)", profile.name()));
     let mut cargo = tools::cargo();
-    cargo.args(["build", "--locked", "--quiet", "--workspace", "--profile", PROFILE]);
+    cargo.args(["build", "--locked", "--quiet", "--workspace", "--profile", profile.name()]);
     tools::run(cargo.args(programs().flat_map(|program| ["--bin", program])))?;
-    for program in programs() {
-        let needs = gate::look_at(&built().join(program))?;
+    // What nobody gets promises nothing about where it runs.
+    for program in programs().filter(|_| profile == Profile::Dist) {
+        let needs = gate::look_at(&profile.directory().join(program))?;
         output::note(&output::dim(&needs));
     }
     for package in &PACKAGES {
-        stage(package)?;
+        stage(package, profile)?;
     }
     Ok(())
 }
 
-/// Where cargo puts the programs.
-fn built() -> PathBuf {
-    target_directory().join(PROFILE)
+/// Builds and packs the debs into this directory; their paths, the agent's first.
+pub(crate) fn debs(profile: Profile, directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    build(profile)?;
+    empty(directory)?;
+    PACKAGES.iter().map(|package| pack_deb(package, directory, profile, None)).collect()
 }
 
 /// Makes the package's manuals, completions and notices.
-fn stage(package: &Package) -> Result<(), Box<dyn Error>> {
-    let directory = built().join("package").join(package.name);
+fn stage(package: &Package, profile: Profile) -> Result<(), Box<dyn Error>> {
+    let directory = profile.directory().join("package").join(package.name);
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
     }
@@ -124,31 +159,45 @@ fn stage(package: &Package) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Packs what was built, as `version` in place of the workspace's own if there is one.
+/// Packs what was built for nodes, as `version` in place of the workspace's own if there is one.
 fn pack(directory: &Path, version: Option<&str>) -> Result<Vec<Made>, Box<dyn Error>> {
+    empty(directory)?;
+    let both = |package| {
+        let deb = pack_deb(package, directory, Profile::Dist, version)?;
+        Ok(Made { deb, rpm: pack_rpm(package, directory, version)? })
+    };
+    PACKAGES.iter().map(both).collect()
+}
+
+fn empty(directory: &Path) -> Result<(), Box<dyn Error>> {
     if directory.exists() {
         std::fs::remove_dir_all(directory)?;
     }
-    std::fs::create_dir_all(directory)?;
-    PACKAGES.iter().map(|package| pack_one(package, directory, version)).collect()
+    Ok(std::fs::create_dir_all(directory)?)
 }
 
-fn pack_one(package: &Package, directory: &Path, version: Option<&str>) -> Result<Made, Box<dyn Error>> {
-    let date = commit_time();
+fn pack_deb(
+    package: &Package,
+    directory: &Path,
+    profile: Profile,
+    version: Option<&str>,
+) -> Result<PathBuf, Box<dyn Error>> {
     let mut deb = tools::cargo_deb()?;
-    deb.current_dir(workspace()).args(["--package", package.name, "--profile", PROFILE, "--locked"]);
-    deb.args(["--no-build", "--no-strip", "--quiet", "--output"]).arg(directory);
+    deb.current_dir(workspace()).args(["--package", package.name, "--profile", profile.name(), "--locked"]);
+    deb.args(["--no-build", "--quiet", "--output"]).arg(directory);
+    deb.args(profile.packing());
     deb.args(version.iter().flat_map(|version| ["--deb-version".to_owned(), format!("{version}-1")]));
-    tools::run(deb.envs(date.clone()))?;
+    tools::run(deb.envs(commit_time()))?;
+    only(directory, &format!("{}_", package.name), ".deb")
+}
+
+fn pack_rpm(package: &Package, directory: &Path, version: Option<&str>) -> Result<PathBuf, Box<dyn Error>> {
     let mut rpm = tools::cargo_generate_rpm()?;
-    rpm.current_dir(workspace()).args(["--package", package.directory, "--profile", PROFILE]);
+    rpm.current_dir(workspace()).args(["--package", package.directory, "--profile", Profile::Dist.name()]);
     rpm.arg("--target-dir").arg(target_directory()).arg("--output").arg(directory);
     rpm.args(version.iter().flat_map(|version| ["-s".to_owned(), format!("version = \"{version}\"")]));
-    tools::run(rpm.envs(date))?;
-    Ok(Made {
-        deb: only(directory, &format!("{}_", package.name), ".deb")?,
-        rpm: only(directory, &format!("{}-{}", package.name, version.unwrap_or(VERSION)), ".rpm")?,
-    })
+    tools::run(rpm.envs(commit_time()))?;
+    only(directory, &format!("{}-{}", package.name, version.unwrap_or(VERSION)), ".rpm")
 }
 
 /// Of the workspace, and so of every member.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use baton_sandbox::binaries::workspace;
 
-use crate::{output, package, sim, tools};
+use crate::{guest, output, package, sim, tools};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// One part only.
     #[arg(value_enum)]
     part: Option<Part>,
+    /// For the guest: packs what tests are built with, in place of building for nodes.
+    #[arg(long)]
+    quick: bool,
     /// What the tests' own runner is given, after `--`.
     #[arg(last = true)]
     runner: Vec<String>,
@@ -41,6 +44,9 @@ enum Part {
     /// The packages, built and then installed, updated and removed in roots of Debian. Not among what runs by default: it needs
     /// root, and builds with the profile of a release.
     Package,
+    /// The debs in a Debian of its own that boots with systemd, in QEMU: watchdogs, fences, a suspension, a frozen machine. Not
+    /// among what runs by default either.
+    Guest,
 }
 
 /// Runs the checks.
@@ -77,6 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                 tools::run(&mut test)?;
             }
             Part::Package => package::check()?,
+            Part::Guest => guest::check(arguments.quick)?,
         }
         output::note(&output::dim(&format!("{part:?} passed after {} s", begun.elapsed().as_secs())));
     }

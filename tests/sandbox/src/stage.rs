@@ -44,6 +44,33 @@ pub struct Stage {
     sandbox: Sandbox,
 }
 
+/// A registered cluster before its first agent starts.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The account.
+    pub sandbox: Sandbox,
+    /// The bucket with the functions' packages.
+    pub bucket: String,
+    /// The programs.
+    pub binaries: Binaries,
+    /// The ARN of the role that the nodes' instance profile carries.
+    pub role: String,
+}
+
+impl Deployment {
+    /// Builds, starts and deploys everything but agents.
+    pub fn make(options: &StageOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
+        let binaries = Binaries::build(progress)?;
+        let sandbox = Sandbox::start(&options.sandbox, progress)?;
+        let bucket = deploy_control_plane(&sandbox, &binaries, progress)?;
+        progress("deploying infra/cluster.yaml, which registers the cluster");
+        let end = deploy_cluster(&sandbox, options)?;
+        let policy = end.outputs.get("NodePolicyArn").cloned().unwrap_or_default();
+        let role = make_node_role(&sandbox, &policy)?;
+        Ok(Self { sandbox, bucket, binaries, role })
+    }
+}
+
 /// The functions, by the names that their packages have in the template.
 pub const FUNCTIONS: [&str; 3] = ["baton-arbiter", "baton-sweeper", "baton-registrar"];
 /// The stack of the control plane.
@@ -54,13 +81,7 @@ const NODE_ROLE: &str = "baton-nodes";
 impl Stage {
     /// Builds, starts and deploys everything, and waits until the first holder serves and has every resource.
     pub fn set(options: StageOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
-        let binaries = Binaries::build(progress)?;
-        let sandbox = Sandbox::start(&options.sandbox, progress)?;
-        let bucket = deploy_control_plane(&sandbox, &binaries, progress)?;
-        progress("deploying infra/cluster.yaml, which registers the cluster");
-        let end = deploy_cluster(&sandbox, &options)?;
-        let policy = end.outputs.get("NodePolicyArn").cloned().unwrap_or_default();
-        let role = make_node_role(&sandbox, &policy)?;
+        let Deployment { sandbox, bucket, binaries, role } = Deployment::make(&options, progress)?;
         progress("starting an agent on each node");
         let node_options = NodeOptions {
             agent: binaries.path("baton-agent"),

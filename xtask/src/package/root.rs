@@ -14,8 +14,22 @@ use baton_sandbox::venv::target_directory;
 use super::tally::want;
 use crate::{output, tools};
 
-/// What a node has beside the essential packages.
-const PACKAGES: &str = "systemd,man-db";
+/// What a root has beside the essential packages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// In the name of the directory that is copied.
+    name: &'static str,
+    packages: &'static str,
+}
+
+/// What packages are installed in, by programs that run in it.
+const NODE: Kind = Kind { name: "", packages: "systemd,man-db" };
+
+/// What boots by itself, with the kernel that Debian makes for the cloud.
+pub(crate) const GUEST: Kind = Kind {
+    name: "guest-",
+    packages: "systemd,systemd-sysv,udev,kmod,iproute2,nftables,linux-image-cloud-amd64,initramfs-tools",
+};
 
 /// Written last into a directory that is complete.
 const STAMP: &str = "baton-complete";
@@ -28,14 +42,19 @@ const SHIM: &str = "/shim";
 
 /// A root of its own.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     directory: PathBuf,
 }
 
 impl Root {
     /// A fresh copy, with this name among the roots. One of an earlier run is removed.
     pub(super) fn fresh(name: &str) -> Result<Self, Box<dyn Error>> {
-        let base = base()?;
+        Self::fresh_of(NODE, name)
+    }
+
+    /// The same of another kind.
+    pub(crate) fn fresh_of(kind: Kind, name: &str) -> Result<Self, Box<dyn Error>> {
+        let base = base(kind)?;
         let directory = base.with_file_name(name);
         remove(&directory)?;
         tools::run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&base).arg(&directory))?;
@@ -43,12 +62,12 @@ impl Root {
     }
 
     /// Where it lies.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// A path of it, as seen from outside. `path` begins with a slash.
-    pub(super) fn outside(&self, path: &str) -> PathBuf {
+    pub(crate) fn outside(&self, path: &str) -> PathBuf {
         self.directory.join(path.trim_start_matches('/'))
     }
 
@@ -64,7 +83,7 @@ impl Root {
     }
 
     /// Runs a command inside and gives its output without the end of the line.
-    pub(super) fn run(&self, words: &[&str]) -> Result<String, Box<dyn Error>> {
+    pub(crate) fn run(&self, words: &[&str]) -> Result<String, Box<dyn Error>> {
         Ok(tools::said(&mut self.command(words))?.trim_end().to_owned())
     }
 
@@ -81,7 +100,7 @@ impl Root {
     }
 
     /// Writes a file that only root may change.
-    pub(super) fn write(&self, path: &str, text: &str) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), Box<dyn Error>> {
         let path = self.outside(path);
         fs::create_dir_all(path.parent().ok_or("a file stands in a directory")?)?;
         fs::write(&path, text)?;
@@ -127,13 +146,14 @@ impl Root {
 }
 
 /// The root that is copied, made if it is missing.
-fn base() -> Result<PathBuf, Box<dyn Error>> {
+fn base(kind: Kind) -> Result<PathBuf, Box<dyn Error>> {
     if !tools::is_root() {
         return Err("only root can make a root of another system: run this as root".into());
     }
     tools::system("debootstrap", "debootstrap")?;
     let (mirror, release) = source()?;
-    let directory = target_directory().join("roots").join(format!("{release}-{}", std::env::consts::ARCH));
+    let directory =
+        target_directory().join("roots").join(format!("{release}-{}{}", kind.name, std::env::consts::ARCH));
     if directory.join(STAMP).is_file() {
         return Ok(directory);
     }
@@ -141,7 +161,9 @@ fn base() -> Result<PathBuf, Box<dyn Error>> {
     fs::create_dir_all(directory.parent().ok_or("a root stands in a directory")?)?;
     output::note(&format!("making a root of {release} in {} (minutes, once)", directory.display()));
     let mut make = Command::new("debootstrap");
-    make.args(["--variant=minbase", &format!("--include={PACKAGES}"), &release]).arg(&directory).arg(&mirror);
+    make.args(["--variant=minbase", &format!("--include={}", kind.packages), &release])
+        .arg(&directory)
+        .arg(&mirror);
     if let Some(proxy) = proxy() {
         make.env("http_proxy", proxy);
     }

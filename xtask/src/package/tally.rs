@@ -6,14 +6,14 @@ use crate::output;
 
 /// What was looked at so far.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     passed: u32,
     failed: u32,
 }
 
 impl Tally {
     /// Takes in one more: nothing wrong, or what is.
-    pub(super) fn take(&mut self, what: &str, found: Result<(), Box<dyn Error>>) {
+    pub(crate) fn take(&mut self, what: &str, found: Result<(), Box<dyn Error>>) {
         match found {
             Ok(()) => {
                 self.passed += 1;
@@ -27,7 +27,7 @@ impl Tally {
     }
 
     /// Says the sum, in the line that whoever reads the output looks for.
-    pub(super) fn close(&self) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn close(&self) -> Result<(), Box<dyn Error>> {
         output::result(&format!("{} passed, {} failed", self.passed, self.failed));
         self.verdict()
     }
@@ -42,12 +42,12 @@ impl Tally {
 }
 
 /// Wants two things to be the same.
-pub(super) fn same(found: &str, expected: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn same(found: &str, expected: &str) -> Result<(), Box<dyn Error>> {
     if found == expected { Ok(()) } else { Err(format!("expected `{expected}`, found `{found}`").into()) }
 }
 
 /// Wants something to be so.
-pub(super) fn want(holds: bool, otherwise: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn want(holds: bool, otherwise: &str) -> Result<(), Box<dyn Error>> {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 

@@ -9,7 +9,7 @@ use baton_sandbox::venv::target_directory;
 
 use super::root::Root;
 use super::tally::{Tally, same, want};
-use super::{Made, VERSION, build, debian, pack, rpm};
+use super::{Made, Profile, VERSION, build, debian, pack, rpm};
 use crate::{output, tools};
 
 /// The version that the packages are updated to.
@@ -17,7 +17,7 @@ pub(super) const LATER: &str = "999.0.0";
 
 /// How exposed the unit may be, in tenths, as `systemd-analyze security` of Debian 12 counts: docs/PACKAGES.md says why it is
 /// no less.
-const EXPOSURE: u32 = 33;
+pub(crate) const EXPOSURE: u32 = 33;
 
 /// Files of both packages, with their modes. Where zsh looks is the system's own affair.
 pub(super) const FILES: [(&str, u32); 21] = [
@@ -55,7 +55,7 @@ pub(crate) fn check() -> Result<(), Box<dyn Error>> {
     for (program, package) in PROGRAMS {
         tools::system(program, package)?;
     }
-    build()?;
+    build(Profile::Dist)?;
     let directory = target_directory().join("package-test");
     let (first, second) =
         (pack(&directory.join("first"), None)?, pack(&directory.join("second"), Some(LATER))?);
