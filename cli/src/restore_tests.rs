@@ -58,7 +58,7 @@ fn restores(store: &MemoryStore) {
 #[test]
 fn it_is_asked_for_and_the_lease_carries_it() {
     let world = World::new();
-    let run = world.run("restore --reason 'to 09:00' --yes");
+    let run = world.run("restore --reason rewound --yes");
     assert_eq!(run.exit, Exit::Done, "{}", run.err);
     assert!(run.out.starts_with("Cluster orders: its lease is to begin anew"), "{}", run.out);
     let asked = world.requests().remove(0);

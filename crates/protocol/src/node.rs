@@ -390,8 +390,8 @@ impl Node {
             serving,
             serving_since: since,
             valid_until: self.valid_until,
-            // What was never armed nothing would stop.
-            guarded: self.guarded && self.armed,
+            // What was never armed nothing would stop. Where nothing runs, nothing is to be stopped.
+            guarded: self.guarded && (self.armed || self.service == Service::Stopped),
             released: if mutant!(OathNotKept) { Epoch(0) } else { self.released },
             known: self.known,
         }
