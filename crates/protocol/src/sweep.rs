@@ -14,6 +14,7 @@ use crate::heartbeat::Heartbeat;
 use crate::ids::InstanceArn;
 use crate::lease::{Lease, LeaseState};
 use crate::probe::Probe;
+use crate::restored;
 use crate::time::WallTime;
 use crate::wake::Why;
 
@@ -61,6 +62,8 @@ pub enum Reason {
     FenceAsked,
     /// An operator has said that the table was restored, and the lease has not begun anew yet.
     RestoreAsked,
+    /// A node speaks of a later epoch than the lease shows: the table may have been restored to an earlier moment.
+    GoneBack,
     /// The resources of the current epoch were not all seen at its holder.
     Unmoved,
     /// A second look at the resources is due.
@@ -95,6 +98,7 @@ impl fmt::Display for Reason {
             Self::Claimed => "claimed",
             Self::FenceAsked => "fence-asked",
             Self::RestoreAsked => "restore-asked",
+            Self::GoneBack => "gone-back",
             Self::Unmoved => "unmoved",
             Self::VerifyDue => "verify-due",
             Self::Turn => "turn",
@@ -118,6 +122,10 @@ pub fn needs_wake(
     }
     if lease.live_restore(now).is_some() {
         return Some(Reason::RestoreAsked);
+    }
+    // Or it was granted between the two reads. That is for the arbiter to find out.
+    if restored::known(heartbeats.values()) > lease.epoch {
+        return Some(Reason::GoneBack);
     }
     let Some(holder) = &lease.holder else { return Some(Reason::Vacant) };
     let holder = heartbeats.get(holder);

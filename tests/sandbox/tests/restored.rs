@@ -83,7 +83,8 @@ fn a_table_as_it_was_before_is_served_by_nobody_until_the_lease_begins_anew() {
     let deposed = stage.node(&first.holder).expect("there");
     deposed.wait_for_end(LIMIT).expect("ended");
     deposed.start().expect("started");
-    wait::until("a finding that the table was restored", LIMIT, || {
+    // Nobody wakes the arbiter for it but the sweep, which comes each minute.
+    wait::until("a finding that the table was restored", LIMIT * 2, || {
         let told = history(&stage, "stuck").filter(|row| row["resource"] == "the lease");
         Ok(told.filter(|row| row["why"].as_str().unwrap_or_default().contains("baton restore")))
     })

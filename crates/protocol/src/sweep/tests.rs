@@ -51,7 +51,11 @@ fn a_cluster_in_order_is_left_alone() {
 fn every_kind_of_unfinished_business_is_a_reason() {
     assert_eq!(after(|lease, _, _| lease.holder = None), Some(Reason::Vacant));
     assert_eq!(after(|_, holder, _| holder.released = Epoch(3)), Some(Reason::Released));
-    assert_eq!(after(|_, holder, _| holder.released = Epoch(4)), Some(Reason::Released));
+    assert_eq!(
+        after(|_, holder, _| holder.released = Epoch(4)),
+        Some(Reason::GoneBack),
+        "no such epoch was granted"
+    );
     assert_eq!(after(|_, _, standby| standby.claim = Some(claim())), Some(Reason::Claimed));
     assert_eq!(
         after(|lease, _, _| lease.fence = Some(testing::fence(2, lease, WallTime(NOW.0 + 1)))),
@@ -72,6 +76,8 @@ fn every_kind_of_unfinished_business_is_a_reason() {
     };
     assert_eq!(after(|lease, _, _| lease.restore = restored(3)), Some(Reason::RestoreAsked));
     assert_eq!(after(|lease, _, _| lease.restore = restored(2)), None, "it is about another epoch");
+    assert_eq!(after(|_, _, standby| standby.ahead = Some(Epoch(4))), Some(Reason::GoneBack));
+    assert_eq!(after(|_, _, standby| standby.ahead = Some(Epoch(3))), None);
     assert_eq!(after(|lease, _, _| lease.moved = Epoch(2)), Some(Reason::Unmoved));
     assert_eq!(after(|lease, _, _| lease.verify_at = Some(NOW)), Some(Reason::VerifyDue));
     let minute_ago = WallTime(NOW.0 - 60_000);
