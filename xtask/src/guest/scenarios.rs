@@ -105,10 +105,12 @@ pub(super) fn fence(guest: &mut Guest) -> Seen {
     let rules = guest.run("nft list table inet baton_orders")?;
     want(rules.contains("drop"), &format!("the table drops nothing:\n{rules}"))?;
     guest.run(&format!("kill -STOP {agent}; {KILL_DEAD_MAN}"))?;
-    guest.until_silent()?;
+    // Each answer that comes meanwhile is looked at in the end.
+    let report = until("a service that runs on", || {
+        let report = guest.report(since)?;
+        Ok((report.late > Duration::from_secs(2)).then_some(report))
+    })?;
     same(&guest.property("ActiveState", "orders.service")?, "active")?;
-    let report = guest.report(since)?;
-    want(report.unconfirmed > 0, "the service did not run on, so nothing was shown")?;
     guest.run(&format!("kill -CONT {agent}"))?;
     guest.until_served(Instant::now())?;
     let modules =
@@ -124,7 +126,7 @@ pub(super) fn suspend(guest: &mut Guest) -> Seen {
     begin(guest, "off", true)?;
     let states = guest.run("cat /sys/power/mem_sleep")?;
     want(states.contains("[deep]"), &format!("the guest cannot be suspended to memory: {states}"))?;
-    let (mark, before, begun) = (guest.monitor.mark(), guest.uptime()?, Instant::now());
+    let (mark, before, suspended) = (guest.monitor.mark(), guest.uptime()?, guest.suspended()?);
     // Later than its answer, which would otherwise be cut in two.
     guest.run("setsid --fork sh -c 'sleep 1; exec systemctl suspend' >/dev/null 2>&1")?;
     guest.monitor.event("SUSPEND", mark)?;
@@ -135,21 +137,19 @@ pub(super) fn suspend(guest: &mut Guest) -> Seen {
     let slept = asleep.elapsed();
     // Before anything else is asked of it, so that the very first answers are seen.
     let first = guest.until_served(asleep)?;
-    let counted = guest.uptime()? - before;
-    let passed = begun.elapsed().as_secs_f64();
+    let (slept, counted) = (slept.as_secs_f64(), guest.suspended()? - suspended);
     want(
-        (passed - counted).abs() < 2.0,
-        &format!("{passed:.1} s have passed, and the guest counted {counted:.1}"),
+        (slept - counted).abs() < 2.0,
+        &format!("suspended for {slept:.1} s, and the guest counted {counted:.1}"),
     )?;
     want(first.is_confirmed(), "the first answer after the wake-up was given without a confirmed lease")?;
     let report = guest.report(before)?;
-    let tells = guest
-        .run(&format!("journalctl --boot --quiet --no-pager --unit={AGENT} | grep -i -m1 suspen; true"))?;
-    let tells = tells.split("]: ").last().unwrap_or_default().to_owned();
+    let tells = format!(
+        "journalctl --boot --quiet --no-pager --unit={AGENT} | grep -o -m1 'this machine was suspended'"
+    );
+    let tells = guest.run(&tells)?;
     Ok(format!(
-        "suspended for {:.1} s; when the service ran again before it was stopped, it ran {} ms after its validity, and answered nobody; \
-         the agent tells: {tells}",
-        slept.as_secs_f64(),
+        "suspended for {slept:.1} s; the service ran at most {} ms after its validity and answered nobody; the agent tells: {tells}",
         report.late.as_millis()
     ))
 }
@@ -158,12 +158,12 @@ pub(super) fn suspend(guest: &mut Guest) -> Seen {
 pub(super) fn freeze(guest: &mut Guest) -> Seen {
     begin(guest, "off", true)?;
     let clock = guest.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource")?;
-    let (before, begun) = (guest.uptime()?, Instant::now());
+    let before = guest.uptime()?;
     guest.monitor.order("stop")?;
     pass(LONG);
     guest.monitor.order("cont")?;
     let thawed = Instant::now();
-    let hidden = begun.elapsed().as_secs_f64() - (guest.uptime()? - before);
+    let hidden = LONG.as_secs_f64() - (guest.uptime()? - before);
     let first = guest.until_served(thawed)?;
     let after = first.at.duration_since(thawed).as_millis();
     let report = in_time(guest, before)?;
@@ -176,7 +176,7 @@ pub(super) fn freeze(guest: &mut Guest) -> Seen {
     // By its own clock everything is in time, and nothing else can be held against it.
     want(first.is_confirmed(), "not even by the guest's own clock was the first answer confirmed")?;
     Ok(format!(
-        "{hidden:.1} s were hidden from the guest's clock ({clock}), and {after} ms after them it answered by a lease that was \
+        "at least {hidden:.1} s were hidden from the guest's clock ({clock}), and {after} ms after them it answered by a lease that was \
          confirmed before them: a hidden pause beyond the stated bound is not covered, as is said"
     ))
 }

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-/// How long anything may take. Without KVM everything is emulated, and takes many times as long as it should.
-pub(super) const LIMIT: Duration = Duration::from_secs(180);
+/// How long anything may take. Where the guest is emulated, a boot takes minutes.
+pub(super) const LIMIT: Duration = Duration::from_secs(600);
 
 const POLL: Duration = Duration::from_millis(20);
 
