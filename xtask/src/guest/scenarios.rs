@@ -211,7 +211,7 @@ pub(super) fn softdog(guest: &mut Guest) -> Seen {
     guest.run("systemctl is-active --quiet baton-fence.service")?;
     guest.run("systemctl disable --quiet orders.service")?;
     Ok(format!(
-        "reset {:.1} s after the freeze; after it the service ran unasked {} times and answered nobody before W and R",
+        "reset {:.1} s after the freeze by our clock; after it the service ran unasked {} times and answered nobody before W and R",
         reset.as_secs_f64(),
         report.unconfirmed
     ))
