@@ -39,6 +39,9 @@ enum Part {
     Cloud,
     /// The agent alone: checks, hooks, virtual addresses, fences, modes, restarts, and whole failovers of it. Part of the tests.
     Agent,
+    /// The templates alone: lint, policies against the code and against attackers, the examples and an update, deployed; then what each
+    /// role may do. Part of the tests.
+    Templates,
     /// All tests: units, conformance, templates, and whole failovers in the sandbox.
     Tests,
     /// The packages, built and then installed, updated and removed in roots of Debian. Not among what runs by default: it needs
@@ -76,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                     .args(&arguments.runner);
                 tools::run(&mut test)?;
             }
+            Part::Templates => templates(&arguments.runner)?,
             Part::Agent => agent::check(&arguments.runner)?,
             Part::Tests => {
                 let mut test = tools::cargo();
@@ -88,4 +92,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         output::note(&output::dim(&format!("{part:?} passed after {} s", begun.elapsed().as_secs())));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn templates(runner: &[String]) -> Result<(), Box<dyn Error>> {
+    let mut test = tools::cargo();
+    test.args(["test", "--no-fail-fast", "--package", "baton-templates", "--package", "baton-sandbox"])
+        .args(["--lib", "--test", "lint", "--test", "permissions", "--test", "wiring", "--test", "deployed"])
+        .args(["--test", "simulated", "--test", "example", "--test", "upgrade", "--"])
+        .args(runner);
+    tools::run(&mut test)?;
+    tools::run(tools::cargo().args(["run", "--quiet", "--package", "baton-templates"]))
 }
