@@ -106,7 +106,8 @@ async fn attempt<S: Store, C: Cloud, W: Successor>(
     else {
         return Ok(Followed::NotNow);
     };
-    if matches!(asked, Asked::Hourly | Asked::Again) {
+    // One that is stuck on something else is asked as well, or it would never give way.
+    if matches!(asked, Asked::Hourly | Asked::Again | Asked::Stuck) {
         let settled = settle(parts, &lease, by).await?;
         if settled != Followed::Unchanged || asked == Asked::Again {
             return Ok(settled);

@@ -170,29 +170,26 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         match self.store.register(&registration).await {
             Ok(()) => {
                 let id = PhysicalId { cluster: desired.cluster.clone(), uid: uid.clone() };
-                self.is_alone(desired, &id, seen).await?;
+                if let Some(refusal) = self.shared(desired, seen).await {
+                    self.retire(&id).await?;
+                    return Err(refusal.into());
+                }
                 Ok(Standing { id, epoch })
             }
             Err(failure) => Err(missed(desired, failure)),
         }
     }
 
-    /// Two registrations at the same moment see nothing of each other before they are written, and would take what they share from
+    /// Two stacks at the same moment see nothing of each other before they are written, and would take what they share from
     /// each other for ever. So each looks again once it is written, and whoever finds the other gives way; both, if both do. That
     /// the others cannot be read now is no reason to: they were read a moment ago.
-    async fn is_alone(&self, desired: &Desired, id: &PhysicalId, seen: &Observation) -> Result<(), Refusal> {
+    async fn shared(&self, desired: &Desired, seen: &Observation) -> Option<Refusal> {
         let others = neighbours(self.store, self.patience, &desired.cluster).await;
-        if others.known().is_none() {
-            return Ok(());
-        }
+        others.known()?;
         let mut world = seen.world.clone();
         world.neighbours = others;
         let findings = examine(&world);
-        if !refuses(&findings) {
-            return Ok(());
-        }
-        self.retire(id).await?;
-        Err(Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings })
+        refuses(&findings).then(|| Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings })
     }
 
     async fn change_once(
@@ -228,7 +225,11 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             return Ok(standing(&lease));
         }
         match self.store.reconfigure(&next, lease.holder.as_ref()).await {
-            Ok(()) => Ok(standing(&lease)),
+            // CloudFormation answers a refusal by an update to what was before.
+            Ok(()) => match self.shared(desired, seen).await {
+                Some(refusal) => Err(refusal.into()),
+                None => Ok(standing(&lease)),
+            },
             Err(failure) => Err(missed(desired, failure)),
         }
     }

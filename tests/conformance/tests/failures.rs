@@ -257,13 +257,14 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
             "7",
             Wish::Fence { node: node(2), uid: baton_conformance::store::build::uid(1), why: String::new() },
         ),
+        ("8", Wish::Restore { uid: baton_conformance::store::build::uid(1), why: String::new() }),
     ] {
         store.ask(&request(id, wish, Epoch(1))).await.expect("asked");
     }
     let sent = impostor.take_sent();
     let found: BTreeSet<_> = sent.iter().flat_map(|sent| attributes(&sent.body)).collect();
     assert_eq!(found, names(OPERATOR_ATTRIBUTES));
-    assert_eq!(sent.len(), 9);
+    assert_eq!(sent.len(), 10);
     for Sent { operation, body } in sent {
         assert_eq!(operation, "TransactWriteItems");
         let actions = body["TransactItems"].as_array().expect("actions");
@@ -289,6 +290,7 @@ async fn an_agents_write_is_an_update_of_its_own_partition_and_allowed_attribute
     });
     full.serving_epoch = Some(Epoch(1));
     full.serving_since = Some(AT);
+    full.ahead = Some(Epoch(2));
     full.findings = Some(findings());
     full.healthy_since = Some(AT);
     store.start(&cluster, &me, &start(None, 1)).await.expect("started");

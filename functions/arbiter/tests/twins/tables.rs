@@ -310,3 +310,17 @@ async fn a_table_that_may_not_be_changed_is_told_of_and_leaves_nothing_else_unfi
     world.tables.push(denied);
     world.assert_whole_at(1, 2).await;
 }
+
+#[tokio::test]
+async fn a_cluster_that_is_stuck_on_something_else_lets_a_shared_table_go_all_the_same() {
+    let world = settled(by_tag()).await;
+    let shared = world.tables[1].clone();
+    another_cluster(&world, "billing", &shared, true).await;
+    let denied = another(&world, None).await;
+    world.parts.cloud.fail(Fault::on("CreateRoute", Trouble::Deny).about(denied.as_str()).always());
+    for why in ["verify", "continue", "continue"] {
+        world.wake_for("baton.control-plane", why).await;
+    }
+    let now = tables(&world).await;
+    assert!(now.contains(&denied) && !now.contains(&shared), "{now:?}");
+}

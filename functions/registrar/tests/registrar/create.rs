@@ -7,13 +7,13 @@ use baton_protocol::ec2::RouteTarget;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
-use baton_protocol::ids::{ClusterName, Epoch, Incarnation, RegistrationUid, Seq};
+use baton_protocol::ids::{ClusterName, Epoch, Incarnation, Seq};
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Why;
-use baton_store::{Registration, Start, Store};
+use baton_store::{Start, Store};
 use serde_json::json;
 
 use crate::support::faulty::Trouble;
@@ -363,14 +363,7 @@ async fn of_two_registrations_at_the_same_moment_whoever_finds_the_other_gives_w
     // Made and taken back, for what it would write at the moment at which the other one is written.
     let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
     let lease = bench.standing().await;
-    let rows = bench.record.history(&lease.cluster, 1).await.expect("read");
-    let other = Registration {
-        cluster: ClusterName::new("billing").expect("valid"),
-        uid: RegistrationUid::new("uid-of-billing").expect("valid"),
-        event: Event { cluster: ClusterName::new("billing").expect("valid"), ..rows[0].clone() },
-        made_from: None,
-        ..Registration::of(&lease, rows[0].at, rows[0].clone())
-    };
+    let other = bench.of_billing(&lease).await;
     succeeded(&bench.delete(&id).await);
     *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
     let reason = failed(&bench.create("create-2", STACK, bench.properties()).await);

@@ -208,3 +208,19 @@ async fn the_leave_to_take_a_route_from_a_gateway_is_a_change_while_a_node_is_go
     failed(&bench.update("update-1", &id, properties).await);
     assert_eq!(succeeded(&bench.update("update-2", &id, bench.properties()).await), id);
 }
+
+#[tokio::test]
+async fn a_change_that_meets_another_stack_s_at_the_same_moment_gives_way() {
+    let bench = Bench::new().await;
+    // Made and taken back, for what the other stack writes.
+    let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
+    let mut other = bench.of_billing(&bench.standing().await).await;
+    other.resources.routes.clear();
+    succeeded(&bench.delete(&id).await);
+    let mut without = bench.properties();
+    without.as_object_mut().expect("an object").remove("Addresses");
+    let id = succeeded(&bench.create("create-2", STACK, without).await);
+    *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
+    let reason = failed(&bench.update("update-1", &id, bench.properties()).await);
+    assert!(reason.contains("belongs to the cluster billing"), "{reason}");
+}

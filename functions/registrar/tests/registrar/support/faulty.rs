@@ -107,7 +107,12 @@ impl Store for Faulty {
     ) -> Write<Option<Lease>> {
         let other = self.overtaken_by.lock().expect("nobody panicked").take();
         if let Some(other) = other {
-            self.record.reconfigure(&other, holder).await.expect("it comes first");
+            let is_ours = other.cluster == registration.cluster;
+            let written = match is_ours {
+                true => self.record.reconfigure(&other, holder).await,
+                false => self.record.register(&other).await,
+            };
+            written.expect("it comes first");
         }
         write(&self.writes, self.record.reconfigure(registration, holder)).await
     }

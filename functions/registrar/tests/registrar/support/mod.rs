@@ -10,14 +10,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_client::BusFailure;
 use baton_cloud::MemoryCloud;
 use baton_cloud::memory::MemoryNode;
-use baton_protocol::ids::{ClusterName, RouteTableId};
+use baton_protocol::history::Event;
+use baton_protocol::ids::{ClusterName, RegistrationUid, RouteTableId};
 use baton_protocol::lease::Lease;
 use baton_protocol::resource::Address;
 use baton_protocol::wake::Wake;
 use baton_registrar::Waker;
 use baton_registrar::handler::{Error, Registrar};
 use baton_registrar::respond::Responder;
-use baton_store::{MemoryStore, Store};
+use baton_store::{MemoryStore, Registration, Store};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -125,6 +126,19 @@ impl Bench {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         context.deadline = u64::try_from((now + time).as_millis()).expect("fits");
         self.registrar.handle(LambdaEvent::new(request, context)).await
+    }
+
+    /// What another stack would register with the nodes and the resources of this lease, as `billing`.
+    pub(crate) async fn of_billing(&self, lease: &Lease) -> Registration {
+        let rows = self.record.history(&lease.cluster, 1).await.expect("read");
+        let billing = ClusterName::new("billing").expect("valid");
+        Registration {
+            cluster: billing.clone(),
+            uid: RegistrationUid::new("uid-of-billing").expect("valid"),
+            event: Event { cluster: billing, ..rows[0].clone() },
+            made_from: None,
+            ..Registration::of(lease, rows[0].at, rows[0].clone())
+        }
     }
 
     pub(crate) async fn create(&self, id: &str, stack: &str, properties: Value) -> Value {
