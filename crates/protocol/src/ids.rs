@@ -255,9 +255,19 @@ impl RoleArn {
 pub struct Epoch(pub u64);
 
 impl Epoch {
+    /// The last that there is, 2^53 - 1: the greatest that a reader of JSON takes for itself and no other number, whatever it is
+    /// written in. A grant each millisecond would need 285,000 years to come to it, so one beyond it was made up. At the last
+    /// one nothing is granted any more.
+    pub const LAST: Self = Self((1 << 53) - 1);
+
     /// The epoch of the next grant.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        self.later(1)
+    }
+
+    /// The epoch so many grants later, and the last at most.
+    pub(crate) fn later(self, by: u64) -> Self {
+        Self(self.0.saturating_add(by).min(Self::LAST.0))
     }
 }
 
@@ -281,6 +291,16 @@ impl fmt::Display for Seq {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epochs_grow_to_the_last_and_never_begin_again() {
+        assert_eq!(Epoch(7).next(), Epoch(8));
+        assert_eq!(Epoch(Epoch::LAST.0 - 1).next(), Epoch::LAST);
+        for end in [Epoch::LAST, Epoch(u64::MAX)] {
+            assert_eq!(end.next(), Epoch::LAST);
+        }
+        assert_eq!(Epoch::LAST.0, 9_007_199_254_740_991);
+    }
 
     #[test]
     fn a_cluster_name_is_short_and_plain() {
