@@ -2,7 +2,8 @@
 
 use baton_protocol::ids::Epoch;
 use baton_protocol::request::Wish;
-use baton_protocol::restored::{Restoration, Signs};
+use baton_protocol::restored::{self, Restoration, Signs};
+use baton_protocol::time::WallTime;
 use baton_store::{MemoryStore, Store};
 
 use crate::exit::Exit;
@@ -13,6 +14,17 @@ fn answers(store: &MemoryStore, answer: &str) {
     let cluster = name("orders");
     let asked = ready(store.requests(&cluster, 1)).expect("reads").remove(0);
     ready(store.answer(&cluster, &asked.id, answer)).expect("answered");
+}
+
+/// What the arbiter writes down while it cannot obey.
+fn is_in_the_way(store: &MemoryStore, at: WallTime, why: &str) {
+    let cluster = name("orders");
+    let asked = ready(store.requests(&cluster, 1)).expect("reads").remove(0);
+    let (resource, why) = (restored::RESOURCE.to_owned(), restored::not_yet(&asked.id, why));
+    let what = baton_protocol::history::Happening::Stuck { resource, why };
+    let event =
+        baton_protocol::history::Event { cluster, epoch: Epoch(1), at, by: "arbiter".to_owned(), what };
+    ready(store.append(&event)).expect("written");
 }
 
 /// What the arbiter does once every node was silent for long enough.
@@ -68,7 +80,7 @@ fn it_is_asked_for_and_the_lease_carries_it() {
     assert_eq!((word.until.0, word.by.as_str()), (asked.at.0 + 300_000, "alice@ops-1"));
     let shown = world.run("history");
     assert!(shown.out.contains("restore"), "{}", shown.out);
-    // Asked again, it stands anew: the wake counts, and there is nothing else to do about an answer of `not yet`.
+    // Asked again, it stands anew.
     let second = world.run("restore --yes");
     assert_eq!(second.exit, Exit::Done, "{}", second.err);
     assert_eq!(world.lease().restore.expect("carried").why, "");
@@ -102,9 +114,32 @@ fn a_wait_ends_with_the_epoch_or_says_what_is_in_the_way() {
     assert!(shown.out.contains("begun anew after epoch 1, held by db-a"), "{}", shown.out);
 
     let world = World::new();
-    world.after(5_000, |store, _| answers(store, "not yet: db-b still beats: stop its agent"));
+    world.after(5_000, |store, at| is_in_the_way(store, at, "db-b still beats: stop its agent"));
     let run = world.run("restore --wait=10s --yes");
     assert_eq!(run.exit, Exit::Waiting, "{}", run.err);
-    assert!(run.out.contains("not yet: db-b still beats"), "{}", run.out);
+    assert!(
+        run.out.contains("not yet: db-b still beats: stop its agent; the request stands until"),
+        "{}",
+        run.out
+    );
+    assert_eq!(world.requests().remove(0).answer, None, "it may still be restored");
     assert_eq!(world.lease().holder, lease().holder);
+    // Of another request it says nothing.
+    let run = world.run("restore --wait=2s --yes --format json");
+    let text: serde_json::Value = serde_json::from_str(&run.out).expect("JSON");
+    assert_eq!((text["outcome"].as_str(), text["answer"].as_str()), (Some("waiting"), None));
+}
+
+#[test]
+fn a_wait_ends_with_an_answer_since_there_is_no_other() {
+    for (format, parts) in
+        [("table", ["Cluster orders: refused", "db-b"]), ("json", ["unobeyed", "refused: db-b"])]
+    {
+        let world = World::new();
+        world.after(5_000, |store, _| answers(store, "refused: db-b speaks of epoch 9"));
+        let run = world.run(&format!("restore --wait=100s --yes --format {format}"));
+        assert_eq!(run.exit, Exit::Refused, "{}", run.err);
+        assert!(parts.iter().all(|part| run.out.contains(part)), "{}", run.out);
+        assert!(!run.out.contains("stands until"), "{}", run.out);
+    }
 }

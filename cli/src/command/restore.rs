@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, RequestId};
 use baton_protocol::lease::Lease;
-use baton_protocol::request::Wish;
+use baton_protocol::request::{Request, Wish};
+use baton_protocol::restored;
 use baton_store::Store;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ use crate::waker::Waker;
 /// Between two looks for what came of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The request is among the newest of its cluster.
+/// The request, and what is told of it, is among the newest of its cluster.
 const NEWEST: usize = 100;
 
 /// What came of it by the end of the wait.
@@ -33,8 +34,10 @@ const NEWEST: usize = 100;
 struct Found {
     /// The epoch from which the lease began anew.
     epoch: Option<u64>,
-    /// What the arbiter has answered last.
+    /// What the arbiter has answered. A request is answered once, so nothing else comes of it.
     answer: Option<String>,
+    /// What was in the way last, while it is not answered.
+    in_the_way: Option<String>,
 }
 
 /// The result, for `--format json`.
@@ -42,7 +45,7 @@ struct Found {
 struct Outcome<'a> {
     schema_version: u32,
     cluster: &'a str,
-    /// `asked`, `restored` or `waiting`.
+    /// `asked`, `restored`, `waiting`, or `unobeyed` with the arbiter's answer.
     outcome: &'static str,
     request: &'a str,
     /// The epoch that the table showed.
@@ -50,6 +53,7 @@ struct Outcome<'a> {
     epoch: Option<u64>,
     until: &'a str,
     wake_sent: bool,
+    /// The arbiter's answer, and before there is one what is in the way.
     answer: Option<&'a str>,
 }
 
@@ -78,39 +82,49 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         let outcome = Outcome {
             schema_version: SCHEMA_VERSION,
             cluster: cluster.as_str(),
-            outcome: match (args.wait, found.epoch) {
-                (_, Some(_)) => "restored",
-                (Some(_), None) => "waiting",
-                (None, None) => "asked",
+            outcome: match (&found, args.wait) {
+                (Found { epoch: Some(_), .. }, _) => "restored",
+                (Found { answer: Some(_), .. }, _) => "unobeyed",
+                (_, Some(_)) => "waiting",
+                (_, None) => "asked",
             },
             request: request.id.as_str(),
             from: lease.epoch.0,
             epoch: found.epoch,
             until: &until,
             wake_sent,
-            answer: found.answer.as_deref(),
+            answer: found.answer.as_deref().or(found.in_the_way.as_deref()),
         };
         console.data(&json::text(&outcome, console.look)?)?;
     } else {
-        let text = match (found.epoch, &found.answer) {
-            (Some(epoch), _) => {
-                format!(
-                    "Cluster {cluster}: nobody holds the lease, and epochs go on from {epoch}; start the agents"
-                )
-            }
-            (None, Some(answer)) => {
-                format!("Cluster {cluster}: {answer}; the request stands until {}", to_second(&until))
-            }
-            (None, None) => format!(
-                "Cluster {cluster}: its lease is to begin anew; the request {} stands until {}\n\
-                 What becomes of it is in `baton history {cluster}`.",
-                request.id,
-                to_second(&until)
-            ),
-        };
-        console.data(&format!("{text}\n"))?;
+        console.data(&format!("{}\n", told(&cluster, &request, &found)))?;
     }
-    Ok(if args.wait.is_some() && found.epoch.is_none() { Exit::Waiting } else { Exit::Done })
+    Ok(match (found, args.wait) {
+        (Found { epoch: Some(_), .. }, _) | (_, None) => Exit::Done,
+        (Found { answer: Some(_), .. }, _) => Exit::Refused,
+        _ => Exit::Waiting,
+    })
+}
+
+/// What came of it, for people.
+fn told(cluster: &ClusterName, request: &Request, found: &Found) -> String {
+    let until = to_second(&rfc3339(request.until));
+    match found {
+        Found { epoch: Some(epoch), .. } => {
+            format!(
+                "Cluster {cluster}: nobody holds the lease, and epochs go on from {epoch}; start the agents"
+            )
+        }
+        Found { answer: Some(answer), .. } => format!("Cluster {cluster}: {answer}"),
+        Found { in_the_way: Some(why), .. } => {
+            format!("Cluster {cluster}: {why}; the request stands until {until}")
+        }
+        _ => format!(
+            "Cluster {cluster}: its lease is to begin anew; the request {} stands until {until}\n\
+             What becomes of it is in `baton history {cluster}`.",
+            request.id
+        ),
+    }
 }
 
 /// What is asked before, with what follows from it.
@@ -125,7 +139,7 @@ fn question(lease: &Lease) -> String {
     )
 }
 
-/// The epoch tells, and else the arbiter's last answer.
+/// The epoch tells, and else the arbiter's answer; while there is neither, the history says what is in the way.
 async fn wait_for<S: Store, W: Waker, C: Clock>(
     session: &Session<'_, S, W, C>,
     before: &Lease,
@@ -134,18 +148,32 @@ async fn wait_for<S: Store, W: Waker, C: Clock>(
 ) -> Result<Found, Trouble> {
     let end = session.clock.now() + wait;
     loop {
-        // A read that fails says nothing about what was asked for.
-        let lease = session.store.lease(&before.cluster).await.ok().flatten();
+        // A read that fails says nothing about what was asked for. The lease is read last: it has begun anew before that is
+        // answered.
         let requests = session.store.requests(&before.cluster, NEWEST).await.unwrap_or_default();
-        let answer =
-            requests.into_iter().find(|request| request.id == *id).and_then(|request| request.answer);
+        let asked = requests.into_iter().find(|request| request.id == *id);
+        let answer = asked.and_then(|request| request.answer).map(|text| printable(&text));
+        let lease = session.store.lease(&before.cluster).await.ok().flatten();
+        let seen = lease.is_some();
         let begun = lease
             .filter(|lease| lease.uid == before.uid && lease.restore.is_none() && lease.epoch > before.epoch);
-        let found =
-            Found { epoch: begun.map(|lease| lease.epoch.0), answer: answer.map(|text| printable(&text)) };
-        if found.epoch.is_some() || session.clock.now() >= end {
-            return Ok(found);
+        let epoch = begun.map(|lease| lease.epoch.0);
+        let over = epoch.is_some() || (answer.is_some() && seen) || session.clock.now() >= end;
+        if over {
+            let open = epoch.is_none() && answer.is_none();
+            let in_the_way = if open { in_the_way(session, before, id).await } else { None };
+            return Ok(Found { epoch, answer, in_the_way });
         }
         session.clock.sleep(LOOK_EVERY).await;
     }
+}
+
+/// What the arbiter has last written down to be in the way of the request.
+async fn in_the_way<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    before: &Lease,
+    id: &RequestId,
+) -> Option<String> {
+    let rows = session.store.history(&before.cluster, NEWEST).await.unwrap_or_default();
+    rows.iter().find_map(|row| restored::is_in_the_way(id, &row.what)).map(|why| printable(&why))
 }
