@@ -172,7 +172,8 @@ impl Signed {
         Ok(request)
     }
 
-    /// As every AWS tool finds it: by the service's own setting, by the one for all, else where AWS has it.
+    /// As every AWS tool finds it: by the service's own setting, by the one for all, else where AWS has it, which is another
+    /// place where `AWS_USE_FIPS_ENDPOINT` asks for it. A setting says itself where that is.
     fn address(&self, service: &Service, region: &str) -> String {
         let key = ServiceConfigKey::builder()
             .service_id(service.id)
@@ -184,7 +185,10 @@ impl Signed {
         let chosen = own.or_else(|| self.config.endpoint_url().map(str::to_owned));
         let address = chosen.unwrap_or_else(|| {
             let end = if region.starts_with("cn-") { ".com.cn" } else { ".com" };
-            format!("https://{}.{region}.amazonaws{end}", service.host)
+            // In GovCloud both services are validated under their plain names (their SDKs' endpoint rules).
+            let fips = self.config.use_fips() == Some(true) && !region.starts_with("us-gov-");
+            let fips = if fips { "-fips" } else { "" };
+            format!("https://{}{fips}.{region}.amazonaws{end}", service.host)
         });
         format!("{}/", address.trim_end_matches('/'))
     }
@@ -222,6 +226,10 @@ mod tests {
     use super::*;
 
     fn signed(region: &str, endpoint: Option<&str>) -> Signed {
+        signed_by(region, endpoint, None)
+    }
+
+    fn signed_by(region: &str, endpoint: Option<&str>, fips: Option<bool>) -> Signed {
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
@@ -229,6 +237,7 @@ mod tests {
         if let Some(endpoint) = endpoint {
             config = config.endpoint_url(endpoint);
         }
+        config.set_use_fips(fips);
         Signed::new(&config.build())
     }
 
@@ -250,6 +259,16 @@ mod tests {
         let address = |region, endpoint| signed(region, endpoint).address(&CLOUDTRAIL, region);
         assert_eq!(address("cn-north-1", None), "https://cloudtrail.cn-north-1.amazonaws.com.cn/");
         assert_eq!(address("eu-west-1", Some("http://127.0.0.1:9/")), "http://127.0.0.1:9/");
+    }
+
+    #[test]
+    fn an_address_is_of_validated_cryptography_where_that_is_asked_for() {
+        let address =
+            |region, endpoint, fips| signed_by(region, endpoint, Some(fips)).address(&CLOUDWATCH, region);
+        assert_eq!(address("us-east-1", None, true), "https://monitoring-fips.us-east-1.amazonaws.com/");
+        assert_eq!(address("us-east-1", None, false), "https://monitoring.us-east-1.amazonaws.com/");
+        assert_eq!(address("us-gov-west-1", None, true), "https://monitoring.us-gov-west-1.amazonaws.com/");
+        assert_eq!(address("us-east-1", Some("https://vpce-1.example"), true), "https://vpce-1.example/");
     }
 
     #[test]
