@@ -30,7 +30,11 @@ def answer(question, region, account):
         region=question.get("region", region),
         source_ip="127.0.0.1",
         secure_transport=True,
-        service_context={key.lower(): value for key, value in question.get("keys", {}).items()},
+        # As ministack has it for requests: where no tag is named the key is absent, and not an empty list.
+        service_context={
+            "aws:tagkeys": None,
+            **{key.lower(): value for key, value in question.get("keys", {}).items()},
+        },
     )
     return evaluate(context, [parse_policy_document(policy) for policy in question["policies"]]).decision
 

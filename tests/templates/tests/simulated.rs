@@ -270,6 +270,54 @@ fn cases_of_people() -> Vec<Case> {
     ]
 }
 
+fn cases_of_a_mender() -> Vec<Case> {
+    let who = "mender";
+    let keys = |keys: &[&str]| json!({"aws:TagKeys": keys});
+    let asked = || items(&["C#orders"], &["pk", "sk", "intent"]);
+    let mut cases = vec![
+        may(who, "start an instance", "ec2:StartInstances", ec2("instance/i-1")),
+        may(who, "attach an interface", "ec2:AttachNetworkInterface", ec2("network-interface/eni-1")),
+        may(who, "silence an alarm", "cloudwatch:DisableAlarmActions", "*"),
+        never(who, "start one in another region", "ec2:StartInstances", ec2("instance/i-1")).elsewhere(),
+        never(who, "take a tag away", "ec2:DeleteTags", ec2("instance/i-1")).with(keys(&["baton:cluster"])),
+        never(who, "write a lease", "dynamodb:UpdateItem", table()).with(items(&["C#orders"], &["holder"])),
+        never(who, "ask", "dynamodb:UpdateItem", table()).with(asked()),
+        never(who, "put an item", "dynamodb:PutItem", table()).with(asked()),
+        never(who, "delete a cluster", "dynamodb:DeleteItem", table()).with(asked()),
+        never(who, "read the table", "dynamodb:Query", table()).with(items(&["C#orders"], &[])),
+        never(who, "hand on a role", "iam:PassRole", iam("role/nodes")),
+    ];
+    for kind in ["elastic-ip/eipalloc-1", "instance/i-1", "network-interface/eni-1", "route-table/rtb-1"] {
+        let tag = "ec2:CreateTags";
+        cases.extend([
+            may(who, "consent", tag, ec2(kind)).with(keys(&["baton:cluster"])),
+            never(who, "consent in another region", tag, ec2(kind))
+                .with(keys(&["baton:cluster"]))
+                .elsewhere(),
+            never(who, "put on another tag", tag, ec2(kind)).with(keys(&["team"])),
+            never(who, "put on another tag with it", tag, ec2(kind)).with(keys(&["baton:cluster", "team"])),
+            never(who, "put on what looks like it", tag, ec2(kind)).with(keys(&["Baton:cluster"])),
+            never(who, "tag without a tag", tag, ec2(kind)),
+        ]);
+    }
+    for (action, kind) in [
+        ("ec2:AssociateAddress", "elastic-ip/eipalloc-1"),
+        ("ec2:DisassociateAddress", "elastic-ip/eipalloc-1"),
+        ("ec2:ReleaseAddress", "elastic-ip/eipalloc-1"),
+        ("ec2:CreateRoute", "route-table/rtb-1"),
+        ("ec2:ReplaceRoute", "route-table/rtb-1"),
+        ("ec2:DeleteRoute", "route-table/rtb-1"),
+        ("ec2:ReplaceRouteTableAssociation", "route-table/rtb-1"),
+        ("ec2:DisassociateRouteTable", "route-table/rtb-1"),
+        ("ec2:DetachNetworkInterface", "network-interface/eni-1"),
+        ("ec2:StopInstances", "instance/i-1"),
+        ("ec2:TerminateInstances", "instance/i-1"),
+    ] {
+        cases.push(never(who, "move, stop or take away what is tagged", action, ec2(kind)).with(tagged()));
+    }
+    cases
+}
+
 /// The policies of everybody, as CloudFormation made them.
 fn policies(deployment: &Deployment) -> BTreeMap<&'static str, Value> {
     let account = deployment.account();
@@ -295,6 +343,7 @@ fn policies(deployment: &Deployment) -> BTreeMap<&'static str, Value> {
     found.insert("viewer", json!(people[..1]));
     found.insert("operator", json!(people[..2]));
     found.insert("administrator", json!([people[0], people[2]]));
+    found.insert("mender", json!([managed(&outputs["MenderPolicyArn"])]));
     found.insert("node", json!([managed(&deployment.cluster.outputs["NodePolicyArn"])]));
     found.insert("fence", json!([managed(&resources["FencePolicy"])]));
     found
@@ -321,11 +370,16 @@ fn simulate(deployment: &Deployment, questions: &Value) -> Vec<String> {
 fn what_the_work_needs_is_allowed_and_what_an_attacker_would_try_is_denied() {
     let deployment = deploy();
     let policies = policies(&deployment);
-    let cases: Vec<Case> =
-        [cases_of_the_arbiter(), cases_of_the_other_functions(), cases_of_a_node(), cases_of_people()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let cases: Vec<Case> = [
+        cases_of_the_arbiter(),
+        cases_of_the_other_functions(),
+        cases_of_a_node(),
+        cases_of_people(),
+        cases_of_a_mender(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let ask = |case: &Case| {
         json!({"policies": policies[case.who], "action": case.action, "resource": case.resource,
             "keys": case.keys, "region": case.region})
