@@ -200,7 +200,8 @@ fn consent(console: &mut Console<'_>, plan: &[Step], yes: bool) -> Result<bool, 
         return Ok(false);
     }
     let question = format!(
-        "{count} of these cost money, open something or touch what others use (those with `consent`). Make them too?"
+        "{count} of these cost money, open something, touch what others use or may undo what somebody wanted (those with `consent`). \
+         Make them too?"
     );
     match confirm(console, &question, false) {
         Ok(()) => Ok(true),

@@ -9,9 +9,11 @@ use crate::row::Row;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fix {
-    /// It does: what it changes can be changed back, costs nothing, and touches nothing else.
+    /// It does: what it changes can be changed back, costs nothing, touches nothing else, and undoes nothing that somebody may
+    /// have wanted.
     Auto,
-    /// It does after a further question, since that costs money, opens something or touches what others use.
+    /// It does after a further question, since that costs money, opens something, touches what others use or may undo what
+    /// somebody wanted.
     Consent,
     /// It does not.
     Report,
@@ -76,7 +78,7 @@ checks! {
     ADDRESS_QUOTA "address-quota" [R4] Warning Report
         "an address that is lost could not be replaced"
         "have the quota L-0263D0A3 raised: `aws service-quotas request-service-quota-increase --service-code ec2 --quota-code L-0263D0A3 --desired-value N`";
-    INSTANCE_RUNNING "instance-running" [R5] Warning Auto
+    INSTANCE_RUNNING "instance-running" [R5] Warning Consent
         "a node that does not run can take nothing over" "start the instance, or take the node out";
     STATUS_CHECKS "status-checks" [R5] Warning Report
         "EC2 says that the machine below the node is not well" "hand over with `baton switchover` if it holds, then stop and start the instance";
@@ -94,7 +96,7 @@ checks! {
     METADATA_SERVED "metadata-served" [R11 R18] Violation Auto
         "the agent learns from it who it is, gets its credentials there, and sees whether its address is gone"
         "enable the instance metadata";
-    METADATA_TOKEN "metadata-token" [R19] Warning Auto
+    METADATA_TOKEN "metadata-token" [R19] Warning Consent
         "whoever can make a program on the node ask for an address gets the node's credentials"
         "see which program asks without a token, and then require one: `aws ec2 modify-instance-metadata-options --http-tokens required --instance-id ID`";
     PORT_443_GROUP "port-443-group" [R12] Violation Consent

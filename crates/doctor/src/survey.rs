@@ -173,6 +173,15 @@ pub struct AlarmDetail {
     pub actions: Vec<String>,
 }
 
+/// How an instance's metadata is used, as its metric tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenUse {
+    /// Calls without a token in the last two weeks.
+    pub calls: u64,
+    /// For how many hours of these two weeks, 0 to 336, the metric says nothing: the instance did not run, or was not there yet.
+    pub untold: u64,
+}
+
 /// A trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrailDetail {
@@ -215,8 +224,9 @@ pub struct Survey {
     pub address_quota: Seen<usize>,
     /// The alarms that restart or move a node's instance.
     pub alarms: Seen<Vec<AlarmDetail>>,
-    /// How often each instance has asked its metadata without a token, in the last two weeks.
-    pub without_token: Seen<BTreeMap<InstanceId, u64>>,
+    /// How often each instance has asked its metadata without a token, in the last two weeks; nothing is known of one that is
+    /// absent.
+    pub without_token: Seen<BTreeMap<InstanceId, TokenUse>>,
     /// The trails that record this region.
     pub trails: Seen<Vec<TrailDetail>>,
 }

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use baton_protocol::ids::InstanceId;
-use baton_protocol::lease::Member;
+use baton_protocol::lease::{LeaseState, Member};
 
 use super::{Room, named};
 use crate::change::Change;
 use crate::check;
 use crate::finding::Severity;
 use crate::row::Row;
-use crate::survey::InstanceDetail;
+use crate::survey::{InstanceDetail, TokenUse};
 
 const RUNNING: &str = "running";
+/// The most hours of two weeks that a metric may say nothing about: at the one end an hour may have been cut, and at the other
+/// it may not have been told yet.
+const EDGES: u64 = 2;
 
 impl<'a> Room<'a> {
     pub(super) fn nodes(&mut self) {
@@ -41,10 +44,35 @@ impl<'a> Room<'a> {
             return;
         }
         let severity = if running < 2 { Severity::Violation } else { Severity::Warning };
-        let what = format!("{} is {}, expected {RUNNING}", named(member), detail.state);
+        let mut what = format!("{} is {}, expected {RUNNING}", named(member), detail.state);
+        let mut changes = Vec::new();
         // One that is on its way cannot be started yet.
-        let changes = if detail.state == "stopped" { vec![Change::Start(id.clone())] } else { Vec::new() };
+        if detail.state == "stopped" {
+            match self.kept_down() {
+                Some(why) => what.push_str(&format!("; it is not started from here, since {why}")),
+                None => changes.push(Change::Start(id.clone())),
+            }
+        }
         self.find_as(&check::INSTANCE_RUNNING, severity, id, what, changes);
+    }
+
+    /// Why no node is to be started now. A word that has ended by the clock of whoever looks stands no more.
+    fn kept_down(&self) -> Option<String> {
+        let record = &self.case.record;
+        let lease = &record.lease;
+        if lease.state == LeaseState::Retired {
+            return Some("the registration is retired".to_owned());
+        }
+        let fence = lease.fence.as_ref().filter(|word| word.until > record.at);
+        let fence =
+            fence.map(|word| format!("{} asked that {} be stopped", word.by, word.node.instance_id()));
+        let excluded = lease.excluded.as_ref().filter(|word| word.until > record.at);
+        let excluded = excluded
+            .map(|word| format!("{} asked that {} does not hold for now", word.by, word.node.instance_id()));
+        let restore = lease.restore.as_ref().filter(|word| word.until > record.at);
+        fence.or(excluded).or_else(|| {
+            restore.map(|word| format!("{} said that the table was restored to an earlier moment", word.by))
+        })
     }
 
     fn metadata(&mut self, member: &Member, id: &InstanceId, detail: &InstanceDetail) {
@@ -62,15 +90,36 @@ impl<'a> Room<'a> {
         else {
             return;
         };
-        let calls = calls.get(id).copied().unwrap_or_default();
         let node = named(member);
-        let (told, changes) = if calls == 0 {
-            ("nothing has asked without one for two weeks".to_owned(), vec![Change::RequireToken(id.clone())])
-        } else {
-            (format!("{calls} calls came without one in two weeks"), Vec::new())
+        let (told, changes) = match calls.get(id) {
+            Some(TokenUse { calls: calls @ 1.., .. }) => {
+                (format!("{calls} calls came without one in two weeks"), Vec::new())
+            }
+            Some(TokenUse { untold: ..=EDGES, .. }) => {
+                let change = Change::RequireToken(id.clone());
+                (
+                    format!("nothing has asked without one for two weeks{}", self.while_standby(member)),
+                    vec![change],
+                )
+            }
+            Some(TokenUse { untold, .. }) => {
+                let told = format!(
+                    "whether something asks without one is not known, for want of {untold} hours of two weeks"
+                );
+                (told, Vec::new())
+            }
+            None => ("whether something asks without one is not known".to_owned(), Vec::new()),
         };
         let what = format!("the instance metadata of {node} is served without a token; {told}");
         self.find(&check::METADATA_TOKEN, id, what, changes);
+    }
+
+    /// What the silence of a node that does not hold leaves open.
+    fn while_standby(&self, member: &Member) -> &'static str {
+        if self.case.record.lease.holder.as_ref() == Some(&member.instance) {
+            return "";
+        }
+        ", but what runs at the holder only may not have run here: look first at what asks there"
     }
 
     fn left_alone(&mut self, member: &Member, id: &InstanceId, detail: &InstanceDetail) {

@@ -1,5 +1,7 @@
 //! The diagnosis of a registered cluster, each check broken by itself.
 
+mod caution;
+
 use std::time::Duration;
 
 use baton_protocol::heartbeat::{Health, Heartbeat};
@@ -160,7 +162,9 @@ fn survey() -> Survey {
         addresses: Seen::Known((1..=2).map(|n| (allocation(n), AddressDetail { tagged: true })).collect()),
         address_quota: Seen::Known(5),
         alarms: Seen::Known(Vec::new()),
-        without_token: Seen::Known(BTreeMap::new()),
+        without_token: Seen::Known(
+            (1..=2).map(|n| (instance(n), TokenUse { calls: 0, untold: 0 })).collect(),
+        ),
         trails: Seen::Known(vec![TrailDetail { name: "baton".to_owned(), logging: true, changes: true }]),
     }
 }
@@ -264,7 +268,7 @@ fn what_is_wrong_with_an_instance_is_found_and_mended() {
     one(
         |c| {
             first(c).token_required = false;
-            edit(&mut c.survey.without_token).insert(instance(1), 1);
+            edit(&mut c.survey.without_token).insert(instance(1), TokenUse { calls: 1, untold: 0 });
         },
         "metadata-token",
         Warning,

@@ -1,8 +1,8 @@
 //! What CloudWatch and CloudTrail say: alarms that act on instances, the use of metadata without a token, and trails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use baton_doctor::survey::{AlarmDetail, TrailDetail};
+use baton_doctor::survey::{AlarmDetail, TokenUse, TrailDetail};
 use baton_protocol::ids::InstanceId;
 use baton_protocol::time::WallTime;
 use serde_json::{Value, json};
@@ -12,8 +12,9 @@ use crate::signed::{Operation, Signed};
 
 /// Two weeks, over which nothing should have asked without a token before one is required.
 const TWO_WEEKS_S: u64 = 14 * 86_400;
-/// One sum a day.
-const DAY_S: u64 = 86_400;
+/// One sum an hour: 336 are fewer than the 1,440 that one answer may have, and an hour without any shows that the instance did not
+/// run, which a sum of nothing would hide.
+const HOUR_S: u64 = 3_600;
 /// The actions of an alarm that restart an instance or move it to other hardware, at the end of their names.
 const RESTARTS: [&str; 4] = [":ec2:recover", ":ec2:reboot", ".Reboot/1.0", ".Recover/1.0"];
 /// More trails than a region may have (five) and an organization shows.
@@ -53,14 +54,15 @@ impl Watch<'_> {
         Err(unreadable(Operation::DescribeAlarms.action(), "too many pages"))
     }
 
-    /// How often each instance has asked its metadata without a token.
+    /// How often each instance has asked its metadata without a token, and of which time that is known.
     pub(super) async fn without_token(
         &self,
         ids: &[InstanceId],
         now: WallTime,
-    ) -> Answer<BTreeMap<InstanceId, u64>> {
+    ) -> Answer<BTreeMap<InstanceId, TokenUse>> {
         let mut found = BTreeMap::new();
-        let end = now.0 / 1_000;
+        // By whole hours, so that each sum is of one.
+        let end = now.0 / 1_000 / HOUR_S * HOUR_S;
         for id in ids {
             let asked = json!({
                 "Namespace": "AWS/EC2",
@@ -68,13 +70,11 @@ impl Watch<'_> {
                 "Dimensions": [{ "Name": "InstanceId", "Value": id.as_str() }],
                 "StartTime": end.saturating_sub(TWO_WEEKS_S),
                 "EndTime": end,
-                "Period": DAY_S,
+                "Period": HOUR_S,
                 "Statistics": ["Sum"],
             });
             let answer = self.signed.ask(Operation::GetMetricStatistics, &asked).await?;
-            let sum: f64 = list(&answer["Datapoints"]).iter().filter_map(|point| point["Sum"].as_f64()).sum();
-            // A count: whole, and not below nothing. Any part of a call is one.
-            found.insert(id.clone(), sum.max(0.0).ceil() as u64);
+            found.insert(id.clone(), token_use(&answer));
         }
         Ok(found)
     }
@@ -101,6 +101,22 @@ impl Watch<'_> {
         }
         Ok(found)
     }
+}
+
+/// What the sums of two weeks say. Each hour has one, if the instance has run in it.
+fn token_use(answer: &Value) -> TokenUse {
+    let points = list(&answer["Datapoints"]);
+    // A moment is a number, or a text in some stand-ins; only that it differs from the others counts.
+    let sums =
+        points.iter().filter_map(|point| Some((point["Timestamp"].to_string(), point["Sum"].as_f64()?)));
+    let (mut told, mut sum) = (BTreeSet::new(), 0.0_f64);
+    for (at, calls) in sums.filter(|(at, _)| at != "null") {
+        told.insert(at);
+        sum += calls;
+    }
+    // A count: whole, and not below nothing. Any part of a call is one.
+    let calls = sum.max(0.0).ceil() as u64;
+    TokenUse { calls, untold: (TWO_WEEKS_S / HOUR_S).saturating_sub(told.len() as u64) }
 }
 
 fn alarm(row: &Value, ids: &[InstanceId]) -> Option<AlarmDetail> {
@@ -160,6 +176,24 @@ mod tests {
         assert!(alarm(&row(ours, recover, false), &ids).is_none());
         assert!(alarm(&row("i-0123456789abcdef1", recover, true), &ids).is_none());
         assert!(alarm(&row(ours, "arn:aws:sns:eu-west-1:123456789012:ec2", true), &ids).is_none());
+    }
+
+    #[test]
+    fn an_hour_without_a_sum_is_one_of_which_nothing_is_known() {
+        let answer = |hours: u64, sum: f64| {
+            let points: Vec<Value> =
+                (0..hours).map(|hour| json!({ "Timestamp": (hour * HOUR_S) as f64, "Sum": sum })).collect();
+            token_use(&json!({ "Datapoints": points }))
+        };
+        assert_eq!(answer(336, 0.0), TokenUse { calls: 0, untold: 0 });
+        assert_eq!(answer(0, 0.0), TokenUse { calls: 0, untold: 336 });
+        assert_eq!(answer(24, 0.5), TokenUse { calls: 12, untold: 312 });
+        // The same hour twice, one without a sum, and one without a moment.
+        let odd = json!({ "Datapoints": [
+            { "Timestamp": 0, "Sum": 0 }, { "Timestamp": 0, "Sum": 0 }, { "Timestamp": 3_600 }, { "Sum": 0 },
+        ]});
+        assert_eq!(token_use(&odd), TokenUse { calls: 0, untold: 335 });
+        assert_eq!(token_use(&json!({})), TokenUse { calls: 0, untold: 336 });
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(super) fn furnish(rig: &Rig) -> Result<(), Trouble> {
     for instance in &rig.sandbox().world().instances {
         let given = json!({ "InstanceId": instance.id, "IamInstanceProfile": { "Arn": PROFILE } });
         account.call("ec2", "associate_iam_instance_profile", &given)?;
+        // Nothing has told for two weeks who goes without a token, so `--fix` would not require one.
+        let given = json!({ "InstanceId": instance.id, "HttpTokens": "required", "HttpEndpoint": "enabled" });
+        account.call("ec2", "modify_instance_metadata_options", &given)?;
     }
     account.call("cloudtrail", "create_trail", &json!({ "Name": TRAIL, "S3BucketName": "trails" }))?;
     account.call("cloudtrail", "start_logging", &json!({ "Name": TRAIL }))?;

@@ -38,6 +38,7 @@ pub(super) enum How {
     NoMetadata,
     NoToken,
     NoTokenUsed,
+    NoTokenUntold,
     NoEgress,
     AclDenies,
     AutoRecovery,
@@ -97,9 +98,14 @@ pub(super) async fn apply(how: How, ward: &mut Ward) -> Result<(), Trouble> {
         How::NoWay => drop_endpoints(ward),
         How::ByGateway => by_gateway(ward),
         How::NoMetadata => metadata(ward, &standby.id, json!({ "HttpEndpoint": "disabled" })),
-        How::NoToken => metadata(ward, &standby.id, json!({ "HttpTokens": "optional" })),
+        How::NoToken => {
+            used_without_token(ward, &standby.id, 0.0, 1..=HOURS)?;
+            metadata(ward, &standby.id, json!({ "HttpTokens": "optional" }))
+        }
+        // Its metric has said nothing, as that of an instance which has not run.
+        How::NoTokenUntold => metadata(ward, &first.id, json!({ "HttpTokens": "optional" })),
         How::NoTokenUsed => {
-            used_without_token(ward, &standby.id)?;
+            used_without_token(ward, &standby.id, 3.0, 24..=24)?;
             metadata(ward, &standby.id, json!({ "HttpTokens": "optional" }))
         }
         How::NoEgress => egress(ward, "revoke_security_group_egress"),
@@ -157,6 +163,7 @@ pub(super) async fn restore(how: How, ward: &mut Ward) -> Result<(), Trouble> {
         How::QuotaUsed => release_strangers(ward),
         How::ByGateway => no_gateway(ward),
         How::NoTokenUsed => metadata(ward, &standby.id, json!({ "HttpTokens": "required" })),
+        How::NoTokenUntold => metadata(ward, &world.instances[0].id, json!({ "HttpTokens": "required" })),
         How::AclDenies => acl(ward, false),
         How::RouteDenied | How::AddressDenied => {
             ward.rig.sandbox().moto().set_faults(&[])?;
@@ -183,15 +190,27 @@ fn metadata(ward: &Ward, instance: &str, mut given: serde_json::Value) -> Result
     ward.ec2("modify_instance_metadata_options", given).map(drop)
 }
 
-/// A program on the instance has asked its metadata without a token, yesterday.
-fn used_without_token(ward: &Ward, instance: &str) -> Result<(), Trouble> {
-    let yesterday = i64::try_from(now().0 / 1_000)? - 86_400;
-    let datum = json!({
-        "MetricName": "MetadataNoToken", "Value": 3.0,
-        "Timestamp": jiff::Timestamp::from_second(yesterday)?.to_string(),
-        "Dimensions": [{ "Name": "InstanceId", "Value": instance }],
-    });
-    ward.call("cloudwatch", "put_metric_data", json!({ "Namespace": "AWS/EC2", "MetricData": [datum] }))
+/// Two weeks.
+const HOURS: i64 = 14 * 24;
+
+/// Programs on the instance have asked its metadata so often without a token, in each of these hours before this one.
+fn used_without_token(
+    ward: &Ward,
+    instance: &str,
+    calls: f64,
+    hours: std::ops::RangeInclusive<i64>,
+) -> Result<(), Trouble> {
+    let hour = i64::try_from(now().0 / 3_600_000)?;
+    // At the end of each, since the server forgets what is two weeks old.
+    let datum = |back: i64| {
+        let at = jiff::Timestamp::from_second((hour - back) * 3_600 + 3_599)?;
+        Ok::<_, Trouble>(json!({
+            "MetricName": "MetadataNoToken", "Value": calls, "Timestamp": at.to_string(),
+            "Dimensions": [{ "Name": "InstanceId", "Value": instance }],
+        }))
+    };
+    let data = hours.map(datum).collect::<Result<Vec<_>, _>>()?;
+    ward.call("cloudwatch", "put_metric_data", json!({ "Namespace": "AWS/EC2", "MetricData": data }))
         .map(drop)
 }
 

@@ -92,7 +92,7 @@ cases! {
     "R3" "no-own-table" ("server" Consent NoOwnTable) "a node's subnet has no route table of its own" => "subnet-table";
     "R4" "released" ("server" Half Released) "the Elastic IP was released" => "address-allocated";
     "R4" "quota" ("server" Person QuotaUsed) "as many Elastic IPs are allocated as may be" => "address-quota";
-    "R5" "stopped" ("server" Auto Stopped) "a node's instance is stopped" => "instance-running";
+    "R5" "stopped" ("server" Consent Stopped) "a node's instance is stopped" => "instance-running";
     "R5" "impaired" (twin impaired) "EC2's system check of a node fails" => "status-checks";
     "R5" "scheduled" (twin scheduled) "EC2 has scheduled a retirement" => "status-checks";
     "R6" "same-zone" ("server" Person SameZone) "all nodes are in one zone" => "two-zones";
@@ -112,7 +112,7 @@ cases! {
     "R16" "route-denied" ("server" Person RouteDenied) "the arbiter may not call ReplaceRoute" => "routes-permitted";
     "R17" "address-denied" ("server" Person AddressDenied) "the arbiter may not call AssociateAddress" => "addresses-permitted";
     "R18" "metadata-disabled" ("server" Auto NoMetadata) "instance metadata is disabled" => "metadata-served";
-    "R19" "no-token" ("server" Auto NoToken) "instance metadata needs no token, and nobody goes without" => "metadata-token";
+    "R19" "no-token" ("server" Consent NoToken) "instance metadata needs no token, and nobody goes without" => "metadata-token";
     "R20" "old-agent" ("node" Person OldAgent) "one agent is older than the others" => "agent-version";
     "R21" "kit" (none) "" => "";
     "R22" "address-kit" (none) "" => "";
@@ -130,6 +130,7 @@ cases! {
     "B3" "hibernation" ("server" Person Hibernation) "an instance can be hibernated" => "hibernation";
     "B4" "clock" ("node" Person ClockAhead) "a node's clock is 30 s ahead" => "clock";
     "R19" "no-token-used" ("server" Person NoTokenUsed) "instance metadata needs no token, and somebody goes without" => "metadata-token";
+    "R19" "no-token-untold" ("server" Person NoTokenUntold) "instance metadata needs no token, and whether somebody goes without is not known" => "metadata-token";
     "R24" "retired" ("server" Person Retired) "the registration was deleted" => "lease-active";
 }
 
