@@ -127,32 +127,47 @@ impl Room<'_> {
             if !told.insert(&acl.id) {
                 continue;
             }
-            let mut changes = Vec::new();
-            let mut wrong = Vec::new();
-            for (egress, ports, needed, way) in [
-                (true, (HTTPS, HTTPS), (HTTPS, HTTPS), "HTTPS out"),
-                (false, ANSWERS, EPHEMERAL, "answers in, to ports 32768 to 60999"),
-            ] {
-                let Some(entry) = [ports.0, ports.1].into_iter().find_map(|port| denies(acl, egress, port))
-                else {
-                    continue;
-                };
-                wrong.push(way);
-                let number = free_number(acl, egress, entry);
-                changes.extend(number.map(|number| Change::AllowInAcl {
+            self.acl(acl, &format!("the network ACL of {subnet} of {node}"));
+        }
+    }
+
+    fn acl(&mut self, acl: &AclDetail, whose: &str) {
+        let (mut changes, mut shut, mut narrow) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_drawn_narrow = false;
+        for (egress, ports, needed, way) in [
+            (true, (HTTPS, HTTPS), (HTTPS, HTTPS), "HTTPS out"),
+            (false, ANSWERS, EPHEMERAL, "answers in, to ports 32768 to 60999"),
+        ] {
+            let ends = [ports.0, ports.1].map(|port| passes(acl, egress, port));
+            let networks: BTreeSet<&str> = ends.iter().flat_map(Pass::networks).collect();
+            is_drawn_narrow |= !networks.is_empty();
+            if let Some(entry) = ends.iter().find_map(Pass::denial) {
+                shut.push(way);
+                changes.extend(free_number(acl, egress, entry).map(|number| Change::AllowInAcl {
                     acl: acl.id.clone(),
                     number,
                     egress,
                     ports: needed,
                 }));
+            } else if !networks.is_empty() {
+                let networks: Vec<&str> = networks.into_iter().collect();
+                narrow.push(format!("{way}, for {} only", networks.join(", ")));
             }
-            if !wrong.is_empty() {
-                // What can only be mended by half is left to a person.
-                let changes = if changes.len() == wrong.len() { changes } else { Vec::new() };
-                let what =
-                    format!("the network ACL of {subnet} of {node} lets no {}", wrong.join(" and no "));
-                self.find(&check::PORT_443_ACL, &acl.id, what, changes);
-            }
+        }
+        let narrow = narrow.join(", and ");
+        if !shut.is_empty() {
+            // What can only be mended by half is left to a person, and so is what somebody has drawn narrow: to open it wide is no
+            // repair.
+            let whole = changes.len() == shut.len() && !is_drawn_narrow;
+            let changes = if whole { changes } else { Vec::new() };
+            let also = if narrow.is_empty() { narrow } else { format!(", and lets {narrow}") };
+            let what = format!("{whose} lets no {}{also}", shut.join(" and no "));
+            self.find(&check::PORT_443_ACL, &acl.id, what, changes);
+        } else if !narrow.is_empty() {
+            let what = format!(
+                "{whose} lets {narrow}; whether DynamoDB is among them is not known here, and heartbeats show whether the way is open"
+            );
+            self.find_as(&check::PORT_443_ACL, Severity::Unknown, &acl.id, what, Vec::new());
         }
     }
 }
@@ -197,18 +212,53 @@ fn lets_https_out(groups: &[(&String, &GroupDetail)]) -> Out {
     Out::Narrow(peers.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-/// The number of the entry that denies TCP at this port, if one does. Entries about a part of the internet are passed over:
+/// How a network ACL treats TCP at one port.
+enum Pass<'a> {
+    /// It lets it pass.
+    Open,
+    /// For these networks only, of which nobody here knows whether DynamoDB is among them.
+    Narrow(Vec<&'a str>),
+    /// The entry of this number denies it.
+    Shut(i32),
+}
+
+impl<'a> Pass<'a> {
+    fn denial(&self) -> Option<i32> {
+        match self {
+            Self::Shut(entry) => Some(*entry),
+            Self::Open | Self::Narrow(_) => None,
+        }
+    }
+
+    fn networks(&self) -> impl Iterator<Item = &'a str> {
+        let networks = match self {
+            Self::Narrow(networks) => networks.as_slice(),
+            Self::Open | Self::Shut(_) => &[],
+        };
+        networks.iter().copied()
+    }
+}
+
+/// How TCP at this port passes. Where everything is let pass, entries that deny it to a part of the internet are passed over:
 /// whether DynamoDB is in that part is not known here.
-fn denies(acl: &AclDetail, egress: bool, port: i32) -> Option<i32> {
+fn passes(acl: &AclDetail, egress: bool, port: i32) -> Pass<'_> {
     let fits = |entry: &&AclEntry| {
         entry.egress == egress
-            && entry.network == EVERYWHERE
             && matches!(entry.protocol.as_str(), "6" | "-1")
             && entry.ports.is_none_or(|(from, to)| (from..=to).contains(&port))
     };
-    let first = acl.entries.iter().filter(fits).min_by_key(|entry| entry.number);
+    let fitting: Vec<&AclEntry> = acl.entries.iter().filter(fits).collect();
+    let first = fitting.iter().filter(|entry| entry.network == EVERYWHERE).min_by_key(|entry| entry.number);
     // Where none fits there is nothing that allows, as by the entry that is always the last.
-    first.map_or(Some(LAST), |entry| (!entry.allow).then_some(entry.number))
+    let denial = match first {
+        Some(entry) if entry.allow => return Pass::Open,
+        Some(entry) => entry.number,
+        None => LAST,
+    };
+    // What comes after the denial of everything has no effect.
+    let allowed = fitting.iter().filter(|entry| entry.allow && entry.number < denial);
+    let networks: Vec<&str> = allowed.map(|entry| entry.network.as_str()).collect();
+    if networks.is_empty() { Pass::Shut(denial) } else { Pass::Narrow(networks) }
 }
 
 /// The largest number that nothing has and that is looked at before this one.

@@ -100,3 +100,42 @@ fn a_stopped_node_is_started_only_after_a_question_and_never_against_a_word() {
         assert!(found.what.contains(why), "{}", found.what);
     }
 }
+
+fn of(network: &str, entry: AclEntry) -> AclEntry {
+    AclEntry { network: network.to_owned(), ..entry }
+}
+
+#[test]
+fn a_network_acl_that_lets_out_to_a_part_of_the_internet_is_not_judged_and_not_opened() {
+    let acl = |entries: Vec<AclEntry>| {
+        move |c: &mut Case| edit(&mut c.survey.acls)[0].entries = entries.into_iter().collect()
+    };
+    let open = || entry(100, false, true, None);
+    let https = |number, allow| entry(number, true, allow, Some((443, 443)));
+    let narrow = found(acl(vec![of("52.94.0.0/16", https(90, true)), open()]), "port-443-acl");
+    assert_eq!((narrow.severity, narrow.fix), (Severity::Unknown, Fix::Report));
+    assert_eq!(narrow.changes, []);
+    assert!(narrow.what.contains("HTTPS out, for 52.94.0.0/16 only"), "{}", narrow.what);
+    // Nor is it called shut where a denial of everything else follows.
+    let closed = vec![of("52.94.0.0/16", https(90, true)), entry(200, true, false, None), open()];
+    one(acl(closed), "port-443-acl", Severity::Unknown, &[]);
+    // Where the narrow entry comes too late, is of another port, or denies, nothing passes.
+    let aws = "aws ec2 create-network-acl-entry";
+    for useless in [
+        of("52.94.0.0/16", https(210, true)),
+        of("52.94.0.0/16", entry(90, true, true, Some((80, 80)))),
+        of("52.94.0.0/16", https(90, false)),
+    ] {
+        let entries = vec![useless, entry(200, true, false, None), open()];
+        one(acl(entries), "port-443-acl", Severity::Violation, &[aws]);
+    }
+    // What is shut is a violation, even if the other way is narrow; but it is not opened.
+    let both = vec![of("52.94.0.0/16", https(90, true)), entry(200, false, false, None)];
+    let found = found(acl(both), "port-443-acl");
+    assert_eq!((found.severity, found.changes.len()), (Severity::Violation, 0), "{}", found.what);
+    assert!(found.what.contains("lets no answers in") && found.what.contains("for 52.94"), "{}", found.what);
+    // Nor where one port of a range passes for a part, and the other not at all.
+    let half = of("52.94.0.0/16", entry(90, false, true, Some((32_768, 40_000))));
+    let some = acl(vec![half, entry(100, true, true, None)]);
+    one(some, "port-443-acl", Severity::Violation, &[]);
+}
