@@ -142,6 +142,10 @@ fn standing(case: &Case, row: Row, found: &[Diagnosis]) -> Standing {
 fn not_asked(lease: &Lease, row: Row) -> Option<&'static str> {
     let resources = &lease.resources;
     match row {
+        // What is not looked at is not met. Of the tags, those of everything but the tables are.
+        Row::R3 if resources.tables_role.is_some() => {
+            Some("the route tables are another account's, who sees to them")
+        }
         Row::R4 | Row::R17 if resources.addresses.is_empty() => Some("the cluster has no Elastic IP"),
         Row::R8 | Row::R16 if !resources.needs_forwarding() => Some("the cluster has no route"),
         Row::X1 if resources.routes.is_empty() => Some("the cluster has no route"),

@@ -86,6 +86,31 @@ impl<'a> Room<'a> {
         });
     }
 
+    /// Whether the route tables, and the subnets with them, are another account's, as in a VPC that is shared. Their tags are not
+    /// shown here then, and neither they nor their associations can be changed from here (Amazon VPC, Share your VPC subnets with
+    /// other accounts).
+    fn tables_are_anothers(&self) -> bool {
+        self.case.record.lease.resources.tables_role.is_some()
+    }
+
+    /// What nobody but the owner of the route tables can see to. Nothing is wrong by it.
+    fn owners(&mut self, check: &Check, what: &str) {
+        let Some(role) = &self.case.record.lease.resources.tables_role else { return };
+        self.found.push(Diagnosis {
+            id: check.id.to_owned(),
+            rows: check.rows.to_vec(),
+            severity: Severity::Info,
+            place: role.to_string(),
+            what: format!(
+                "the route tables are another account's, reached by {role}: {what} is their owner's to see to"
+            ),
+            why: check.why.to_owned(),
+            remedy: vec!["ask the owner of the route tables".to_owned()],
+            fix: Fix::Report,
+            changes: Vec::new(),
+        });
+    }
+
     /// What the registrar would say of the cluster as it is.
     fn examined(&mut self) {
         for finding in examine(&self.case.world) {

@@ -33,7 +33,9 @@ impl<'a> Room<'a> {
         };
         self.attached(interfaces);
         self.forwarding(interfaces);
-        if let Some(tables) = self.need(&survey.tables, "the route tables of the VPC", &[Row::R3]) {
+        if self.tables_are_anothers() {
+            self.owners(&check::SUBNET_TABLE, "whether each subnet has a route table of its own");
+        } else if let Some(tables) = self.need(&survey.tables, "the route tables of the VPC", &[Row::R3]) {
             self.associated(interfaces, tables);
         }
         self.parity();

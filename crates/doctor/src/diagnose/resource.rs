@@ -84,7 +84,9 @@ impl Room<'_> {
                 bare.extend(untagged.map(|id| id.to_string()));
             }
         }
-        if let Some(tables) = self.need(&survey.tables, "the route tables of the VPC", &[Row::B2]) {
+        if self.tables_are_anothers() {
+            self.owners(&check::CONSENT_TAG, "the tags of the route tables");
+        } else if let Some(tables) = self.need(&survey.tables, "the route tables of the VPC", &[Row::B2]) {
             let named = resources.routes.iter().map(|route| &route.table).chain(resources.prepared());
             let mut named: Vec<&str> = named.map(|table| table.as_str()).collect();
             named.sort_unstable();

@@ -1,6 +1,6 @@
 //! Where a change could undo what somebody wanted, or rests on what nobody knows: it is asked for, or not offered.
 
-use baton_protocol::ids::RequestId;
+use baton_protocol::ids::{RequestId, RoleArn};
 use baton_protocol::lease::Exclusion;
 use baton_protocol::{fence, restored};
 
@@ -138,4 +138,32 @@ fn a_network_acl_that_lets_out_to_a_part_of_the_internet_is_not_judged_and_not_o
     let half = of("52.94.0.0/16", entry(90, false, true, Some((32_768, 40_000))));
     let some = acl(vec![half, entry(100, true, true, None)]);
     one(some, "port-443-acl", Severity::Violation, &[]);
+}
+
+#[test]
+fn the_route_tables_of_another_account_are_their_owners_to_see_to() {
+    let mut case = case();
+    let role = "arn:aws:iam::210987654321:role/tables";
+    case.record.lease.resources.tables_role = Some(RoleArn::new(role).expect("valid"));
+    // As such tables look from here: without tags, and with associations of whoever they are shown to.
+    for table in edit(&mut case.survey.tables) {
+        table.tagged = false;
+        table.subnets.remove("subnet-2");
+    }
+    edit(&mut case.survey.endpoints)[0].tables.insert("rtb-main".to_owned());
+    let found = diagnose(&case);
+    let told: Vec<_> = found.iter().map(|found| (found.id.as_str(), found.severity, found.fix)).collect();
+    let info = |id| (id, Severity::Info, Fix::Report);
+    assert_eq!(told, [info("subnet-table"), info("consent-tag")], "{found:?}");
+    assert!(found.iter().all(|found| found.what.contains(role) && found.what.contains("their owner's")));
+    assert!(is_clean(&found));
+    let standings = standings(&case, &found);
+    let verdict = |row| standings.iter().find(|standing| standing.row == row).map(|found| found.verdict);
+    assert_eq!((verdict(Row::R3), verdict(Row::B2)), (Some(Verdict::NotNeeded), Some(Verdict::Met)));
+    // What is this account's own is looked at as ever.
+    first(&mut case).tagged = false;
+    let tags = diagnose(&case).into_iter().filter(|found| found.id == "consent-tag");
+    let places: Vec<String> =
+        tags.filter(|tag| tag.severity != Severity::Info).map(|tag| tag.place).collect();
+    assert_eq!(places, [instance(1).to_string()]);
 }
