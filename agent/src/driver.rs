@@ -364,19 +364,21 @@ impl Driver {
         let now = clock::now();
         let epoch_before = self.node.lease().map(|lease| lease.epoch);
         self.desk.see(now, &answer);
+        // A driver that has only begun reads its own item and announces itself before it reads a lease.
+        let turns = matches!(answer, Answer::Own(_) | Answer::Announced(_) | Answer::Lease(_));
         match answer {
             Answer::Own(found) => self.node.handle_own(now, found),
             Answer::Announced(outcome) => self.node.handle_announced(now, outcome),
             Answer::Beat(outcome) => self.node.handle_beat(now, outcome),
-            Answer::Lease(found) => {
-                self.node.handle_lease(now, found);
-                notify::watchdog();
-            }
+            Answer::Lease(found) => self.node.handle_lease(now, found),
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
             Answer::Seen(seen) => self.node.handle_seen(now, seen),
             Answer::Leaving(why) => self.take_leaving(why),
             Answer::Woken(_) | Answer::Unseen(_) | Answer::Told => {}
+        }
+        if turns {
+            notify::watchdog();
         }
         let Some(lease) = self.node.lease() else { return };
         if epoch_before != Some(lease.epoch) {
@@ -439,9 +441,6 @@ impl Driver {
     }
 
     fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>, ending: Option<Ending>) {
-        if ending != Some(Ending::Reload) {
-            notify::stopping();
-        }
         let shutdown = match (ending, parts.cluster.shutdown) {
             (Some(Ending::Restart | Ending::Reload), _) | (_, ConfiguredShutdown::Stay) => Shutdown::Stay,
             (_, ConfiguredShutdown::Handover) => Shutdown::Handover,

@@ -17,9 +17,9 @@ use super::{Failure, Surroundings};
 use crate::config::{Cluster, Config};
 use crate::driver::{self, DriverError, Ending, Parts};
 use crate::file;
-use crate::log;
 use crate::status::socket::{Desk, QUESTIONS_MOST};
 use crate::watchdog::Watchdog;
+use crate::{log, notify};
 
 /// The drivers that run, and the configuration that is to be in force.
 pub(super) struct Drivers {
@@ -115,6 +115,9 @@ impl Drivers {
     /// Ends every driver. The first word of this kind stands: one that has begun to hand over cannot leave its service as it is.
     pub(super) fn end(&mut self, ending: Ending) {
         self.ending = true;
+        // Here and nowhere else: a driver that ends for another configuration is not the end of the agent, and systemd would kill
+        // what has said that it stops and does not.
+        notify::stopping();
         for line in self.lines.values() {
             tell(&line.stop, ending);
         }
