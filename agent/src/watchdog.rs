@@ -169,9 +169,18 @@ impl Watchdog {
     pub fn disarm(&self, cluster: &ClusterName) -> Result<(), WatchdogError> {
         let mut state = self.state();
         state.due.remove(cluster);
-        if !state.due.is_empty() {
-            return Ok(());
-        }
+        if state.due.is_empty() { self.close(&mut state) } else { Ok(()) }
+    }
+
+    /// The agent ends without order: every service is left to its dead-man, and it is closed, so that a machine whose leases are
+    /// confirmed is not reset for want of an agent.
+    pub fn abandon(&self) -> Result<(), WatchdogError> {
+        let mut state = self.state();
+        state.due.clear();
+        self.close(&mut state)
+    }
+
+    fn close(&self, state: &mut State) -> Result<(), WatchdogError> {
         let Some(mut open) = state.open.take() else { return Ok(()) };
         // The magic close: without this letter it would go on counting.
         open.device.write_all(b"V").map_err(|source| self.failed("close", &self.0.device, source))
@@ -326,6 +335,19 @@ mod tests {
         watchdog.feed(at(2_800)).expect("fed");
         watchdog.disarm(&cluster("b")).expect("closed");
         assert_eq!(double.told(), "111V");
+    }
+
+    #[test]
+    fn an_agent_that_ends_without_order_leaves_it_closed_whoever_was_guarded() {
+        let double = Double::usual("3");
+        let watchdog = double.watchdog();
+        watchdog.abandon().expect("nothing was opened");
+        assert_eq!(double.told(), "");
+        watchdog.arm(&cluster("a"), &Timing::DEFAULT, at(4_000), at(0)).expect("armed");
+        watchdog.arm(&cluster("b"), &Timing::DEFAULT, at(4_000), at(0)).expect("armed");
+        watchdog.abandon().expect("closed");
+        assert_eq!(double.told(), "11V");
+        assert_eq!(watchdog.feed(at(900)).expect("nothing to feed"), None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ impl Guard {
             Err(error) if required => Err(chain(&error)),
             Err(error) => {
                 self.tell(&error);
+                // What was told last would count on behind a lease that is confirmed, and starve it for the other clusters.
+                self.disarm();
                 Ok(())
             }
         }
@@ -82,5 +84,51 @@ impl Driver {
     /// What the table says of the time that the service may take to stop, or what is usual before that was read.
     pub(super) fn timing(&self) -> Timing {
         self.node.lease().map_or(Timing::DEFAULT, |lease| lease.timing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A file in place of the device, which counts down from 3 s.
+    fn double(place: &Path, required: bool) -> Watchdog {
+        for (name, text) in [("device", ""), ("timeout", "3"), ("nowayout", "0"), ("options", "0x8180")] {
+            std::fs::write(place.join(name), text).expect("written");
+        }
+        Watchdog::at(&place.join("device"), place, required)
+    }
+
+    fn guard(watchdog: &Watchdog, cluster: &str) -> Guard {
+        Guard::new(Some(watchdog.clone()), ClusterName::new(cluster).expect("valid"))
+    }
+
+    #[test]
+    fn a_timing_that_it_does_not_fit_any_more_leaves_it_to_the_clusters_that_it_fits() {
+        let place = tempfile::tempdir().expect("a directory");
+        let watchdog = double(place.path(), false);
+        let told = || std::fs::read_to_string(place.path().join("device")).expect("there");
+        let (mut one, mut other) = (guard(&watchdog, "one"), guard(&watchdog, "other"));
+        let until = || clock::boot() + Duration::from_secs(600);
+        one.arm(&Timing::DEFAULT, clock::boot() + Duration::from_secs(4)).expect("armed");
+        other.arm(&Timing::DEFAULT, until()).expect("armed");
+        assert!(one.due.is_some());
+        one.arm(&Timing::FAST, until()).expect("it is not required");
+        assert_eq!(one.due, None, "the loop feeds it for this cluster no more");
+        let later = clock::boot() + Duration::from_secs(5);
+        let fed = told();
+        watchdog.feed(later).expect("fed");
+        assert_eq!(told(), format!("{fed}1"), "what the one was to be down by starves the other no more");
+        other.arm(&Timing::FAST, until()).expect("it is not required");
+        assert!(told().ends_with("1V"), "and with the last it is closed: {}", told());
+        // Where it is required, it counts until the service is down.
+        let watchdog = double(place.path(), true);
+        let mut one = guard(&watchdog, "one");
+        one.arm(&Timing::DEFAULT, until()).expect("armed");
+        assert!(one.arm(&Timing::FAST, until()).is_err());
+        assert!(one.due.is_some() && !told().contains('V'), "{}", told());
     }
 }
