@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use baton_protocol::ids::{Epoch, InstanceArn};
 use baton_protocol::node::{Command, Exit, HookOutcome, Node, NodeConfig, Shutdown};
+use baton_protocol::time::BootTime;
 use baton_store::Store;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -81,6 +82,19 @@ pub enum Ending {
     Reload,
 }
 
+/// How a driver has ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The word that it has followed. One that came later was not heard.
+    pub heard: Option<Ending>,
+    /// Whether the service goes on, under its dead-man if it is guarded.
+    pub leaves_service: bool,
+}
+
+/// For how long a driver that has adopted a service waits for the lease before it follows a word to end: what it holds, and
+/// whether there is a pause, decides whether it hands over.
+const LEASE_FIRST: Duration = Duration::from_secs(2);
+
 /// Why a driver ended, or could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -109,7 +123,7 @@ pub async fn drive<S: Store, W: Wakes>(
     parts: Parts<S, W>,
     stop: watch::Receiver<Option<Ending>>,
     asked: mpsc::Receiver<Ask>,
-) -> Result<(), DriverError> {
+) -> Result<Ended, DriverError> {
     Driver::new(&parts)?.run(&parts, stop, asked).await
 }
 
@@ -124,6 +138,9 @@ struct Driver {
     /// Why this instance is about to be taken, if it is.
     leaving: Option<String>,
     exit: Option<Exit>,
+    heard: Option<Ending>,
+    /// Until when a word to end waits for the first lease.
+    lease_first: BootTime,
     mending: Mending,
     addresses: Addresses,
     fencing: Fencing,
@@ -185,6 +202,8 @@ impl Driver {
             ready: false,
             leaving: None,
             exit: None,
+            heard: None,
+            lease_first: clock::boot() + LEASE_FIRST,
             mending,
             addresses,
             fencing,
@@ -199,7 +218,7 @@ impl Driver {
         parts: &Parts<S, W>,
         mut stop: watch::Receiver<Option<Ending>>,
         mut asked: mpsc::Receiver<Ask>,
-    ) -> Result<(), DriverError> {
+    ) -> Result<Ended, DriverError> {
         let caller = Caller::new(parts, self.node.incarnation().clone());
         let keepers = Keepers { vip: self.addresses.keeper.clone(), fence: self.fencing.keeper.clone() };
         let mut changes = Changes::of(keepers.fence.clone());
@@ -229,8 +248,9 @@ impl Driver {
             if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty() && changes.settled()) {
                 // What stays here stays under the dead-man, until the next run.
                 self.guard.disarm();
+                self.fencing.leave(&mut changes).await;
                 return match exit {
-                    Exit::Orderly => Ok(()),
+                    Exit::Orderly => Ok(self.ended()),
                     Exit::Usurped(how) => Err(DriverError::Usurped(how)),
                 };
             }
@@ -249,7 +269,7 @@ impl Driver {
                 }
                 // Taken in before the next turn of the loop does anything else.
                 Ok(()) = health.changed() => {}
-                Ok(()) = stop.changed(), if self.exit.is_none() => self.begin_shutdown(parts, *stop.borrow()),
+                Ok(()) = stop.changed(), if self.hears() => self.begin_shutdown(parts, *stop.borrow()),
                 error = checks.ended() => return Err(error.into()),
                 Some(ask) = asked.recv() => {
                     // Whoever asked may have left.
@@ -304,7 +324,7 @@ impl Driver {
             }
             Command::Demote { epoch, reason } => {
                 self.fencing.demote(&self.node, reason);
-                hooks.demote(epoch, reason, self.addresses());
+                hooks.demote(epoch, reason, self.addresses(), self.node.is_guarded());
                 self.forget_hook_group();
             }
             Command::Persist(state) => {
@@ -440,12 +460,26 @@ impl Driver {
         self.leaving = why;
     }
 
+    /// Whether a word to end is followed now.
+    fn hears(&self) -> bool {
+        self.exit.is_none() && !self.waits_for_lease()
+    }
+
+    fn waits_for_lease(&self) -> bool {
+        self.node.lease().is_none() && self.node.serving().is_some() && clock::boot() < self.lease_first
+    }
+
+    fn ended(&self) -> Ended {
+        Ended { heard: self.heard, leaves_service: self.node.serving().is_some() }
+    }
+
     fn begin_shutdown<S, W>(&mut self, parts: &Parts<S, W>, ending: Option<Ending>) {
         let shutdown = match (ending, parts.cluster.shutdown) {
             (Some(Ending::Restart | Ending::Reload), _) | (_, ConfiguredShutdown::Stay) => Shutdown::Stay,
             (_, ConfiguredShutdown::Handover) => Shutdown::Handover,
         };
         tracing::info!(reason = ?shutdown, "asked to end");
+        self.heard = ending;
         self.node.handle_shutdown(clock::now(), shutdown);
     }
 
@@ -482,7 +516,7 @@ fn forget_hook_group(dead_man: Option<&mut DeadMan>) {
     }
 }
 
-async fn until(due: Option<baton_protocol::time::BootTime>) -> std::io::Result<()> {
+async fn until(due: Option<BootTime>) -> std::io::Result<()> {
     match due {
         Some(due) => clock::sleep_until(due).await,
         None => std::future::pending().await,

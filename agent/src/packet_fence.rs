@@ -214,6 +214,11 @@ pub fn make(cluster: &ClusterName, traffic: &Traffic) -> Result<bool, FenceError
     }
 }
 
+/// Removes the fence of a cluster, if there is one. Blocks.
+pub fn remove_of(cluster: &ClusterName) -> Result<(), FenceError> {
+    remove(&table_of(cluster))
+}
+
 /// Removes the fences of all clusters but these; the tables. Where there can be none, there is none. Blocks.
 pub fn remove_all_but<'a>(
     clusters: impl Iterator<Item = &'a ClusterName>,

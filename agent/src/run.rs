@@ -88,7 +88,11 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
             },
             told = signals.next() => match told {
                 Told::End(ending) => drivers.end(ending),
-                Told::Reload => reload(&mut drivers, &desk, &file).await,
+                // Users are looked up while it is read, and a name service may hang; an end does not wait for that.
+                Told::Reload => tokio::select! {
+                    () = reload(&mut drivers, &desk, &file) => {}
+                    ending = signals.only_end() => drivers.end(ending),
+                },
             },
         }
     }
@@ -200,6 +204,15 @@ impl Signals {
             _ = self.interrupt.recv() => Told::End(Ending::AsConfigured),
             _ = self.user.recv() => Told::End(Ending::Restart),
             _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// Resolves when the agent is asked to end; what else it is told stays to be taken. Cancel-safe.
+    async fn only_end(&mut self) -> Ending {
+        tokio::select! {
+            _ = self.terminate.recv() => Ending::AsConfigured,
+            _ = self.interrupt.recv() => Ending::AsConfigured,
+            _ = self.user.recv() => Ending::Restart,
         }
     }
 

@@ -1,5 +1,8 @@
 //! What several tests of the agent need: bounded waits for conditions, and a look at processes.
 
+#[path = "../tests/support/namespace.rs"]
+pub(crate) mod namespace;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -153,8 +153,14 @@ impl Hooks {
     }
 
     /// Stops the service by its hook; by force where there is none, or where it fails. The virtual addresses go when it has
-    /// stopped, or beside it where there is no time to wait.
-    pub(super) fn demote(&mut self, epoch: Option<Epoch>, reason: Reason, addresses: Vec<Ipv4Addr>) {
+    /// stopped, or beside it where there is no time to wait. Then the packet fence is closed, where something is guarded.
+    pub(super) fn demote(
+        &mut self,
+        epoch: Option<Epoch>,
+        reason: Reason,
+        addresses: Vec<Ipv4Addr>,
+        guarded: bool,
+    ) {
         tracing::info!(epoch = epoch.map(|epoch| epoch.0), reason = reason.as_str(), "demote");
         // A promote or recover hook that still runs must not start what is being stopped.
         self.running = None;
@@ -165,7 +171,7 @@ impl Hooks {
         }
         let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
         let started = self.demote.as_ref().map(|hook| hook::start(Direction::Demote, hook, &circumstances));
-        let target = self.target.clone();
+        let (target, fence) = (self.target.clone(), self.fence.clone().filter(|_| guarded));
         let stopped = async move {
             let outcome = match started {
                 Some(Ok(running)) => end(running).await,
@@ -176,6 +182,9 @@ impl Hooks {
                 None => Err("there is no demote hook".to_owned()),
             };
             make_sure_it_is_down(target, &outcome).await;
+            if let Some(keeper) = fence {
+                fence::closed(keeper).await;
+            }
             outcome
         };
         let ending: Ending = match keeper {
@@ -289,8 +298,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Act, CommandLine, Recover, Shutdown};
+    use crate::config::{Act, CommandLine, Fence, Need, Recover, Shutdown, Traffic};
     use crate::deadman::Paths;
+    use crate::testing::namespace::in_namespace;
     use crate::testing::{eventually, is_alive};
 
     fn hook(text: &str) -> Hook {
@@ -343,7 +353,7 @@ mod tests {
         dead_man.disarm().expect("disarmed");
         assert_eq!(dead_man.hook_group(), Some(group));
         hooks.demote = Some(hook(&finds(group, &found)));
-        hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new());
+        hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new(), false);
         assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
         assert_eq!(std::fs::read_to_string(found).expect("written"), "gone\n");
     }
@@ -361,13 +371,46 @@ mod tests {
         hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), false).expect("nothing is guarded");
     }
 
+    #[test]
+    fn the_fence_is_closed_when_a_demote_is_over_and_only_where_something_is_guarded() {
+        let test = "driver::hooks::tests::the_fence_is_closed_when_a_demote_is_over_and_only_where_something_is_guarded";
+        in_namespace(test, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let place = tempfile::tempdir().expect("a directory");
+                let cluster = cluster(place.path());
+                let traffic = Traffic { tcp: vec![7000], ..Traffic::default() };
+                let fence = packet_fence::Keeper::new(&cluster.name, Fence { need: Need::Required, traffic });
+                let keepers = Keepers { fence: Some(fence.clone()), ..Keepers::default() };
+                let mut hooks = Hooks::new(&cluster, keepers);
+                let open = packet_fence::Wish::Open(crate::clock::boot() + Duration::from_secs(600));
+                fence.wish(open);
+                fence.apply().expect("it passes");
+                let passes = || {
+                    let mut nft = std::process::Command::new("nft");
+                    let said = nft.args(["list", "chain", "inet", "baton_orders", "confirmed"]).output();
+                    let said = said.expect("`nft`; install nftables");
+                    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+                    String::from_utf8_lossy(&said.stdout).contains("accept")
+                };
+                hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), false);
+                assert!(hooks.finished().await.1.is_ok());
+                assert!(passes(), "nothing is guarded");
+                hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), true);
+                assert!(passes(), "the service has the time to end its conversations");
+                assert!(hooks.finished().await.1.is_ok());
+                assert!(!passes(), "before anybody is told that the service is down");
+            });
+        });
+    }
+
     #[tokio::test]
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         hooks.recover(Epoch(1), "web", Vec::new(), None, false).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
-        hooks.demote(None, Reason::Start, Vec::new());
+        hooks.demote(None, Reason::Start, Vec::new(), false);
         assert!(!hooks.abandon_recovery() && !hooks.idle());
     }
 }

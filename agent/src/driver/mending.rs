@@ -183,7 +183,8 @@ impl Driver {
     /// When anything is due.
     pub(super) fn next_deadline(&self) -> Option<BootTime> {
         let recovery = self.mending.recovery.as_ref().and_then(LocalRecovery::next_deadline);
-        [self.node.next_deadline(), recovery, self.guard.due].into_iter().flatten().min()
+        let hears = self.waits_for_lease().then_some(self.lease_first);
+        [self.node.next_deadline(), recovery, self.guard.due, hears].into_iter().flatten().min()
     }
 }
 

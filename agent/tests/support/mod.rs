@@ -219,7 +219,9 @@ impl Node {
         let stop = self.stop.subscribe();
         let (ask, asked) = mpsc::channel(1);
         self.ask = Some(ask);
-        let drive = async move { drive(parts, stop, asked).await.expect("an orderly end") };
+        let drive = async move {
+            drive(parts, stop, asked).await.expect("an orderly end");
+        };
         self.running = Some(tokio::spawn(drive));
     }
 
