@@ -292,10 +292,10 @@ impl Driver {
                     None => Err("strict mode needs `service` in this cluster's configuration: what to stop"
                         .to_owned()),
                 };
-                let timing = self.timing();
-                let armed = armed.and_then(|()| self.guard.arm(&timing, valid_until));
-                self.guard_stands = armed.is_ok();
                 self.desk.note(About::DeadMan, &armed);
+                let timing = self.timing();
+                let armed = armed.and_then(|()| self.watch_until(&timing, valid_until));
+                self.guard_stands = armed.is_ok();
                 if let Err(reason) = armed {
                     tracing::error!(
                         epoch = epoch.0,
@@ -310,7 +310,9 @@ impl Driver {
             Command::Disarm => {
                 self.fencing.disarm(&self.node);
                 self.guard.disarm();
-                self.desk.note(About::DeadMan, &Ok::<(), String>(()));
+                for about in [About::DeadMan, About::Watchdog] {
+                    self.desk.note(about, &Ok::<(), String>(()));
+                }
                 self.disarm();
             }
             Command::Promote { epoch, guarded } => {

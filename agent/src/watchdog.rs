@@ -208,7 +208,7 @@ impl Watchdog {
         Ok(timeout)
     }
 
-    /// Linux tells the options since 6.4. Before that only the name is known, and one that is known to have what is needed.
+    /// Linux tells the options since 6.5 or so. Before that only the name is known, and one that is known to have what is needed.
     fn can_be_closed(&self) -> Result<bool, WatchdogError> {
         let options = self.ask("options", "a number such as 0x8180", |text| {
             u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()

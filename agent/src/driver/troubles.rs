@@ -21,6 +21,8 @@ pub(super) enum About {
     Wake,
     /// Nothing would stop the service.
     DeadMan,
+    /// No watchdog of the kernel counts, and one is required.
+    Watchdog,
     /// The service could not be started.
     Promote,
     /// The demote hook failed.
@@ -42,6 +44,7 @@ impl About {
             Self::Lease => "lease",
             Self::Wake => "wake",
             Self::DeadMan => "dead-man",
+            Self::Watchdog => "watchdog",
             Self::Promote => "promote",
             Self::Demote => "demote",
             Self::State => "state",
@@ -63,6 +66,10 @@ impl About {
             }
             Self::DeadMan => {
                 "set `service` in this cluster's configuration, and see that `baton-deadman` lies beside the agent and may run"
+            }
+            Self::Watchdog => {
+                "load one that fits this cluster's timing, as OPERATIONS.md says under `The packet fence and the watchdog`, or set \
+                 `watchdog = \"automatic\"`"
             }
             Self::Promote => "see why the hook failed, in the log and by hand; it is tried again every 5 s",
             Self::Demote => "the service was stopped by force where `service` names it; mend the demote hook",

@@ -6,6 +6,7 @@ use baton_protocol::time::BootTime;
 use baton_protocol::timing::Timing;
 
 use super::Driver;
+use super::troubles::About;
 use crate::clock;
 use crate::log::chain;
 use crate::watchdog::{Watchdog, WatchdogError};
@@ -81,6 +82,13 @@ impl Guard {
 }
 
 impl Driver {
+    /// Arms the watchdog; the error says why the service must not run.
+    pub(super) fn watch_until(&mut self, timing: &Timing, valid_until: BootTime) -> Result<(), String> {
+        let armed = self.guard.arm(timing, valid_until);
+        self.desk.note(About::Watchdog, &armed);
+        armed
+    }
+
     /// What the table says of the time that the service may take to stop, or what is usual before that was read.
     pub(super) fn timing(&self) -> Timing {
         self.node.lease().map_or(Timing::DEFAULT, |lease| lease.timing)
