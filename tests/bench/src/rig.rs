@@ -87,6 +87,11 @@ impl Rig {
         ] {
             command.env(name, value);
         }
+        // Where a test has made one it stands for systemd.
+        let notify = place.join("notify");
+        if notify.exists() {
+            command.env("NOTIFY_SOCKET", notify);
+        }
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         Ok(child)
     }

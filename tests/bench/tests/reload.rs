@@ -1,10 +1,12 @@
 //! The agent as a program while it runs: what it says of itself, and a configuration that is read again.
 
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_bench::rig::{Rig, ended, named};
+use baton_bench::rig::{Rig, named};
 use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
@@ -56,6 +58,41 @@ async fn until(program: &Path, rig: &Rig, what: &str, wanted: impl Fn(&Value) ->
     }
 }
 
+/// What the agent has told systemd.
+struct Notified(Arc<Mutex<String>>);
+
+impl Notified {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("bound");
+        let told = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&told);
+        // Read all the time, as systemd does. It ends with the test's process.
+        std::thread::spawn(move || {
+            let mut text = [0; 1024];
+            while let Ok(length) = socket.recv(&mut text) {
+                let mut kept = kept.lock().expect("nobody panics with it");
+                kept.push_str(&String::from_utf8_lossy(&text[..length]));
+                kept.push('\n');
+            }
+        });
+        Self(told)
+    }
+
+    fn has(&self, what: &str) -> bool {
+        self.0.lock().expect("nobody panics with it").contains(what)
+    }
+
+    async fn until(&self, what: &str) {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let told = async {
+            while !self.has(what) {
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, told).await.unwrap_or_else(|_| panic!("in vain until {what}"));
+    }
+}
+
 fn hooks(rig: &Rig) -> String {
     std::fs::read_to_string(rig.place().join("hooks")).unwrap_or_default()
 }
@@ -71,7 +108,8 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     }
     let text = |parts: &[String]| format!("table = \"baton\"\n{}", parts.join("\n"));
     rig.configure(&text(&[cluster(&rig, &first, "web", "1s")])).expect("written");
-    let agent = rig.run().expect("it starts");
+    let notified = Notified::at(&rig.place().join("notify"));
+    let mut agent = rig.run().expect("it starts");
     let pid = agent.id().expect("it runs");
     let hang_up = || kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGHUP).expect("told");
     rig.table.grant(&first).await.expect("it serves");
@@ -102,6 +140,15 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     })
     .await;
 
+    let second_nowhere = cluster(&rig, &second, "web", "1s").replace("/run\"", "/agent.toml/run\"");
+    rig.configure(&text(&[cluster(&rig, &first, "web", "1s"), second_nowhere])).expect("written");
+    hang_up();
+    until(&program, &rig, "a refusal of what could not begin", |status| {
+        let refused = status["configuration"]["refused"].as_str();
+        refused.is_some_and(|why| why.contains("could not make the directory") && why.contains("`second-0`"))
+    })
+    .await;
+
     // What is valid is in force: another check of the first cluster, and a second one beside it.
     let both = [cluster(&rig, &first, "app", "1s"), cluster(&rig, &second, "web", "1s")];
     rig.configure(&text(&both)).expect("written");
@@ -128,5 +175,9 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     let last = until(&program, &rig, "one cluster", |status| status["clusters"][1].is_null()).await;
     assert_eq!(last["clusters"][0]["cluster"], "second-0");
     assert_eq!(hooks(&rig), "promote\ndemote\n");
-    ended(agent).await.expect("it ran until here");
+    assert!(notified.has("WATCHDOG=1") && !notified.has("STOPPING=1"), "systemd would stop what goes on");
+    kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGTERM).expect("it runs");
+    notified.until("STOPPING=1").await;
+    let ended = tokio::time::timeout(LIMIT, agent.wait()).await.expect("in time").expect("a status");
+    assert!(ended.success(), "{ended}");
 }
