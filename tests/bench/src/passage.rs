@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// What a request asks the table for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Confirmed {
 pub struct Passage {
     endpoint: String,
     confirmed: Arc<Mutex<Vec<Confirmed>>>,
+    /// Whether requests are held up, and how many are.
+    held: watch::Sender<(bool, usize)>,
 }
 
 impl Passage {
@@ -52,19 +55,33 @@ impl Passage {
         let endpoint = format!("http://{}", listener.local_addr()?);
         let confirmed = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&confirmed);
+        let held = watch::Sender::new((false, 0));
+        let gate = held.clone();
         tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
                 if let Ok(there) = TcpStream::connect(&to).await {
-                    tokio::spawn(carry(from, there, Arc::clone(&noted)));
+                    tokio::spawn(carry(from, there, Arc::clone(&noted), gate.clone()));
                 }
             }
         });
-        Ok(Self { endpoint, confirmed })
+        Ok(Self { endpoint, confirmed, held })
     }
 
     /// Where it listens.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Holds up what the agent asks from here on; resolves once something is.
+    pub async fn hold(&self) {
+        self.held.send_replace((true, 0));
+        // It cannot be closed while this stands.
+        let _ = self.held.subscribe().wait_for(|(_, held)| *held > 0).await;
+    }
+
+    /// Lets everything pass again.
+    pub fn let_pass(&self) {
+        self.held.send_replace((false, 0));
     }
 
     /// How many heartbeats were confirmed.
@@ -84,7 +101,12 @@ fn list(confirmed: &Mutex<Vec<Confirmed>>) -> MutexGuard<'_, Vec<Confirmed>> {
 }
 
 /// One connection. Its client asks again only once it was answered, so a request is all that came since the last answer.
-async fn carry(from: TcpStream, there: TcpStream, confirmed: Arc<Mutex<Vec<Confirmed>>>) {
+async fn carry(
+    from: TcpStream,
+    there: TcpStream,
+    confirmed: Arc<Mutex<Vec<Confirmed>>>,
+    gate: watch::Sender<(bool, usize)>,
+) {
     drop(from.set_nodelay(true));
     drop(there.set_nodelay(true));
     let (mut asks, mut answered) = from.into_split();
@@ -95,6 +117,11 @@ async fn carry(from: TcpStream, there: TcpStream, confirmed: Arc<Mutex<Vec<Confi
             read = asks.read(&mut to) => match read {
                 Ok(length @ 1..) => {
                     request.extend_from_slice(&to[..length]);
+                    gate.send_if_modified(|(holds, held)| {
+                        *held += usize::from(*holds);
+                        *holds
+                    });
+                    if gate.subscribe().wait_for(|(holds, _)| !holds).await.is_err() { break }
                     if asked.write_all(&to[..length]).await.is_err() { break }
                 }
                 _ => break,

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use baton_bench::passage::Asked;
 use baton_bench::rig::{Rig, named};
 use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::Timing;
@@ -176,8 +177,29 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     assert_eq!(last["clusters"][0]["cluster"], "second-0");
     assert_eq!(hooks(&rig), "promote\ndemote\n");
     assert!(notified.has("WATCHDOG=1") && !notified.has("STOPPING=1"), "systemd would stop what goes on");
+
+    // A word to end that comes while a driver ends for another configuration, which waits for a call, is not lost.
+    rig.table.grant(&second).await.expect("it serves");
+    until(&program, &rig, "it serves", |status| status["clusters"][0]["state"] == "serving").await;
+    let since = std::time::Instant::now();
+    let log = || std::fs::read_to_string(rig.place().join("agent.log")).expect("written");
+    let words = || log().matches("asked to end").count();
+    let before = words();
+    rig.configure(&text(&[cluster(&rig, &second, "app", "1s")])).expect("written");
+    rig.passage.hold().await;
+    hang_up();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let told = async {
+        while words() == before {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, told).await.expect("its driver is told to end");
     kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGTERM).expect("it runs");
     notified.until("STOPPING=1").await;
+    rig.passage.let_pass();
     let ended = tokio::time::timeout(LIMIT, agent.wait()).await.expect("in time").expect("a status");
     assert!(ended.success(), "{ended}");
+    assert_eq!(hooks(&rig), "promote\ndemote\npromote\ndemote\n", "{}", rig.log());
+    assert!(rig.passage.first_since(Asked::Release, since).is_some(), "it was handed over: {}", rig.log());
 }
