@@ -33,6 +33,8 @@ const MAGIC_CLOSE: u32 = 0x0100;
 const SOFTDOG: &str = "Software Watchdog";
 /// So often it is fed within one countdown.
 const FEEDS: u32 = 4;
+/// And once more so long before the last moment at which it may be, so that it resets the machine no earlier than it has to.
+const LAST_FEED: Duration = Duration::from_millis(20);
 
 /// Why the watchdog cannot be used, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -157,12 +159,15 @@ impl Watchdog {
         let mut state = self.state();
         let Some(open) = &state.open else { return Ok(None) };
         let pace = open.timeout / FEEDS;
-        if now >= open.fed + pace {
+        let before = u64::try_from((open.timeout + LAST_FEED).as_nanos()).unwrap_or(u64::MAX);
+        let last = state.due.values().min().map(|due| BootTime(due.0.saturating_sub(before)));
+        if now >= open.fed + pace || last.is_some_and(|last| open.fed < last && now >= last) {
             self.feed_if_allowed(&mut state, now)?;
         }
         // Where it may not be fed, it may be again once another cluster needs it no more.
         let next = |open: &Open| if now < open.fed + pace { open.fed + pace } else { now + pace };
-        Ok(state.open.as_ref().map(next))
+        let last = last.filter(|last| now < *last);
+        Ok(state.open.as_ref().map(next).map(|next| last.map_or(next, |last| next.min(last))))
     }
 
     /// This cluster's service is down, or left to its dead-man. With the last one the watchdog is closed, in order.
@@ -319,6 +324,23 @@ mod tests {
         watchdog.disarm(&cluster("a")).expect("closed");
         assert_eq!(double.told(), "111V");
         assert_eq!(watchdog.feed(at(9_000)).expect("nothing to feed"), None);
+    }
+
+    #[test]
+    fn it_is_fed_just_before_the_last_moment_at_which_it_may_be() {
+        let double = Double::usual("3");
+        let watchdog = double.watchdog();
+        watchdog.arm(&cluster("a"), &Timing::DEFAULT, at(4_000), at(100)).expect("armed");
+        assert_eq!(
+            watchdog.feed(at(1_600)).expect("fed"),
+            Some(at(1_730)),
+            "and not at 2.35 s, when it may not be"
+        );
+        assert_eq!(watchdog.feed(at(1_729)).expect("not due"), Some(at(1_730)));
+        assert_eq!(double.told(), "11");
+        assert_eq!(watchdog.feed(at(1_730)).expect("fed"), Some(at(2_480)));
+        watchdog.feed(at(1_740)).expect("not due");
+        assert_eq!(double.told(), "111");
     }
 
     #[test]
