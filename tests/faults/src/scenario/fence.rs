@@ -75,6 +75,9 @@ pub(super) async fn silent(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (fenced, granted) = (told(rig, from, is_fenced).await?, told(rig, from, is_fenced_grant).await?);
     fence_by(rig, Fencing::None).await?;
     start(rig, holder)?;
+    // What was in the way is asked for again, or the cluster would count as unprotected from here on.
+    rig.beat(&[0, 1, 2], None).await?;
+    rig.wake("probe").await;
     let seen = and(seen, "while it is denied", denied.expected, denied.observed);
     let seen = and(seen, "nodes that are known beforehand", 3, known);
     let seen = and(seen, "told", 1, unfenced);
