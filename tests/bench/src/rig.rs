@@ -46,7 +46,8 @@ impl Rig {
             metadata: Metadata::start(table::measured().as_str(), "198.51.100.1").await?,
             sink: Sink::start().await?,
             service: Service::start().await?,
-            place: tempfile::tempdir()?,
+            // In memory, as `/run` of a node is: a disk would be paid for with each heartbeat.
+            place: tempfile::tempdir_in("/dev/shm")?,
             table,
             moto,
             program,
