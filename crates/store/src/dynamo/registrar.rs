@@ -119,7 +119,7 @@ impl DynamoStore {
         }
         let lease = Action::update(
             Key::lease(cluster),
-            "SET #state = :retired REMOVE #intent, #paused, #excluded, #fence, #verify_at",
+            "SET #state = :retired REMOVE #intent, #paused, #excluded, #fence, #restore, #verify_at",
         )
         .only_if(condition::UID_ACTIVE)
         .value(":uid", text(uid.as_str()))
