@@ -6,9 +6,9 @@ use baton_client::BusFailure;
 use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
-use baton_protocol::ids::Epoch;
+use baton_protocol::ids::{Epoch, RequestId};
 use baton_protocol::outcome::Failure;
-use baton_protocol::request::Wish;
+use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 
@@ -362,6 +362,29 @@ fn a_request_that_ends_unobeyed_changed_nothing_and_tells_the_answer() {
     let run = world.run("switchover --to db-b --yes --for 10s --wait=1m");
     assert_eq!(run.exit, Exit::Refused);
     assert!(run.err.contains("had not obeyed it: db-b has no interface"), "{}", run.err);
+}
+
+#[test]
+fn a_request_that_another_operator_replaces_ends_with_who_did_so_and_when() {
+    let world = World::new();
+    world.after(1_000, |store, at| {
+        let asked = ready(store.requests(&name("orders"), 1)).expect("reads").remove(0);
+        let other = Request {
+            id: RequestId::new("other").expect("an id"),
+            wish: Wish::Switchover { to: Some(arn('c')), why: String::new() },
+            by: "bob@ops-2".to_owned(),
+            at,
+            ..asked
+        };
+        ready(store.ask(&other)).expect("asked");
+    });
+    let run = world.run("switchover --to db-b --yes --wait");
+    assert_eq!(run.exit, Exit::Lost, "{}", run.err);
+    let said = "error: request <id> took the place of request <id>: replaced by switchover asked by bob@ops-2 at \
+                2026-09-21T14:13:21Z\n";
+    assert!(world.without_ids(&run.err).ends_with(said), "{}", run.err);
+    let history = world.run("history");
+    assert!(history.out.contains("replaced by switchover asked by bob@ops-2"), "{}", history.out);
 }
 
 #[test]

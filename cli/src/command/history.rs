@@ -298,22 +298,17 @@ fn row_of_event(lease: &Lease, event: &Event, now: WallTime) -> Row {
 fn row_of_request(lease: &Lease, request: &Request, now: WallTime) -> Row {
     let said = |why: &String| Some(printable(why)).filter(|why| !why.is_empty());
     let name = |node: &InstanceArn| lease.name_of(node);
-    let (wish, to, why) = match &request.wish {
-        Wish::Switchover { to, why } => ("switchover", to.as_ref().map(name), said(why)),
-        Wish::Failover { to, why } => ("failover", to.as_ref().map(name), said(why)),
-        Wish::Failback { to, why } => ("failback", Some(name(to)), said(why)),
-        Wish::Exclude { node, why, hand_over, .. } => {
-            (if *hand_over { "drain" } else { "exclude" }, Some(name(node)), said(why))
-        }
-        Wish::Include { .. } => ("include", None, None),
-        Wish::Fence { node, why, .. } => ("fence", Some(name(node)), said(why)),
-        Wish::Restore { why, .. } => ("restore", None, said(why)),
-        Wish::Pause { why } => ("pause", None, Some(printable(why))),
-        Wish::Resume {} => ("resume", None, None),
+    let (to, why) = match &request.wish {
+        Wish::Switchover { to, why } | Wish::Failover { to, why } => (to.as_ref().map(name), said(why)),
+        Wish::Failback { to, why } => (Some(name(to)), said(why)),
+        Wish::Exclude { node, why, .. } | Wish::Fence { node, why, .. } => (Some(name(node)), said(why)),
+        Wish::Restore { why, .. } => (None, said(why)),
+        Wish::Pause { why } => (None, Some(printable(why))),
+        Wish::Include { .. } | Wish::Resume {} => (None, None),
     };
     let what = What::Asked {
         request: request.id.to_string(),
-        wish,
+        wish: request.wish.word(),
         to,
         why,
         until: rfc3339(request.until),

@@ -333,7 +333,10 @@ async fn follow<S: Store, W, C: Clock>(
         let end = |exit, outcome, why| Ok(End { exit, outcome, explanation: why });
         match standing {
             Standing::Done => return end(Exit::Done, "done", None),
-            Standing::Lost(why) => return end(Exit::Lost, "lost", Some(why)),
+            Standing::Lost(why) => {
+                let why = with_answer(session, request, why).await;
+                return end(Exit::Lost, "lost", Some(why));
+            }
             Standing::Ended(why) => {
                 let why = with_answer(session, request, why).await;
                 return end(Exit::Refused, "ended", Some(why));
@@ -369,7 +372,7 @@ async fn reading<S: Store, W, C: Clock>(
     Ok((snapshot, grant))
 }
 
-/// Adds what the arbiter answered, if it did.
+/// Adds what the request was answered with, by the arbiter or by the request that took its place; if it was.
 async fn with_answer<S: Store, W, C>(
     session: &Session<'_, S, W, C>,
     request: &Request,

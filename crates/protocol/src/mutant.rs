@@ -124,6 +124,8 @@ mod registry {
         StoppingIsStopped "s43" "an instance that is being stopped counts as stopped";
         PolicyHoldsRelease "s36" "a policy holds back a released lease";
         AnswerOverwritten "s64" "an answer to a request takes the place of another one";
+        ReplacedUntold "s65" "a request that another one takes the place of in the lease is not answered";
+        ReplacedAnswersAgain "s66" "that another one takes its place is an answer to a request that has one";
         FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";
         MovedOfOtherRevision "s09" "a move of another configuration is recorded";

@@ -83,6 +83,24 @@ pub enum Wish {
     Resume {},
 }
 
+impl Wish {
+    /// The word for it, as people read it and as `baton history` shows it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Switchover { .. } => "switchover",
+            Self::Failover { .. } => "failover",
+            Self::Failback { .. } => "failback",
+            Self::Exclude { hand_over: true, .. } => "drain",
+            Self::Exclude { .. } => "exclude",
+            Self::Include { .. } => "include",
+            Self::Fence { .. } => "fence",
+            Self::Restore { .. } => "restore",
+            Self::Pause { .. } => "pause",
+            Self::Resume {} => "resume",
+        }
+    }
+}
+
 /// A request and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {

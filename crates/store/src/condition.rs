@@ -55,6 +55,26 @@ pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
 /// one wish, and whoever has read the first would not learn of the second.
 pub const UNANSWERED: &str = "(attribute_not_exists(#request.#answer) OR #request.#answer = :answer)";
 
+/// The wish that goes from the lease is still the one that was seen, and is answered in the same write: whoever asked for one that
+/// came in between would wait for it in vain.
+pub const INTENT_AS_READ: &str = "#intent.#request = :standing";
+
+/// The same where no request stood behind an intent, or there was none.
+pub const INTENT_OF_NOBODY: &str =
+    "(attribute_not_exists(#intent) OR attribute_not_exists(#intent.#request))";
+
+/// The same of a word that a node be stopped.
+pub const FENCE_AS_READ: &str = "#fence.#request = :standing";
+
+/// The same where there was none.
+pub const NO_FENCE: &str = "attribute_not_exists(#fence)";
+
+/// The same of a word that the table was restored.
+pub const RESTORE_AS_READ: &str = "#restore.#request = :standing";
+
+/// The same where there was none.
+pub const NO_RESTORE: &str = "attribute_not_exists(#restore)";
+
 /// Nobody has asked for a hand-over, or for a takeover, since none was seen. What the arbiter wishes by itself takes the place
 /// of no operator's word.
 pub const NOTHING_ASKED: &str =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_protocol::fence;
 use baton_protocol::ids::{InstanceArn, RequestId};
-use baton_protocol::lease::{Exclusion, Intent, Pause};
+use baton_protocol::lease::{Exclusion, Intent, Lease, Pause};
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::restored;
 use baton_protocol::time::WallTime;
@@ -97,6 +97,62 @@ pub(crate) fn carried(request: &Request) -> Carried {
             Carried::Included { exclusion: exclusion.clone(), withdraws: *withdraws }
         }
     }
+}
+
+/// A place of the lease that carries one wish which somebody waits for. A pause and an exclusion have done their work by being
+/// written, so nobody waits for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `intent`.
+    Intent,
+    /// `fence`.
+    Fence,
+    /// `restore`.
+    Restore,
+}
+
+/// The place that a request takes, or empties; none: whatever is there stays.
+pub(crate) fn place(carried: &Carried) -> Option<Place> {
+    match carried {
+        Carried::Intent(_)
+        | Carried::Failback(_)
+        | Carried::Excluded { intent: Some(_), .. }
+        | Carried::Excluded { withdraws: Some(_), .. }
+        | Carried::Included { withdraws: true, .. } => Some(Place::Intent),
+        Carried::Fence(_) => Some(Place::Fence),
+        Carried::Restore(_) => Some(Place::Restore),
+        Carried::Paused(_)
+        | Carried::Resumed
+        | Carried::Excluded { .. }
+        | Carried::Included { withdraws: false, .. } => None,
+    }
+}
+
+/// The request whose wish stands in a place of the lease, and when that ends by itself.
+pub(crate) fn standing(lease: &Lease, place: Place) -> Option<(&RequestId, WallTime)> {
+    match place {
+        Place::Intent => lease.intent.as_ref().and_then(|it| Some((it.request.as_ref()?, it.until))),
+        Place::Fence => lease.fence.as_ref().map(|word| (&word.request, word.until)),
+        Place::Restore => lease.restore.as_ref().map(|word| (&word.request, word.until)),
+    }
+}
+
+/// The request whose wish goes from the lease when this one is written, and what that is answered with: whoever has asked
+/// would wait for it in vain.
+pub(crate) fn displaced(lease: &Lease, carried: &Carried, request: &Request) -> Option<(RequestId, String)> {
+    let (other, until) = standing(lease, place(carried)?)?;
+    if *other == request.id {
+        return None;
+    }
+    let by = format!("{} asked by {} at {}", request.wish.word(), request.by, request.at.utc());
+    let empties = matches!(carried, Carried::Excluded { intent: None, .. } | Carried::Included { .. });
+    let what = if empties { "withdrawn by" } else { "replaced by" };
+    let answer = if until <= request.at {
+        format!("ended at {}, and then {what} {by}", until.utc())
+    } else {
+        format!("{what} {by}")
+    };
+    Some((other.clone(), answer))
 }
 
 /// Until when a hand-over is asked for: a drain stands for longer than that.

@@ -261,7 +261,9 @@ async fn an_operators_write_names_no_attribute_but_the_allowed_ones() {
     ] {
         store.ask(&request(id, wish, Epoch(1))).await.expect("asked");
     }
-    let sent = impostor.take_sent();
+    let mut sent = impostor.take_sent();
+    // What a wish takes the place of is read first, which is the viewer's right.
+    sent.retain(|sent| sent.operation != "GetItem");
     let found: BTreeSet<_> = sent.iter().flat_map(|sent| attributes(&sent.body)).collect();
     assert_eq!(found, names(OPERATOR_ATTRIBUTES));
     assert_eq!(sent.len(), 10);

@@ -205,3 +205,51 @@ async fn what_an_operator_writes_in_between_survives_a_change() {
     assert!(found.paused.is_some());
     assert_eq!((found.revision, found.mode), (2, Mode::Available));
 }
+
+/// What each request was answered with, by their ids.
+async fn answers(store: &DynamoStore) -> Vec<(String, Option<String>)> {
+    let requests = store.requests(&cluster(), 100).await.expect("read");
+    requests.into_iter().rev().map(|request| (request.id.to_string(), request.answer)).collect()
+}
+
+#[tokio::test]
+async fn a_wish_that_came_between_what_another_one_read_and_wrote_is_answered_too() {
+    let store = table("wish-between").await;
+    held_by_the_first(&store).await;
+    let wish = |id| request(id, Wish::Switchover { to: None, why: String::new() }, Epoch(1));
+    store.ask(&wish("1")).await.expect("asked");
+    let other = store.clone();
+    let between = wish("2");
+    let (_interloper, late) =
+        interrupted("wish-between", async move { other.ask(&between).await.expect("asked") }).await;
+    late.ask(&wish("3")).await.expect("asked");
+    let replaced = Some(format!("replaced by switchover asked by ada at {}", wish("1").at.utc()));
+    let expected = [("1", replaced.clone()), ("2", replaced), ("3", None)];
+    assert_eq!(answers(&store).await, expected.map(|(id, answer)| (id.to_owned(), answer)));
+}
+
+#[tokio::test]
+async fn a_wish_that_was_granted_or_answered_in_between_is_not_said_to_have_been_replaced() {
+    for (name, granted) in [("granted-between", true), ("answered-between", false)] {
+        let store = table(name).await;
+        let held = held_by_the_first(&store).await;
+        let wish = |id| request(id, Wish::Switchover { to: None, why: String::new() }, Epoch(1));
+        store.ask(&wish("1")).await.expect("asked");
+        let other = store.clone();
+        let next = grant(&held, Ground::Silence, unchanged(1, 2), 3, 1);
+        let (_interloper, late) = interrupted(name, async move {
+            if granted {
+                assert_eq!(other.commit(&next).await, Ok(Committed::Granted));
+            } else {
+                let id = request("1", Wish::Resume {}, Epoch(1)).id;
+                other.answer(&cluster(), &id, "the wish ended").await.expect("answered");
+            }
+        })
+        .await;
+        late.ask(&wish("2")).await.expect("asked");
+        let first = (!granted).then(|| "the wish ended".to_owned());
+        assert_eq!(answers(&store).await, [("1".to_owned(), first), ("2".to_owned(), None)]);
+        let intent = lease(&store).await.intent.and_then(|intent| intent.request);
+        assert_eq!(intent, Some(wish("2").id));
+    }
+}

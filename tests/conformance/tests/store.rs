@@ -104,6 +104,8 @@ promises! {
         a_vacant_lease_can_be_paused,
         requests_are_read_newest_first_with_their_answers,
         the_first_answer_to_a_request_stands,
+        a_request_that_another_takes_the_place_of_is_answered_so,
+        a_request_that_was_answered_or_had_ended_is_replaced_all_the_same,
         an_answer_to_no_request_is_refused;
     restored:
         a_lease_begins_anew_with_nothing_of_the_old_time,

@@ -62,6 +62,7 @@ impl Sim<'_> {
         self.see(Sometimes::FailbackAsked);
         self.watch.failbacks.push(request.id.clone());
         self.lease_may_have_changed();
+        self.replaced_is_answered(&before, &request.id);
         self.stream_wakes();
     }
 

@@ -66,6 +66,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "Once a move was recorded no call takes a subnet from the holder's route table while the lease is his, and none ever takes it from a table that is none of the prepared.",
     ),
     ("I28", "What a request of an operator was answered with stands."),
+    ("I29", "A request that another one takes the place of in the lease is answered by then."),
     (
         "I23",
         "While many clusters suspect their holders, nothing is granted on silence without a silence of twice S or an operator's word.",

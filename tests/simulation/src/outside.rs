@@ -341,11 +341,13 @@ impl Sim<'_> {
             epoch: self.lease.epoch,
             answer: None,
         };
+        let before = self.lease.clone();
         if ready(self.store.ask(&request)).is_ok() {
             if matches!(request.wish, Wish::Failover { .. }) {
                 self.watch.words.push((request.epoch, request.at, request.until));
             }
             self.lease_may_have_changed();
+            self.replaced_is_answered(&before, &request.id);
             self.stream_wakes();
             self.send_wake(Why::Request);
         }

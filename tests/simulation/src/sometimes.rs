@@ -61,6 +61,7 @@ sometimes! {
     IntentObeyed "an intent obeyed";
     IntentIgnored "an intent that ended unobeyed";
     RequestAnswered "a request answered by a grant";
+    RequestReplaced "a request that another one takes the place of before anything came of it";
     TwoInvocations "two invocations for the cluster at once";
     InvocationKilled "an invocation killed before its end";
     KilledAfterCommit "an invocation killed after its commit and before its move was done";

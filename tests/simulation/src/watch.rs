@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 
 use baton_protocol::heartbeat::Health;
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId, RouteTableId};
-use baton_protocol::lease::{Exclusion, Mode};
+use baton_protocol::lease::{Exclusion, Lease, Mode};
 use baton_protocol::time::WallTime;
+use baton_store::Store;
 
 use crate::clock::{Real, SECOND};
-use crate::world::Sim;
+use crate::sometimes::Sometimes;
+use crate::world::{Sim, ready};
 
 /// A promise found broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +213,29 @@ impl Sim<'_> {
         let first = self.watch.answers.entry(request.clone()).or_insert_with(|| answer.clone()).clone();
         if first != answer {
             self.broken("I28", format!("{request} was answered `{first}`, and then `{answer}`"));
+        }
+    }
+
+    /// I29. Whoever has asked for what this request took out of the lease is told so, unless they had an answer.
+    pub(crate) fn replaced_is_answered(&mut self, before: &Lease, by: &RequestId) {
+        let places = |lease: &Lease| {
+            let intent = lease.intent.as_ref().and_then(|intent| intent.request.clone());
+            [intent, lease.fence.as_ref().map(|word| word.request.clone())]
+        };
+        let gone = places(before).into_iter().zip(places(&self.lease)).filter(|(was, is)| was != is);
+        let gone: Vec<_> = gone.filter_map(|(was, _)| was).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let rows = ready(self.store.requests(&self.cluster, usize::MAX)).unwrap_or_default();
+        for row in rows.into_iter().filter(|row| gone.contains(&row.id)) {
+            let Some(answer) = row.answer else {
+                return self.broken("I29", format!("{by} took the place of {}, which has no answer", row.id));
+            };
+            if !self.watch.answers.contains_key(&row.id) {
+                self.see(Sometimes::RequestReplaced);
+            }
+            self.answer_stands(row.id, answer);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::superseded::{
     lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe, restoration_lost_on_lease,
     restoration_lost_on_node,
 };
-use crate::wish::{Carried, carried, is_same};
+use crate::wish::{Carried, carried, displaced, is_same};
 use crate::{Entry, Moved, Registration, Start};
 
 /// Everything in the table, by its keys.
@@ -265,7 +265,9 @@ impl Table {
             let refused = || Err(WriteFailure::Refused(Some(lease.clone())));
             return if is_same(standing, request) { Ok(()) } else { refused() };
         }
-        match carried(request) {
+        let carried = carried(request);
+        let displaced = displaced(lease, &carried, request);
+        match carried {
             Carried::Intent(intent) => lease.intent = Some(intent),
             Carried::Fence(word) => lease.fence = Some(word),
             Carried::Restore(word) => lease.restore = Some(Box::new(word)),
@@ -303,6 +305,12 @@ impl Table {
                 if withdraws {
                     lease.intent = None;
                 }
+            }
+        }
+        if let Some((other, answer)) = displaced.filter(|_| !mutant!(ReplacedUntold)) {
+            let unanswered = |other: &&mut Request| other.answer.is_none() || mutant!(ReplacedAnswersAgain);
+            if let Some(other) = requests.get_mut(&other).filter(unanswered) {
+                other.answer = Some(answer);
             }
         }
         requests.insert(request.id.clone(), request.clone());

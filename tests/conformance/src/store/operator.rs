@@ -111,6 +111,9 @@ pub async fn a_failback_is_written_at_its_own_epoch_only(record: &impl Record) {
     let mut last = back("5-last", Epoch(1));
     last.at = later.until;
     refused(store.ask(&last).await);
+    let at = later.at.utc();
+    let mut word = word;
+    word.answer = Some(format!("ended at {at}, and then replaced by failback asked by ada at {at}"));
     assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![later, word]));
 }
 
@@ -179,6 +182,87 @@ pub async fn the_first_answer_to_a_request_stands(record: &impl Record) {
     store.answer(&cluster(), &ask.id, "it has ended without effect").await.expect("answered already");
     let requests = store.requests(&cluster(), 1).await.expect("read");
     assert_eq!(requests[0].answer.as_deref(), Some("it has ended without effect"));
+}
+
+/// Whoever has asked first is told who asked next, in the same write, and once.
+pub async fn a_request_that_another_takes_the_place_of_is_answered_so(record: &impl Record) {
+    let store = record.store();
+    let uid = held_by_the_first(store).await.uid;
+    let answer = async |id: &str| {
+        let requests = store.requests(&cluster(), 100).await.expect("read");
+        requests.into_iter().find(|request| request.id.as_str() == id).expect("there").answer
+    };
+    let ask = async |id: &str, wish: Wish| {
+        let request = request(id, wish, Epoch(1));
+        store.ask(&request).await.expect("asked");
+        store.ask(&request).await.expect("asked already");
+        request.at.utc()
+    };
+    let move_to = |to| Wish::Switchover { to, why: String::new() };
+    let exclude = |hand_over, replaces: Option<&str>, withdraws| Wish::Exclude {
+        node: node(1),
+        why: "a disk".to_owned(),
+        hand_over,
+        replaces: replaces.map(|id| RequestId::new(id).expect("valid")),
+        withdraws,
+    };
+    let at = ask("1-move", move_to(Some(node(2)))).await;
+    ask("2-move", move_to(None)).await;
+    assert_eq!(answer("1-move").await, Some(format!("replaced by switchover asked by ada at {at}")));
+    assert_eq!(answer("2-move").await, None, "it stands, and sending it again does not end it");
+    ask("3-drain", exclude(true, None, false)).await;
+    assert_eq!(answer("2-move").await, Some(format!("replaced by drain asked by ada at {at}")));
+    ask("4-word", Wish::Failover { to: None, why: String::new() }).await;
+    assert_eq!(answer("3-drain").await, Some(format!("replaced by failover asked by ada at {at}")));
+    ask("5-drain", exclude(true, Some("3-drain"), false)).await;
+    ask("6-exclude", exclude(false, Some("5-drain"), true)).await;
+    assert_eq!(answer("5-drain").await, Some(format!("withdrawn by exclude asked by ada at {at}")));
+    // A pause and an exclusion have done their work by being written.
+    ask("7-pause", Wish::Pause { why: "upgrade".to_owned() }).await;
+    ask("8-pause", Wish::Pause { why: "another".to_owned() }).await;
+    ask(
+        "9-include",
+        Wish::Include { exclusion: RequestId::new("6-exclude").expect("valid"), withdraws: false },
+    )
+    .await;
+    for id in ["6-exclude", "7-pause", "8-pause"] {
+        assert_eq!(answer(id).await, None, "{id}");
+    }
+    let fence = |n| Wish::Fence { node: node(n), uid: uid.clone(), why: String::new() };
+    ask("a-fence", fence(1)).await;
+    ask("b-fence", fence(2)).await;
+    assert_eq!(answer("a-fence").await, Some(format!("replaced by fence asked by ada at {at}")));
+    let restore = || Wish::Restore { uid: uid.clone(), why: String::new() };
+    ask("c-restore", restore()).await;
+    ask("d-restore", restore()).await;
+    assert_eq!(answer("c-restore").await, Some(format!("replaced by restore asked by ada at {at}")));
+    assert_eq!((answer("b-fence").await, answer("d-restore").await), (None, None));
+}
+
+/// What somebody has been told stands, and a wish that had ended is not said to have been there until then.
+pub async fn a_request_that_was_answered_or_had_ended_is_replaced_all_the_same(record: &impl Record) {
+    let store = record.store();
+    held_by_the_first(store).await;
+    let asked: Vec<Request> = ["1", "2", "3"]
+        .iter()
+        .map(|id| request(id, Wish::Switchover { to: None, why: String::new() }, Epoch(1)))
+        .collect();
+    store.ask(&asked[0]).await.expect("asked");
+    store.answer(&cluster(), &asked[0].id, "it has ended without effect").await.expect("answered");
+    store.ask(&asked[1]).await.expect("asked");
+    let late = Request { at: asked[1].until, ..asked[2].clone() };
+    store.ask(&late).await.expect("asked");
+    let answers: Vec<_> = store
+        .requests(&cluster(), 3)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|request| request.answer)
+        .collect();
+    let until = late.at.utc();
+    let ended = format!("ended at {until}, and then replaced by switchover asked by ada at {until}");
+    assert_eq!(answers, vec![None, Some(ended), Some("it has ended without effect".to_owned())]);
+    assert_eq!(lease(store).await.intent.and_then(|intent| intent.request), Some(late.id));
 }
 
 /// There is no answer without a question.

@@ -118,7 +118,7 @@ impl Commits {
     }
 }
 
-/// A change by the registrar, and what comes between its reading and its writing.
+/// A change by the registrar, or a request, and what comes between its reading and its writing.
 struct Interrupted<'a> {
     by: &'a str,
     change: &'a Change,
@@ -171,7 +171,7 @@ impl Interrupted<'_> {
             && match concrete {
                 Concrete::Reconfigure(..) => true,
                 Concrete::Register(_) => taken_up(&before).is_some() && taken_up(&before) == taken_up(&after),
-                Concrete::Retire(..) => false,
+                Concrete::Retire(..) | Concrete::Ask(_) => false,
             };
         if may_refuse && found == refused { refused } else { concrete.done(twin).await }
     }

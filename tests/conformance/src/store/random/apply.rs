@@ -20,6 +20,7 @@ use crate::store::build::{
 /// The registrar's call with all it says.
 #[derive(Debug, Clone)]
 pub(super) enum Concrete {
+    Ask(Request),
     Register(Registration),
     Reconfigure(Registration, Option<InstanceArn>),
     Retire(RegistrationUid, Event),
@@ -32,6 +33,7 @@ impl Concrete {
             instead.map(uid).or_else(|| lease.map(|lease| lease.uid.clone())).unwrap_or_else(|| uid(1))
         };
         match change {
+            Change::Ask(id, wish) => Self::Ask(request(&format!("request-{id}"), wish.clone(), epoch)),
             Change::Register(number) => {
                 let mut asked = registration(*number);
                 asked.event.by = by.to_owned();
@@ -57,6 +59,7 @@ impl Concrete {
     /// The outcome as a text.
     pub(super) async fn done(&self, store: &impl Store) -> String {
         match self {
+            Self::Ask(asked) => format!("{:?}", store.ask(asked).await),
             Self::Register(asked) => format!("{:?}", store.register(asked).await),
             Self::Reconfigure(asked, holder) => {
                 format!("{:?}", store.reconfigure(asked, holder.as_ref()).await)

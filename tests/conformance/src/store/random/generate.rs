@@ -31,6 +31,7 @@ fn some() -> impl Strategy<Value = Vec<Operation>> {
         2 => moved_between(),
         1 => after_the_end(),
         1 => asked_and_done(),
+        1 => asked_at_once(),
     ]
 }
 
@@ -55,7 +56,8 @@ fn after_the_end() -> impl Strategy<Value = Vec<Operation>> {
     })
 }
 
-/// A word that a node be stopped, and its end; or a drain in whose place comes an exclusion that takes back its wish.
+/// A word that a node be stopped, and its end; a drain in whose place comes an exclusion that takes back its wish; or a wish that
+/// is answered, answered otherwise, and replaced.
 fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
     let fence = |whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() };
     let exclude = |id, whose, drains: bool| Operation::Exclude {
@@ -70,7 +72,25 @@ fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
             .prop_map(move |(id, whose)| vec![Operation::Ask(id, fence(whose)), Operation::EndFence(None)]),
         (another(), another(), three())
             .prop_map(move |(id, next, whose)| vec![exclude(id, whose, true), exclude(next, whose, false)]),
+        (another(), another()).prop_map(|(id, next)| {
+            let ask = |id| Operation::Ask(id, Wish::Switchover { to: None, why: String::new() });
+            vec![ask(id), Operation::Answer(id), Operation::Answer(id), ask(next)]
+        }),
     ]
+}
+
+/// Two ask for the same, where nobody has asked yet or somebody has: one comes between the other's reading and its writing.
+fn asked_at_once() -> impl Strategy<Value = Vec<Operation>> {
+    let wish = prop_oneof![
+        2 => Just(Wish::Failover { to: None, why: String::new() }),
+        2 => Just(Wish::Fence { node: node(2), uid: uid(1), why: String::new() }),
+        3 => Just(Wish::Restore { uid: uid(1), why: String::new() }),
+    ];
+    (wish, another(), another(), another(), any::<bool>()).prop_map(|(wish, id, other, before, stands)| {
+        let ask = |id| Operation::Ask(id, wish.clone());
+        let both = Operation::Between(Change::Ask(id, wish.clone()), vec![ask(other)]);
+        if stands { vec![ask(before), both] } else { vec![both] }
+    })
 }
 
 /// A grant that is sent again: after it was granted, after another one, or after what it had to wait for.

@@ -110,7 +110,7 @@ pub enum Operation {
     EndFence(Option<u8>),
     /// One of the registrar's.
     Registrar(Change),
-    /// One of the registrar's, with others between its reading and its writing.
+    /// One of the registrar's, or a request, with others between its reading and its writing.
     Between(Change, Vec<Self>),
     /// Leave a wake.
     Wake(u8),
@@ -118,9 +118,11 @@ pub enum Operation {
     Lose(u8),
 }
 
-/// What the registrar does.
+/// What is written after something was read: what the registrar does, and what takes the place of another wish.
 #[derive(Debug, Clone)]
 pub enum Change {
+    /// Ask for something under the id of this number.
+    Ask(u8, Wish),
     /// Register under the uid of this number.
     Register(u8),
     /// Change a registration.
