@@ -67,6 +67,9 @@ impl Invocation {
 
     fn complete(&mut self, now: Now, observed: Observed) {
         self.tell_drifts(now);
+        // What was seen is told with what was found and does not wait for the record: were the answers to that lost, whoever
+        // comes next finds all in place and has nothing to tell.
+        self.tell_repaired(now);
         let Some(lease) = &self.lease else { return };
         let (epoch, revision, before, due) = (lease.epoch, lease.revision, lease.moved, lease.verify_at);
         let first = before < epoch;
@@ -164,7 +167,6 @@ impl Invocation {
                 if first {
                     self.tell_moved(now);
                 }
-                self.tell_repaired(now);
                 Outcome::Moved
             }
             // Another look was recorded meanwhile; what this one has mended needs one after it all the same.
@@ -182,7 +184,6 @@ impl Invocation {
                 if first && self.tries > 0 {
                     self.tell_moved(now);
                 }
-                self.tell_repaired(now);
                 Outcome::Moved
             }
             Err(WriteFailure::Refused(_)) => Outcome::Superseded(vec![

@@ -1,14 +1,18 @@
 //! Calls of somebody else to EC2, as CloudTrail tells of them: whose resources they name, and what becomes of those.
 
+use baton_arbiter::drive::Parts;
+use baton_arbiter::handler::handle;
 use baton_cloud::memory::Asked;
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::history::Happening;
 use baton_protocol::ids::ClusterName;
 use baton_protocol::request::Wish;
 use baton_store::Store;
+use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 
-use crate::world::{DESTINATION, World, cluster};
+use crate::lossy::Lossy;
+use crate::world::{DESTINATION, Woken, World, cluster};
 
 /// As in the CloudTrail record of such a call, wrapped as EventBridge wraps it.
 pub(crate) fn called(name: &str, parameters: Value) -> Value {
@@ -69,6 +73,32 @@ async fn an_address_that_somebody_takes_away_comes_back() {
         assert!(world.lease().await.verify_at.is_some(), "what was mended is looked at once more");
         assert_eq!(world.told().split_off(2), ["Drift Found", "Drift Repaired"]);
     }
+}
+
+#[tokio::test]
+async fn that_a_drift_is_over_is_told_once_though_no_answer_to_its_record_or_its_rows_comes_back() {
+    let world = settled(0, 1).await;
+    world.told();
+    world.parts.cloud.delete_route(&world.tables[0], DESTINATION);
+    let parts = Parts {
+        store: Lossy { inner: world.parts.store.clone(), records: 4.into(), rows: 1.into() },
+        cloud: world.parts.cloud.clone(),
+        successor: Woken::default(),
+        origin: world.parts.origin,
+        name: world.parts.name.clone(),
+        brake: world.parts.brake,
+    };
+    let event = called("DeleteRoute", json!({"routeTableId": world.tables[0]}));
+    let send = || handle(&parts, LambdaEvent::new(event.clone(), Context::default()));
+    send().await.expect_err("nobody knows whether the repair was recorded, so Lambda tries again");
+    world.assert_whole_at(0, 1).await;
+    send().await.expect("handled");
+    for what in ["Drift", "Repaired"] {
+        let of = |row: &Happening| format!("{row:?}").starts_with(what);
+        assert_eq!(rows(&world, of).await, 1, "{what}");
+    }
+    assert_eq!(parts.successor.kinds(), ["Drift Found", "Drift Repaired"]);
+    assert!(world.lease().await.verify_at.is_some(), "what was mended is looked at once more");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod brake;
 mod drift;
 mod failback;
 mod hooks;
+mod lossy;
 mod notices;
 mod probe;
 mod roster;

@@ -37,6 +37,14 @@ pub(crate) struct Woken {
     pub(crate) scaling_fails: Mutex<Option<ScalingFailure>>,
 }
 
+impl Woken {
+    /// What was told since the last time, by kind.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        let mut told = self.told.lock().expect("no test panics in here");
+        told.drain(..).map(|told| told.detail_type).collect()
+    }
+}
+
 impl Successor for Woken {
     async fn wake(&self, cluster: &ClusterName) {
         self.clusters.lock().expect("no test panics in here").push(cluster.clone());
@@ -269,8 +277,7 @@ impl World {
 
     /// What was told since the last time, by kind.
     pub(crate) fn told(&self) -> Vec<&'static str> {
-        let mut told = self.parts.successor.told.lock().expect("no test panics in here");
-        told.drain(..).map(|told| told.detail_type).collect()
+        self.parts.successor.kinds()
     }
 
     /// Whose termination Auto Scaling was told to go on with, each time that it was.

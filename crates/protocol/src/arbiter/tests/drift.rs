@@ -66,6 +66,23 @@ fn what_was_moved_is_told_once_put_right_and_looked_at_once_more() {
 }
 
 #[test]
+fn that_all_is_in_place_again_is_told_though_nobody_hears_that_it_was_recorded() {
+    let mut rig = astray();
+    let lost = || Err(WriteFailure::Failed(Failure::Unknown("timed out".to_owned())));
+    rig.record_answers = (0..READ_TRIES).map(|_| lost()).collect();
+    assert!(matches!(rig.run().outcome, Outcome::Failed(_)));
+    let repairs = |rig: &Rig| {
+        told(rig).into_iter().filter(|what| matches!(what, Happening::Repaired { took_ms: 1.. })).count()
+    };
+    assert_eq!(repairs(&rig), 1);
+    // Whoever tries again finds nothing to mend, and tells nothing twice.
+    let now = rig.now.wall;
+    later(&mut rig, now);
+    assert_eq!(rig.run().outcome, Outcome::InPlace);
+    assert_eq!(repairs(&rig), 1);
+}
+
+#[test]
 fn a_look_before_its_time_takes_no_second_one_s_place() {
     let mut rig = hinted();
     rig.lease.as_mut().expect("there").verify_at = Some(WallTime(rig.now.wall.0 + 5_000));
