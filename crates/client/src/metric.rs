@@ -2,6 +2,7 @@
 //! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
 //! they need no call, no permission and no time, and the line says what the numbers are about.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -11,6 +12,9 @@ pub const NAMESPACE: &str = "Baton";
 /// Their only dimension: the control plane's name. What they are about of one cluster is in the line itself, since each
 /// value of a dimension is a metric that is paid for.
 pub const DIMENSION: &str = "ControlPlane";
+
+/// The metric of requests that EC2 has throttled.
+pub const THROTTLED: &str = "Throttled";
 
 /// A line with these counts, and with more to read beside them.
 pub fn line(control_plane: &str, at_ms: u64, counts: &[(&str, u64)], about: Value) -> Value {
@@ -35,6 +39,12 @@ pub fn line(control_plane: &str, at_ms: u64, counts: &[(&str, u64)], about: Valu
     Value::Object(line)
 }
 
+/// How many requests EC2 has throttled, and by the action which; none: it has throttled none.
+pub fn throttled(control_plane: &str, at_ms: u64, requests: &BTreeMap<&'static str, u64>) -> Option<Value> {
+    let all = requests.values().sum();
+    (all > 0).then(|| line(control_plane, at_ms, &[(THROTTLED, all)], json!({ "actions": requests })))
+}
+
 /// A moment beyond the calendar is none that a clock shows.
 fn rfc3339(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
@@ -50,6 +60,15 @@ pub fn emit(line: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn throttled_requests_are_summed_and_named_and_none_are_no_line() {
+        assert_eq!(throttled("baton", 7, &BTreeMap::new()), None);
+        let requests = BTreeMap::from([("ec2:DescribeAddresses", 2), ("ec2:DescribeInstances", 1)]);
+        let line = throttled("baton", 7, &requests).expect("a line");
+        assert_eq!((&line["Throttled"], &line["ControlPlane"]), (&json!(3), &json!("baton")));
+        assert_eq!(line["about"]["actions"], json!(requests));
+    }
 
     #[test]
     fn a_line_declares_each_count_that_it_holds() {

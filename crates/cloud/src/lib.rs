@@ -5,6 +5,7 @@
 //! frees its address, routes become black holes, calls are throttled, answers are lost or stale, calls land late.
 //! Which call to make, and when, is decided in `baton_protocol`; nothing here retries.
 
+mod counted;
 #[cfg(feature = "aws")]
 mod ec2;
 #[cfg(feature = "aws")]
@@ -25,6 +26,7 @@ use baton_protocol::resource::Destination;
 use baton_protocol::roster::{self, Shown, Tag};
 use baton_protocol::tables::Tables;
 
+pub use counted::Counted;
 #[cfg(feature = "aws")]
 pub use ec2::Ec2Cloud;
 pub use memory::MemoryCloud;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_client::metric;
-use baton_cloud::Cloud;
+use baton_cloud::{Cloud, Counted};
 use baton_protocol::arbiter::{Hint, Outcome, Report};
 use baton_protocol::decide::Stay;
 use baton_protocol::drift;
@@ -61,6 +61,19 @@ const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 /// How many leases are read side by side.
 const SIDE_BY_SIDE: usize = 16;
+
+/// Handles one event to its end, and counts what EC2 has throttled meanwhile: a look of the moves, of the roster, of the tables or
+/// of a probe is made again by whoever comes next, and leaves no other trace.
+pub async fn handle_and_count<S: Store, C: Cloud, W: Successor>(
+    parts: &Parts<S, Counted<C>, W>,
+    event: LambdaEvent<Value>,
+    emit: impl Fn(&Value),
+) -> Result<Value, Error> {
+    let handled = handle(parts, event).await;
+    let throttled = metric::throttled(&parts.name, parts.now().wall.0, &parts.cloud.take_throttled());
+    throttled.iter().for_each(emit);
+    handled
+}
 
 /// Handles one event to its end.
 pub async fn handle<S: Store, C: Cloud, W: Successor>(

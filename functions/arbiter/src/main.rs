@@ -2,9 +2,9 @@
 
 use aws_config::SdkConfig;
 use baton_arbiter::drive::{Parts, Successor};
-use baton_arbiter::handler::handle;
-use baton_client::{Bus, Limits, Scaling, ScalingFailure, load};
-use baton_cloud::{Cloud, Ec2Cloud};
+use baton_arbiter::handler::handle_and_count;
+use baton_client::{Bus, Limits, Scaling, ScalingFailure, load, metric};
+use baton_cloud::{Cloud, Counted, Ec2Cloud};
 use baton_protocol::brake::MOST;
 use baton_protocol::ec2::Look;
 use baton_protocol::hook::Hook;
@@ -45,10 +45,11 @@ async fn main() -> Result<(), Error> {
     let config = load(Limits::function()).await;
     let parts = parts(&config)?;
     warm(&parts).await;
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handle(&parts, event))).await
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handle_and_count(&parts, event, metric::emit)))
+        .await
 }
 
-fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Error> {
+fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Counted<Ec2Cloud>, OnBus>, Error> {
     let named =
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     // Table and bus have the control plane's name.
@@ -56,7 +57,7 @@ fn parts(config: &SdkConfig) -> Result<Parts<DynamoStore, Ec2Cloud, OnBus>, Erro
     let brake = brake(&named("BATON_BRAKE_CLUSTERS")?)?;
     Ok(Parts {
         store: DynamoStore::new(config, name.clone()),
-        cloud: Ec2Cloud::new(config),
+        cloud: Counted::new(Ec2Cloud::new(config)),
         successor: OnBus(Bus::new(config, named("BATON_BUS")?), Scaling::new(config)),
         origin: Instant::now(),
         name,
@@ -73,7 +74,7 @@ fn brake(text: &str) -> Result<u32, Error> {
 
 /// Opens the connections while Lambda still counts initialisation: TLS costs more than any call. Both answers are thrown
 /// away, and a failure is met again, and told, by the first call that matters.
-async fn warm(parts: &Parts<DynamoStore, Ec2Cloud, OnBus>) {
+async fn warm(parts: &Parts<DynamoStore, Counted<Ec2Cloud>, OnBus>) {
     let Ok(nobody) = ClusterName::new("warm") else { return };
     let Ok(nothing) = InterfaceId::new("eni-00000000") else { return };
     let look = Look::Interfaces(vec![nothing]);

@@ -212,7 +212,8 @@ fn fallback_id(envelope: &Envelope, event: &Value, uid: Option<&RegistrationUid>
     }
 }
 
-fn now() -> WallTime {
+/// The moment, by the function's clock.
+pub fn now() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_client::{Bus, Limits, load};
-use baton_cloud::Ec2Cloud;
-use baton_registrar::handler::Registrar;
+use baton_client::{Bus, Limits, load, metric};
+use baton_cloud::{Counted, Ec2Cloud};
+use baton_registrar::handler::{Registrar, now};
 use baton_registrar::respond::Responder;
 use baton_store::DynamoStore;
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
@@ -19,13 +19,21 @@ async fn main() -> Result<(), Error> {
     let named =
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set; the template sets it"));
     let config = load(Limits::function()).await;
+    // The table has the control plane's name.
+    let name = named("BATON_TABLE")?;
     let registrar = Registrar {
-        store: DynamoStore::new(&config, named("BATON_TABLE")?),
-        cloud: Ec2Cloud::new(&config),
+        store: DynamoStore::new(&config, name.clone()),
+        cloud: Counted::new(Ec2Cloud::new(&config)),
         waker: Bus::new(&config, named("BATON_BUS")?),
         responder: Responder::new(FIRST_PAUSE),
         first_pause: FIRST_PAUSE,
     };
     // Boxed, since the compiler would otherwise follow the whole request through every layer of the runtime.
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| Box::pin(registrar.handle(event)))).await
+    let handle = async |event: LambdaEvent<Value>| {
+        let handled = Box::pin(registrar.handle(event)).await;
+        let throttled = registrar.cloud.take_throttled();
+        metric::throttled(&name, now().0, &throttled).iter().for_each(metric::emit);
+        handled
+    };
+    lambda_runtime::run(service_fn(handle)).await
 }

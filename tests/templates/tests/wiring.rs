@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use baton_arbiter::launch;
 use baton_arbiter::notice::Kind;
 use baton_arbiter::trail;
-use baton_client::metric::{DIMENSION, NAMESPACE};
+use baton_client::metric::{DIMENSION, NAMESPACE, THROTTLED};
 use baton_protocol::notification::DETAIL_TYPES;
 use baton_protocol::readiness::Want;
 use baton_protocol::roster::{LARGEST, MOST};
@@ -143,7 +143,7 @@ fn every_metric_of_ours_has_an_alarm_and_no_alarm_waits_for_another() {
     let ours: Vec<_> =
         alarms.map(|(_, alarm)| alarm).filter(|alarm| alarm["Namespace"] == NAMESPACE).collect();
     let named: BTreeSet<_> = ours.iter().filter_map(|alarm| alarm["MetricName"].as_str()).collect();
-    let of_the_arbiter = ["Stuck", "Unfenced", "Braked"];
+    let of_the_arbiter = ["Stuck", "Unfenced", "Braked", THROTTLED];
     assert_eq!(named, Want::ALL.map(Want::name).into_iter().chain(of_the_arbiter).collect());
     for alarm in ours {
         // The functions say the table's name for the control plane's.

@@ -11,6 +11,7 @@ mod roster;
 mod shared;
 mod swap;
 mod tables;
+mod throttled;
 mod world;
 
 use std::collections::BTreeMap;
