@@ -12,7 +12,7 @@ use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
 use baton_protocol::time::{BootTime, WallTime};
 use baton_protocol::wake::Why;
-use baton_store::Store;
+use baton_store::{Entry, Store};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -231,28 +231,37 @@ async fn hints<S: Store, C: Cloud, W: Successor>(
     })
 }
 
-/// Asks the clusters that the instance holds to hand over. None is left out because another one could not be asked.
+/// Asks the clusters that the instance holds to hand over. None is left out because another one could not be asked. Nobody is
+/// asked about an instance of no cluster; what waits for it, in a group of ours, is let go.
 async fn heed<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     notice: &Notice,
     deadline: BootTime,
 ) -> Result<(), Error> {
     let now = parts.now().wall;
-    let hints = clusters_of(parts, &notice.instance).await?;
-    let heeded = join_all(hints.into_iter().map(|hint| async {
+    let entries = parts.store.clusters().await?;
+    let is_member = |entry: &&Entry| entry.instances.contains(&notice.instance);
+    let clusters: Vec<_> = entries.iter().filter(is_member).map(|entry| entry.cluster.clone()).collect();
+    if let Some((hook, entry)) = notice.hook.as_ref().and_then(|hook| hooks::of_no_member(hook, &entries)) {
+        let why = |failure| format!("a termination that waits could not be kept: {failure}");
+        let unfinished = |failure| Error::Unfinished { cluster: entry.cluster.clone(), why: why(failure) };
+        parts.store.record_hook(&entry.cluster, hook).await.map_err(unfinished)?;
+        settle(parts, &entry.cluster, deadline).await;
+    }
+    let heeded = join_all(clusters.into_iter().map(|cluster| async {
         // First, so that it is known whatever comes of the hand-over, and however late the notice is.
         let kept = match &notice.hook {
-            Some(hook) => parts.store.record_hook(&hint.cluster, hook).await,
+            Some(hook) => parts.store.record_hook(&cluster, hook).await,
             None => Ok(()),
         };
         let heed = match kept {
-            Ok(()) => notice::heed(&parts.store, &hint.cluster, notice, now).await,
+            Ok(()) => notice::heed(&parts.store, &cluster, notice, now).await,
             Err(failure) => Err(failure),
         };
         if notice.hook.is_some() {
-            settle(parts, &hint.cluster, deadline).await;
+            settle(parts, &cluster, deadline).await;
         }
-        (hint.cluster, heed)
+        (cluster, heed)
     }))
     .await;
     let mut failed = None;

@@ -39,6 +39,19 @@ pub async fn settle<S: Store, C: Cloud, W: Successor>(parts: &Parts<S, C, W>, cl
     .await;
 }
 
+/// The cluster that keeps a termination of an instance which is a member nowhere: one whose nodes its group names. Such an
+/// instance has never joined, or was retired, and has nothing to hand over.
+///
+/// In another group, whose instances clusters name one by one or not at all, it may be a member of another control plane's
+/// cluster, which hears of it as well: it is left to that, and to the hook's own end.
+pub fn of_no_member<'a>(hook: &'a Hook, entries: &'a [Entry]) -> Option<(&'a Hook, &'a Entry)> {
+    if entries.iter().any(|entry| entry.instances.contains(&hook.instance)) {
+        return None;
+    }
+    let ours = entries.iter().find(|entry| entry.group.as_deref() == Some(hook.group.as_str()))?;
+    Some((hook, ours))
+}
+
 async fn settle_one<S: Store, C: Cloud, W: Successor>(
     parts: &Parts<S, C, W>,
     cluster: &ClusterName,

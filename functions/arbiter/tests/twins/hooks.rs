@@ -2,8 +2,9 @@
 
 use baton_client::ScalingFailure;
 use baton_protocol::ids::{ClusterName, Epoch, InstanceArn};
+use baton_protocol::roster::{GROUP, Roster, Tag};
 use baton_protocol::time::WallTime;
-use baton_store::Store;
+use baton_store::{Registration, Store};
 
 use crate::notices::{AUTO_SCALING, notice};
 use crate::world::{World, cluster, incarnation};
@@ -60,6 +61,55 @@ async fn a_standby_s_termination_goes_on_at_once_and_a_stranger_s_is_not_touched
         InstanceArn::new("arn:aws:ec2:eu-west-1:123456789012:instance/i-0fedcba9876543210").expect("valid");
     tell(&world, &stranger, 0).await;
     assert_eq!(world.completed().len(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_of_our_group_that_is_no_member_waits_for_nobody_and_one_of_another_group_is_left() {
+    let world = settled().await;
+    let stranger =
+        InstanceArn::new("arn:aws:ec2:eu-west-1:123456789012:instance/i-0fedcba9876543210").expect("valid");
+    let at = world.parts.now().wall;
+    let group = notice(AUTO_SCALING, &stranger, at)["detail"]["AutoScalingGroupName"].clone();
+    let group = group.as_str().expect("a name").to_owned();
+    let named = |group: &str| Roster {
+        tag: Tag::new(GROUP, group).expect("valid"),
+        most: 5,
+        priority: 100,
+        changed: WallTime(1),
+    };
+    let name = async |roster| {
+        let lease = world.lease().await;
+        let registration = Registration {
+            roster: Some(roster),
+            ..Registration::of(&lease, lease.last_grant.expect("granted"), world.registration().event)
+        };
+        world.parts.store.reconfigure(&registration, lease.holder.as_ref()).await.expect("named");
+    };
+    name(named("another")).await;
+    tell(&world, &stranger, 0).await;
+    assert_eq!(
+        (world.completed(), ended(&world).await),
+        (vec![], vec![]),
+        "it may be another control plane's"
+    );
+    name(named(&group)).await;
+    *world.parts.successor.scaling_fails.lock().expect("no panic before") = Some(ScalingFailure::Throttled);
+    tell(&world, &stranger, 0).await;
+    assert_eq!(
+        (world.completed().len(), ended(&world).await),
+        (1, vec![None]),
+        "it is kept, and tried again"
+    );
+    assert!(world.lease().await.intent.is_none(), "nobody is asked to hand over");
+    *world.parts.successor.scaling_fails.lock().expect("no panic before") = None;
+    world.wake_for("baton.control-plane", "verify").await;
+    assert_eq!(world.completed(), [stranger.instance_id(), stranger.instance_id()]);
+    assert_eq!(ended(&world).await, [Some("the instance has nothing of a cluster".to_owned())]);
+    // Another program's hook of the same group is left to that program.
+    let mut event = notice(AUTO_SCALING, &stranger, at);
+    event["detail"]["LifecycleHookName"] = serde_json::json!("drain-logs");
+    world.send(event).await;
+    assert_eq!((world.completed().len(), ended(&world).await.len()), (2, 1));
 }
 
 #[tokio::test]
