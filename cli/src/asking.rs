@@ -28,6 +28,38 @@ const ATTEMPTS: u32 = 4;
 /// The wait before the second attempt; doubled for each one after.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two looks for an answer.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A request that was just put, and what is told of it, is among so many rows, the newest of its cluster.
+pub const NEWEST: usize = 100;
+
+/// Asks for something about the lease as it was read, from now on and for so long, and wakes the arbiter. The request, and
+/// whether the wake was sent.
+pub async fn ask<S: Store, W: Waker, C: Clock>(
+    session: &Session<'_, S, W, C>,
+    console: &mut Console<'_>,
+    lease: &Lease,
+    wish: Wish,
+    valid_for: Duration,
+) -> Result<(Request, bool), Trouble> {
+    let request = request(lease, wish, session.who.clone(), session.clock.now(), valid_for)?;
+    put(session, &request).await?;
+    let wake_sent = wake(session, console, &lease.cluster).await;
+    Ok((request, wake_sent))
+}
+
+/// What a request was answered with, if it was. A read that fails says nothing of it.
+pub async fn answer<S: Store, W, C>(
+    session: &Session<'_, S, W, C>,
+    cluster: &ClusterName,
+    id: &RequestId,
+) -> Option<String> {
+    let requests = session.store.requests(cluster, NEWEST).await.unwrap_or_default();
+    let answer = requests.into_iter().find(|request| request.id == *id)?.answer?;
+    Some(printable(&answer))
+}
+
 /// Makes a request about the lease as it was read.
 pub fn request(
     lease: &Lease,

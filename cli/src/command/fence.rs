@@ -23,12 +23,6 @@ use crate::trouble::Trouble;
 use crate::view::SCHEMA_VERSION;
 use crate::waker::Waker;
 
-/// Between two looks for the answer.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The request is among the newest of its cluster.
-const NEWEST: usize = 100;
-
 /// What the arbiter's answer begins with where the instance was stopped; anything else says why it was not.
 const STOPPED: &str = "EC2 says";
 
@@ -74,11 +68,9 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
         uid: lease.uid.clone(),
         why: args.reason.clone().unwrap_or_default(),
     };
-    let request = asking::request(lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
-    asking::put(session, &request).await?;
-    let wake_sent = asking::wake(session, console, &cluster).await;
+    let (request, wake_sent) = asking::ask(session, console, lease, wish, args.valid_for).await?;
     let answer = match args.wait {
-        Some(wait) => answer(session, &cluster, &request.id, wait).await?,
+        Some(wait) => answer(session, &cluster, &request.id, wait).await,
         None => None,
     };
     let done = answer.as_ref().map(|answer| answer.starts_with(STOPPED));
@@ -135,25 +127,20 @@ fn question(snapshot: &Snapshot, node: &Member) -> String {
     format!("{name} holds the lease of `{}`: {next}. {stop} Stop it?", lease.cluster)
 }
 
-/// What the arbiter has answered by the end of the wait.
+/// What the request was answered with by the end of the wait.
 async fn answer<S: Store, W: Waker, C: Clock>(
     session: &Session<'_, S, W, C>,
     cluster: &ClusterName,
     id: &RequestId,
     wait: Duration,
-) -> Result<Option<String>, Trouble> {
+) -> Option<String> {
     let end = session.clock.now() + wait;
     loop {
-        let requests = session.store.requests(cluster, NEWEST).await;
-        // A read that fails says nothing about the stop.
-        let found = requests.unwrap_or_default().into_iter().find(|request| request.id == *id);
-        if let Some(answer) = found.and_then(|request| request.answer) {
-            return Ok(Some(printable(&answer)));
+        let answer = asking::answer(session, cluster, id).await;
+        if answer.is_some() || session.clock.now() >= end {
+            return answer;
         }
-        if session.clock.now() >= end {
-            return Ok(None);
-        }
-        session.clock.sleep(LOOK_EVERY).await;
+        session.clock.sleep(asking::LOOK_EVERY).await;
     }
 }
 

@@ -42,14 +42,11 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     let cluster = session.cluster(named).await?;
     let lease = session.lease(&cluster).await?;
     must_be_active(&lease)?;
-    let now = session.clock.now();
     let why = args.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
     let wish = Wish::Pause { why: why.clone() };
-    let request = asking::request(&lease, wish, session.who.clone(), now, args.length)?;
-    asking::put(session, &request).await?;
-    let wake_sent = asking::wake(session, console, &cluster).await;
+    let (request, wake_sent) = asking::ask(session, console, &lease, wish, args.length).await?;
 
-    let previous = PauseView::of(&lease, now);
+    let previous = PauseView::of(&lease, request.at);
     let until = rfc3339(request.until);
     let remaining_ms = u64::try_from(args.length.as_millis()).unwrap_or(u64::MAX);
     let paused = PauseView { until, remaining_ms, by: request.by.clone(), why };

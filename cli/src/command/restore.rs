@@ -23,12 +23,6 @@ use crate::trouble::Trouble;
 use crate::view::SCHEMA_VERSION;
 use crate::waker::Waker;
 
-/// Between two looks for what came of it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The request, and what is told of it, is among the newest of its cluster.
-const NEWEST: usize = 100;
-
 /// What came of it by the end of the wait.
 #[derive(Debug, Default)]
 struct Found {
@@ -70,9 +64,7 @@ pub async fn run<S: Store, W: Waker, C: Clock>(
     confirm(console, &question(&lease), args.yes)?;
     let why = args.reason.clone().unwrap_or_default();
     let wish = Wish::Restore { uid: lease.uid.clone(), why };
-    let request = asking::request(&lease, wish, session.who.clone(), session.clock.now(), args.valid_for)?;
-    asking::put(session, &request).await?;
-    let wake_sent = asking::wake(session, console, &cluster).await;
+    let (request, wake_sent) = asking::ask(session, console, &lease, wish, args.valid_for).await?;
     let found = match args.wait {
         Some(wait) => wait_for(session, &lease, &request.id, wait).await?,
         None => Found::default(),
@@ -150,9 +142,7 @@ async fn wait_for<S: Store, W: Waker, C: Clock>(
     loop {
         // A read that fails says nothing about what was asked for. The lease is read last: it has begun anew before that is
         // answered.
-        let requests = session.store.requests(&before.cluster, NEWEST).await.unwrap_or_default();
-        let asked = requests.into_iter().find(|request| request.id == *id);
-        let answer = asked.and_then(|request| request.answer).map(|text| printable(&text));
+        let answer = asking::answer(session, &before.cluster, id).await;
         let lease = session.store.lease(&before.cluster).await.ok().flatten();
         let seen = lease.is_some();
         let begun = lease
@@ -164,7 +154,7 @@ async fn wait_for<S: Store, W: Waker, C: Clock>(
             let in_the_way = if open { in_the_way(session, before, id).await } else { None };
             return Ok(Found { epoch, answer, in_the_way });
         }
-        session.clock.sleep(LOOK_EVERY).await;
+        session.clock.sleep(asking::LOOK_EVERY).await;
     }
 }
 
@@ -174,6 +164,6 @@ async fn in_the_way<S: Store, W: Waker, C: Clock>(
     before: &Lease,
     id: &RequestId,
 ) -> Option<String> {
-    let rows = session.store.history(&before.cluster, NEWEST).await.unwrap_or_default();
+    let rows = session.store.history(&before.cluster, asking::NEWEST).await.unwrap_or_default();
     rows.iter().find_map(|row| restored::is_in_the_way(id, &row.what)).map(|why| printable(&why))
 }

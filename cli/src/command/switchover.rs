@@ -31,9 +31,6 @@ use crate::wishes::ExclusionView;
 /// How often the table is read while somebody waits. A hand-over takes a few seconds, and each stage is to be seen.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How many of the newest rows are looked through for the newest grant; the steps of its move come after it.
-const LOOKED_THROUGH: usize = 100;
-
 /// The result, for `--format json`.
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
@@ -364,7 +361,7 @@ async fn reading<S: Store, W, C: Clock>(
     if !handover.needs_grant(&snapshot.lease) {
         return Ok((snapshot, None));
     }
-    let history = session.store.history(cluster, LOOKED_THROUGH).await;
+    let history = session.store.history(cluster, asking::NEWEST).await;
     let history = history.map_err(|failure| Trouble::of_table("reading the history", &failure))?;
     let grant = history.into_iter().find(|event| {
         matches!(&event.what, Happening::Granted { to, .. } if Some(to) == snapshot.lease.holder.as_ref())
@@ -378,10 +375,8 @@ async fn with_answer<S: Store, W, C>(
     request: &Request,
     why: String,
 ) -> String {
-    let requests = session.store.requests(&request.cluster, LOOKED_THROUGH).await.unwrap_or_default();
-    let answer = requests.into_iter().find(|there| there.id == request.id).and_then(|there| there.answer);
-    match answer {
-        Some(answer) => format!("{why}: {}", crate::text::printable(&answer)),
+    match asking::answer(session, &request.cluster, &request.id).await {
+        Some(answer) => format!("{why}: {answer}"),
         None => why,
     }
 }
