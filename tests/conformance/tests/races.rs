@@ -1,8 +1,10 @@
 //! What a write that reads first does when the table changes between its reading and its writing.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use baton_client::Limits;
+use baton_conformance::eavesdropper::{Eavesdropper, Exchange};
 use baton_conformance::engine::{Engine, config_at};
 use baton_conformance::interloper::Interloper;
 use baton_conformance::store::build::{
@@ -15,7 +17,9 @@ use baton_protocol::ids::Epoch;
 use baton_protocol::lease::{LeaseState, Mode};
 use baton_protocol::request::Wish;
 use baton_protocol::resource::Observed;
+use baton_store::condition::OPERATOR_ATTRIBUTES;
 use baton_store::{DynamoStore, Moved, Registration, Store};
+use serde_json::Value;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::start);
 
@@ -252,4 +256,40 @@ async fn a_wish_that_was_granted_or_answered_in_between_is_not_said_to_have_been
         let intent = lease(&store).await.intent.and_then(|intent| intent.request);
         assert_eq!(intent, Some(wish("2").id));
     }
+}
+
+/// The attributes that an action's expressions name, without what lies within them: as IAM counts them.
+fn top_level(action: &Value) -> BTreeSet<String> {
+    let update = &action["Update"];
+    let texts =
+        ["UpdateExpression", "ConditionExpression"].map(|part| update[part].as_str().unwrap_or_default());
+    let all = texts.join(" ");
+    let named = all.match_indices('#').filter(|(at, _)| !all[..*at].ends_with('.')).map(|(at, _)| {
+        let rest = &all[at + 1..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        update["ExpressionAttributeNames"][format!("#{}", &rest[..end])].as_str().expect("named").to_owned()
+    });
+    named.collect()
+}
+
+#[tokio::test]
+async fn an_operator_s_answer_to_what_is_replaced_needs_no_permission_more() {
+    let store = table("answer-wire").await;
+    held_by_the_first(&store).await;
+    let ear = Eavesdropper::start(ENGINE.endpoint()).await;
+    let operator = DynamoStore::new(&config_at(ear.endpoint(), Limits::cli()).await, "answer-wire");
+    for id in ["1", "2"] {
+        let wish = Wish::Switchover { to: None, why: String::new() };
+        operator.ask(&request(id, wish, Epoch(1))).await.expect("asked");
+    }
+    let heard = ear.take_heard();
+    let writes: Vec<_> = heard.iter().filter(|heard| heard.sent.operation != "GetItem").collect();
+    let [first, second] = &writes[..] else { panic!("{writes:?}") };
+    let actions = |of: &Exchange| of.sent.body["TransactItems"].as_array().expect("actions").clone();
+    assert_eq!((actions(first).len(), actions(second).len()), (2, 3));
+    let answer = &actions(second)[2];
+    assert_eq!(answer["Update"]["Key"]["sk"]["S"], "REQUEST#1");
+    assert_eq!(top_level(answer), ["pk", "request"].map(str::to_owned).into());
+    let named: BTreeSet<_> = actions(second).iter().flat_map(top_level).collect();
+    assert!(named.iter().all(|name| OPERATOR_ATTRIBUTES.contains(&name.as_str())), "{named:?}");
 }
