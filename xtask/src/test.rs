@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// For the guest: packs what tests are built with, in place of building for nodes.
     #[arg(long)]
     quick: bool,
+    /// For the templates: holds them to the rules of checkov in place of the tests. The first run installs it.
+    #[arg(long)]
+    guard: bool,
     /// What the tests' own runner is given, after `--`.
     #[arg(last = true)]
     runner: Vec<String>,
@@ -79,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
                     .args(&arguments.runner);
                 tools::run(&mut test)?;
             }
+            Part::Templates if arguments.guard => guard()?,
             Part::Templates => templates(&arguments.runner)?,
             Part::Agent => agent::check(&arguments.runner)?,
             Part::Tests => {
@@ -92,6 +96,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         output::note(&output::dim(&format!("{part:?} passed after {} s", begun.elapsed().as_secs())));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn guard() -> Result<(), Box<dyn Error>> {
+    tools::run(tools::cargo().args(["run", "--quiet", "--package", "baton-templates", "--", "guard"]))
 }
 
 fn templates(runner: &[String]) -> Result<(), Box<dyn Error>> {

@@ -38,6 +38,12 @@ impl Venv {
         Self::ensure_in(&target_directory().join("sandbox"), &requirements, progress)
     }
 
+    /// An environment with checkov and nothing else, for whoever holds templates to its rules.
+    pub fn with_checkov(progress: &mut dyn FnMut(&str)) -> Result<Self, SandboxError> {
+        let requirements = python_file("requirements-checkov.txt");
+        Self::ensure_in(&target_directory().join("sandbox"), &requirements, progress)
+    }
+
     /// The environment for `requirements` under `directory`.
     fn ensure_in(
         directory: &Path,
@@ -82,6 +88,13 @@ impl Venv {
     pub fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(self.python());
         command.arg("-I").arg(python_file("tool.py")).arg(name).stdin(Stdio::null());
+        command
+    }
+
+    /// A command that runs a module of the environment, for a tool that has no console script of that kind.
+    pub fn module(&self, name: &str) -> Command {
+        let mut command = Command::new(self.python());
+        command.args(["-I", "-m", name]).stdin(Stdio::null());
         command
     }
 

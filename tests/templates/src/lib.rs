@@ -6,6 +6,7 @@
 //! these.
 
 pub mod actions;
+pub mod guard;
 pub mod source;
 pub mod template;
 

@@ -1,10 +1,12 @@
-//! Prints what each role and policy of the templates may do: its actions, and on what.
+//! Prints what each role and policy of the templates may do: its actions, and on what. With `guard`, holds the templates to the
+//! rules of checkov instead.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use baton_sandbox::Venv;
+use baton_templates::guard;
 use baton_templates::template::{Statement, Template};
 use baton_templates::workspace;
 use serde_json::Value;
@@ -13,6 +15,40 @@ use serde_json::Value;
 const TEMPLATES: [&str; 3] = ["control-plane.yaml", "cluster.yaml", "shared-vpc-role.yaml"];
 
 fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => table(),
+        Some("guard") => match guarded() {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Some(other) => {
+            eprintln!("error: expected `guard` or nothing, found `{other}`");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Holds every template to the rules; whether nothing was found.
+fn guarded() -> Result<bool, String> {
+    let venv = Venv::with_checkov(&mut |line| eprintln!("{line}"))
+        .map_err(|error| format!("the environment of checkov cannot be made: {error}"))?;
+    let scratch = tempfile::tempdir().map_err(|error| format!("making a directory: {error}"))?;
+    let (mut clean, mut out) = (true, io::stdout().lock());
+    for name in guard::templates()? {
+        let (wrong, passed) = guard::examine(&venv, &name, scratch.path())?;
+        let told: String = wrong.iter().map(|sentence| format!("  {sentence}\n")).collect();
+        write!(out, "{name}: {passed} met, {} to see to\n{told}", wrong.len())
+            .map_err(|error| format!("writing what was found: {error}"))?;
+        clean &= wrong.is_empty();
+    }
+    Ok(clean)
+}
+
+fn table() -> ExitCode {
     let venv = match Venv::ensure() {
         Ok(venv) => venv,
         Err(error) => {

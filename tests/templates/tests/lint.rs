@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::sync::LazyLock;
 
 use baton_sandbox::Venv;
+use baton_templates::guard::without_reason;
 use baton_templates::template::{Template, list, texts};
 use baton_templates::workspace;
 
@@ -38,6 +39,16 @@ fn cfn_lint_finds_nothing_to_say() {
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}: {}", template.name, String::from_utf8_lossy(&said));
     }
+}
+
+#[test]
+fn every_suppression_of_a_rule_gives_its_reason() {
+    let mut suppressions = 0;
+    for template in TEMPLATES.iter() {
+        assert_eq!(without_reason(template.name, &template.text), [] as [String; 0]);
+        suppressions += template.text.matches("checkov:skip=").count();
+    }
+    assert!(suppressions > 0, "no template suppresses a rule, and nothing was looked at");
 }
 
 #[test]
