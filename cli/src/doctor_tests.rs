@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::MemoryCloud;
+use baton_doctor::policy::Policy;
 use baton_doctor::survey::*;
 use baton_doctor::{Change, Seen};
 use baton_protocol::ids::InstanceId;
@@ -50,6 +51,7 @@ fn survey() -> Survey {
         main: true,
         subnets: letters.map(|letter| format!("subnet-{letter}")).into(),
         default: None,
+        lists: BTreeSet::new(),
         tagged: true,
     };
     let endpoint = EndpointDetail {
@@ -58,11 +60,14 @@ fn survey() -> Survey {
         gateway: true,
         state: "available".to_owned(),
         tables: [table.id.clone()].into(),
+        groups: Vec::new(),
+        policy: Seen::Known(Policy::everything()),
     };
     let subnet = |letter: char| SubnetDetail {
         id: format!("subnet-{letter}"),
         zone: format!("euw1-az-{letter}"),
         network: "10.0.1.0/24".to_owned(),
+        owner: "123456789012".to_owned(),
     };
     let groups = [("sg-1".to_owned(), open), ("sg-c".to_owned(), GroupDetail::default())];
     Survey {
@@ -78,7 +83,9 @@ fn survey() -> Survey {
             id: "vpc-1".to_owned(),
             state: "available".to_owned(),
             network: "10.0.0.0/16".to_owned(),
+            owner: "123456789012".to_owned(),
         }),
+        table_list: Seen::Known(Some("pl-0123456789abcdef0".to_owned())),
         subnets: Seen::Known(letters.map(subnet).into()),
         zones: Seen::Known(Vec::new()),
         tables: Seen::Known(vec![table]),
@@ -107,7 +114,7 @@ fn run_in(world: &World, account: &MemoryAccount, line: &str, answer: &str, look
     };
     let Command::Doctor(args) = &cli.command else { panic!("doctor") };
     let cloud = MemoryCloud::new();
-    let eyes = Eyes { cloud: &cloud, account, region: "eu-west-1".to_owned() };
+    let eyes = Eyes { cloud: &cloud, account, region: "eu-west-1".to_owned(), table: "baton".to_owned() };
     let outcome = ready(doctor::run(&session, &eyes, &mut console, cli.cluster(), args));
     let exit = crate::conclude(&mut console, outcome);
     let text = |bytes| String::from_utf8(bytes).expect("text");

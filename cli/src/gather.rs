@@ -29,6 +29,8 @@ pub struct Eyes<'a, C, A> {
     pub account: &'a A,
     /// The region.
     pub region: String,
+    /// The table's name.
+    pub table: String,
 }
 
 /// Reads everything about a cluster. Only the lease and the heartbeats must be readable; what else is not says so in its place.
@@ -67,6 +69,7 @@ pub async fn gather<S: Store, W, C: Clock, E: Cloud, A: Account>(
     };
     let record = Record {
         region: eyes.region.clone(),
+        table: eyes.table.clone(),
         lease: first.lease,
         before: first.heartbeats,
         before_at,

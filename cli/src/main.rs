@@ -59,6 +59,7 @@ async fn main() -> ExitCode {
             cloud: &Ec2Cloud::new(&config),
             account: &AwsAccount::new(&config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
+            table: cli.global.table.clone(),
         };
         let outcome = doctor::run(&session, &eyes, &mut console, cli.cluster(), args).await;
         return baton::conclude(&mut console, outcome).into();

@@ -93,6 +93,9 @@ checks! {
         "the node cannot renew or claim the lease" "see `systemctl status baton-agent` and its log on the node";
     WAY_TO_TABLE "way-to-table" [R10] Violation Consent
         "nothing leads from the node to DynamoDB" "make a gateway endpoint for DynamoDB";
+    ENDPOINT_POLICY "endpoint-policy" [R10] Violation Report
+        "what the policy of the endpoint denies never reaches the table, whatever the node's role allows"
+        "let the endpoint's policy allow dynamodb:BatchGetItem, dynamodb:GetItem and dynamodb:UpdateItem on the table: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID --policy-document file://policy.json`";
     METADATA_SERVED "metadata-served" [R11 R18] Violation Auto
         "the agent learns from it who it is, gets its credentials there, and sees whether its address is gone"
         "enable the instance metadata";
@@ -100,7 +103,7 @@ checks! {
         "whoever can make a program on the node ask for an address gets the node's credentials"
         "see which program asks without a token, and then require one: `aws ec2 modify-instance-metadata-options --http-tokens required --instance-id ID`";
     PORT_443_GROUP "port-443-group" [R12] Violation Consent
-        "the agent reaches AWS over this port only" "let TCP to port 443 out in a security group of the node";
+        "the agent reaches AWS over this port only" "let TCP to port 443 out in a security group of the node, to the prefix list com.amazonaws.REGION.dynamodb where a gateway endpoint is the way";
     PORT_443_ACL "port-443-acl" [R12] Violation Consent
         "the agent reaches AWS over this port only, and answers come to ports above 1023"
         "let TCP to port 443 out, and to ports 1024 to 65535 in, in the subnet's network ACL";

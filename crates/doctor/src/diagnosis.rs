@@ -13,6 +13,7 @@ use crate::change::Change;
 use crate::check::Fix;
 use crate::finding::Severity;
 use crate::row::Row;
+use crate::site::Site;
 use crate::survey::Survey;
 use crate::world::{Seen, World};
 
@@ -21,6 +22,8 @@ use crate::world::{Seen, World};
 pub struct Record {
     /// The region, as names of services have it.
     pub region: String,
+    /// The table's name.
+    pub table: String,
     /// The lease.
     pub lease: Lease,
     /// The heartbeats as they were first read.
@@ -44,6 +47,18 @@ pub struct Case {
     pub world: World,
     /// What surrounds it.
     pub survey: Survey,
+}
+
+impl Case {
+    /// Where the cluster is.
+    pub fn site(&self) -> Site<'_> {
+        Site {
+            region: &self.record.region,
+            table: &self.record.table,
+            members: &self.record.lease.members,
+            survey: &self.survey,
+        }
+    }
 }
 
 /// Something that was found.

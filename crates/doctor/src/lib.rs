@@ -13,10 +13,12 @@ mod finding;
 mod hibernation;
 mod node;
 mod place;
+pub mod policy;
 mod request;
 mod resource;
 mod role;
 mod row;
+mod site;
 mod subnet;
 pub mod survey;
 mod table;
@@ -26,13 +28,14 @@ use std::fmt::Display;
 
 pub use change::Change;
 pub use check::{CHECKS, Check, Fix};
-pub use diagnose::diagnose;
+pub use diagnose::{diagnose, reach, service};
 pub use diagnosis::{Case, Diagnosis, Record, Standing, Verdict, is_clean, standings};
 pub use finding::{Finding, Requirement, Severity, refuses};
 pub use node::TAG;
 pub use place::{Places, places};
 pub use request::{MOST_ADDRESSES, MOST_NODES, MOST_ROUTES, MOST_SUBNETS, MOST_TABLES};
 pub use row::Row;
+pub use site::Site;
 pub use world::{
     InstanceFacts, InterfaceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TableFacts, Wanted,
     WantedNode, World,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_protocol::ids::{AllocationId, InstanceId, InterfaceId};
 
+use crate::policy::Policy;
 use crate::world::Seen;
 
 /// An instance.
@@ -60,6 +61,8 @@ pub struct VpcDetail {
     pub state: String,
     /// Its first IPv4 network.
     pub network: String,
+    /// The account that owns it: 12 digits; empty where EC2 does not say.
+    pub owner: String,
 }
 
 /// A subnet of the VPC.
@@ -71,6 +74,8 @@ pub struct SubnetDetail {
     pub zone: String,
     /// Its IPv4 network.
     pub network: String,
+    /// The account that owns it, another one where the VPC is shared: 12 digits; empty where EC2 does not say.
+    pub owner: String,
 }
 
 /// A route table of the VPC.
@@ -84,6 +89,8 @@ pub struct TableDetail {
     pub subnets: BTreeSet<String>,
     /// Where its default route leads, if it has one that is usable.
     pub default: Option<String>,
+    /// The prefix lists that it leads to gateway endpoints. In a shared VPC they show an endpoint that is not shown itself.
+    pub lists: BTreeSet<String>,
     /// Whether it carries the tag of consent.
     pub tagged: bool,
 }
@@ -153,6 +160,10 @@ pub struct EndpointDetail {
     pub state: String,
     /// The route tables that lead to it.
     pub tables: BTreeSet<String>,
+    /// Its security groups; a gateway has none.
+    pub groups: Vec<String>,
+    /// What it lets through.
+    pub policy: Seen<Policy>,
 }
 
 /// An Elastic IP of the region.
@@ -218,6 +229,8 @@ pub struct Survey {
     pub acls: Seen<Vec<AclDetail>>,
     /// The endpoints of the VPC.
     pub endpoints: Seen<Vec<EndpointDetail>>,
+    /// The prefix list by which security groups name DynamoDB in this region; none where there is none.
+    pub table_list: Seen<Option<String>>,
     /// Every Elastic IP of the region.
     pub addresses: Seen<BTreeMap<AllocationId, AddressDetail>>,
     /// How many there may be.

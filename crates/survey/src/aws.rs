@@ -18,7 +18,7 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Filter, Tag};
 use baton_doctor::survey::Survey;
-use baton_doctor::{Change, Seen, TAG};
+use baton_doctor::{Change, Seen, TAG, service};
 
 use crate::signed::{Signed, cut};
 use crate::{Account, Question, SurveyFailure};
@@ -46,6 +46,7 @@ impl Account for AwsAccount {
     async fn survey(&self, question: &Question) -> Survey {
         let ec2 = &self.ec2;
         let ids = &question.instances;
+        let list = service(&self.region);
         let first = tokio::join!(
             instance::instances(ec2, ids),
             instance::profiles(ec2, ids),
@@ -53,8 +54,9 @@ impl Account for AwsAccount {
             network::zones(ec2),
             address::addresses(ec2),
             address::quota(ec2),
+            network::prefix_list(ec2, &list),
         );
-        let (instances, profiles, interfaces, zones, addresses, address_quota) = first;
+        let (instances, profiles, interfaces, zones, addresses, address_quota, table_list) = first;
         let vpc = match &instances {
             Ok((_, vpc)) => vpc.clone(),
             Err(_) => None,
@@ -90,6 +92,7 @@ impl Account for AwsAccount {
             tables,
             acls,
             endpoints,
+            table_list: seen(table_list),
             addresses: seen(addresses),
             address_quota: seen(address_quota),
             alarms: seen(alarms),

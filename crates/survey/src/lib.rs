@@ -6,6 +6,7 @@
 
 mod aws;
 mod memory;
+mod policy;
 mod signed;
 
 use std::future::Future;
@@ -86,6 +87,7 @@ pub const READS: &[&str] = &[
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstanceStatus",
     "ec2:DescribeInstances",
+    "ec2:DescribeManagedPrefixLists",
     "ec2:DescribeNetworkAcls",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeRouteTables",

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use baton_doctor::policy::Policy;
 use baton_doctor::survey::{AclEntry, AddressDetail, EndpointDetail, SubnetDetail, Survey};
 use baton_doctor::{Change, Seen};
 use baton_protocol::ids::AllocationId;
@@ -150,23 +151,32 @@ fn of_network(survey: &mut Survey, change: &Change) {
             on(&mut survey.acls, |all| {
                 all.iter_mut().filter(|acl| acl.default).for_each(|acl| acl.subnets.extend([id.clone()]));
             });
-            let made = SubnetDetail { id, zone: zone.clone(), network: network.clone() };
+            let owner = survey.vpc.known().map_or_else(String::new, |vpc| vpc.owner.clone());
+            let made = SubnetDetail { id, zone: zone.clone(), network: network.clone(), owner };
             on(&mut survey.subnets, |all| all.push(made));
         }
-        Change::CreateEndpoint { service, tables, .. } => on(&mut survey.endpoints, |all| {
-            all.push(EndpointDetail {
-                id: format!("vpce-{:017x}", all.len() + 0x100),
-                service: service.clone(),
-                gateway: true,
-                state: "available".to_owned(),
-                tables: tables.iter().cloned().collect(),
+        Change::CreateEndpoint { service, tables, .. } => {
+            lead(survey, tables);
+            on(&mut survey.endpoints, |all| {
+                all.push(EndpointDetail {
+                    id: format!("vpce-{:017x}", all.len() + 0x100),
+                    service: service.clone(),
+                    gateway: true,
+                    state: "available".to_owned(),
+                    tables: tables.iter().cloned().collect(),
+                    groups: Vec::new(),
+                    policy: Seen::Known(Policy::everything()),
+                });
             });
-        }),
-        Change::ExtendEndpoint { endpoint, tables } => on(&mut survey.endpoints, |all| {
-            if let Some(found) = all.iter_mut().find(|found| found.id == *endpoint) {
-                found.tables.extend(tables.iter().cloned());
-            }
-        }),
+        }
+        Change::ExtendEndpoint { endpoint, tables } => {
+            lead(survey, tables);
+            on(&mut survey.endpoints, |all| {
+                if let Some(found) = all.iter_mut().find(|found| found.id == *endpoint) {
+                    found.tables.extend(tables.iter().cloned());
+                }
+            });
+        }
         Change::AllowInAcl { acl, number, egress, ports } => on(&mut survey.acls, |all| {
             if let Some(found) = all.iter_mut().find(|found| found.id == *acl) {
                 found.entries.insert(AclEntry {
@@ -181,6 +191,16 @@ fn of_network(survey: &mut Survey, change: &Change) {
         }),
         _ => {}
     }
+}
+
+/// An endpoint is a route in its tables, for the prefix list of its service.
+fn lead(survey: &mut Survey, tables: &[String]) {
+    let Some(Some(list)) = survey.table_list.known().cloned() else { return };
+    on(&mut survey.tables, |all| {
+        for table in all.iter_mut().filter(|table| tables.contains(&table.id)) {
+            table.lists.insert(list.clone());
+        }
+    });
 }
 
 fn tag(survey: &mut Survey, resource: &str) {

@@ -27,7 +27,7 @@ use crate::runtime::{Function, Invoked};
 /// Whatever goes wrong with the servers, and not with what is tested.
 pub type Trouble = Box<dyn Error>;
 
-const TABLE: &str = "baton";
+pub(crate) const TABLE: &str = "baton";
 const NODES: usize = 3;
 /// Of every agent that is written for.
 const RUN: u8 = 1;

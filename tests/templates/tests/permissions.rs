@@ -154,6 +154,9 @@ fn a_node_may_do_what_the_agent_does_and_nothing_more() {
     let allowed = allowed(&CLUSTER, &["NodePolicy"]);
     assert_eq!(allowed, used_by(&["agent/src"]));
     assert!(!allowed.iter().any(|action| action.starts_with("ec2:")), "no node ever calls EC2");
+    // What `doctor` asks of the policies of endpoints on the way.
+    let of_table = allowed.into_iter().filter(|action| action.starts_with("dynamodb:"));
+    assert_eq!(of_table.collect::<BTreeSet<_>>(), set(&baton_doctor::policy::TABLE_ACTIONS));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the nodes themselves write: whether they reach the table, with which version, by which clock, and who serves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_protocol::heartbeat::Heartbeat;
@@ -67,11 +67,7 @@ impl Room<'_> {
             // Of a node that is silent its clock cannot be told, and needs not.
             if self.is_heard(member, heartbeat) {
                 let part = "a second heartbeat of each node, to tell its clock by,";
-                self.unread
-                    .entry(part)
-                    .or_insert_with(|| ("none came in time".to_owned(), BTreeSet::new()))
-                    .1
-                    .insert(Row::B4);
+                self.notes.unread(part, "none came in time", &[Row::B4]);
             }
             return;
         }

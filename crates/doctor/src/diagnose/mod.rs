@@ -3,10 +3,9 @@
 mod beat;
 mod network;
 mod node;
+mod notes;
 mod reach;
 mod resource;
-
-use std::collections::{BTreeMap, BTreeSet};
 
 use baton_protocol::lease::{LeaseState, Member};
 
@@ -16,27 +15,36 @@ use crate::diagnosis::{Case, Diagnosis};
 use crate::examine;
 use crate::finding::{Requirement, Severity};
 use crate::row::Row;
+use crate::site::Site;
 use crate::world::Seen;
+use notes::{Finding, Notes};
+
+pub use reach::service;
 
 /// Diagnoses a cluster; what was found in the order of the rows.
 pub fn diagnose(case: &Case) -> Vec<Diagnosis> {
-    let mut room = Room { case, found: Vec::new(), unread: BTreeMap::new() };
+    let mut room = Room { case, notes: Notes::default() };
     room.examined();
     room.registration();
     room.nodes();
     room.network();
-    room.reach();
+    reach::examine(&case.site(), &mut room.notes);
     room.beats();
     room.resources();
-    room.conclude()
+    room.notes.conclude()
 }
 
-/// Where findings come together.
+/// Whether the nodes of a cluster, registered or not, reach the table by the network around them.
+pub fn reach(site: &Site<'_>) -> Vec<Diagnosis> {
+    let mut notes = Notes::default();
+    reach::examine(site, &mut notes);
+    notes.conclude()
+}
+
+/// A case, and where its findings come together.
 struct Room<'a> {
     case: &'a Case,
-    found: Vec<Diagnosis>,
-    /// What could not be read: why, and which rows depend on it.
-    unread: BTreeMap<&'static str, (String, BTreeSet<Row>)>,
+    notes: Notes,
 }
 
 impl<'a> Room<'a> {
@@ -44,22 +52,14 @@ impl<'a> Room<'a> {
         &self.case.record.lease.members
     }
 
-    /// What was read, or a note that these rows cannot be judged without it.
     fn need<T>(&mut self, seen: &'a Seen<T>, part: &'static str, rows: &[Row]) -> Option<&'a T> {
-        let why = match seen {
-            Seen::Known(found) => return Some(found),
-            Seen::Unknown(why) => why.clone(),
-            Seen::Unasked => "what it depends on is not there".to_owned(),
-        };
-        self.unread.entry(part).or_insert_with(|| (why, BTreeSet::new())).1.extend(rows);
-        None
+        self.notes.need(seen, part, rows)
     }
 
     fn find(&mut self, check: &Check, place: impl ToString, what: String, changes: Vec<Change>) {
         self.find_as(check, check.severity, place, what, changes);
     }
 
-    /// What has no change that mends it is only reported, whatever its kind.
     fn find_as(
         &mut self,
         check: &Check,
@@ -68,22 +68,7 @@ impl<'a> Room<'a> {
         what: String,
         changes: Vec<Change>,
     ) {
-        let remedy = if changes.is_empty() {
-            vec![check.remedy.to_owned()]
-        } else {
-            changes.iter().map(ToString::to_string).collect()
-        };
-        self.found.push(Diagnosis {
-            id: check.id.to_owned(),
-            rows: check.rows.to_vec(),
-            severity,
-            place: place.to_string(),
-            what,
-            why: check.why.to_owned(),
-            remedy,
-            fix: if changes.is_empty() { Fix::Report } else { check.fix },
-            changes,
-        });
+        self.notes.tell(Finding::of(check, place, what).weighing(severity).mended(changes));
     }
 
     /// Whether the route tables, and the subnets with them, are another account's, as in a VPC that is shared. Their tags are not
@@ -96,7 +81,7 @@ impl<'a> Room<'a> {
     /// What nobody but the owner of the route tables can see to. Nothing is wrong by it.
     fn owners(&mut self, check: &Check, what: &str) {
         let Some(role) = &self.case.record.lease.resources.tables_role else { return };
-        self.found.push(Diagnosis {
+        self.notes.push(Diagnosis {
             id: check.id.to_owned(),
             rows: check.rows.to_vec(),
             severity: Severity::Info,
@@ -121,7 +106,7 @@ impl<'a> Room<'a> {
                 check::of_requirement(finding.id)
             };
             let Some(rows) = rows else { continue };
-            self.found.push(Diagnosis {
+            self.notes.push(Diagnosis {
                 id: finding.id.to_string(),
                 rows: rows.to_vec(),
                 severity: finding.severity,
@@ -141,24 +126,6 @@ impl<'a> Room<'a> {
             let what = format!("the registration of {} is retired", lease.cluster);
             self.find(&check::LEASE_ACTIVE, &lease.cluster, what, Vec::new());
         }
-    }
-
-    fn conclude(mut self) -> Vec<Diagnosis> {
-        for (part, (why, rows)) in self.unread {
-            self.found.push(Diagnosis {
-                id: Requirement::Readable.to_string(),
-                rows: rows.into_iter().collect(),
-                severity: Severity::Unknown,
-                place: part.to_owned(),
-                what: format!("{part} could not be read ({why})"),
-                why: "a requirement that was not looked at is not known to be met".to_owned(),
-                remedy: vec!["see that you may read this, as the policy of viewers allows".to_owned()],
-                fix: Fix::Report,
-                changes: Vec::new(),
-            });
-        }
-        self.found.sort_by_key(|found| (found.rows.first().copied().unwrap_or(Row::B4), found.id.clone()));
-        self.found
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use baton_protocol::ids::InterfaceId;
 use baton_protocol::lease::Member;
 
+use super::notes::Finding;
 use super::{Room, named};
 use crate::change::Change;
 use crate::check;
@@ -41,7 +42,7 @@ impl<'a> Room<'a> {
         self.parity();
     }
 
-    fn zones(&mut self, vpc: &VpcDetail, subnets: &[SubnetDetail]) {
+    fn zones(&mut self, vpc: &'a VpcDetail, subnets: &[SubnetDetail]) {
         let there: BTreeSet<&str> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
         if there.len() >= 2 {
             return;
@@ -56,7 +57,9 @@ impl<'a> Room<'a> {
         let there: Vec<&str> = there.into_iter().collect();
         let found = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         let what = format!("the subnets of {} are in one Availability Zone: {found}", vpc.id);
-        self.find(&check::SUBNET_ZONES, &vpc.id, what, change.into_iter().collect());
+        let owner = self.case.site().another(&vpc.owner);
+        let changes = change.into_iter().collect();
+        self.notes.tell(Finding::of(&check::SUBNET_ZONES, &vpc.id, what).mended(changes).owned(owner));
     }
 
     /// Whether each interface that something leads to is at its node.
@@ -119,7 +122,9 @@ impl<'a> Room<'a> {
             let change =
                 main.map(|main| Change::AssociateTable { subnet: subnet.to_owned(), table: main.id.clone() });
             let what = format!("{subnet} has no route table of its own and follows the main one");
-            self.find(&check::SUBNET_TABLE, subnet, what, change.into_iter().collect());
+            let owner = self.case.site().owner_of(subnet);
+            let changes = change.into_iter().collect();
+            self.notes.tell(Finding::of(&check::SUBNET_TABLE, subnet, what).mended(changes).owned(owner));
         }
     }
 

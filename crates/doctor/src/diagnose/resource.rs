@@ -170,8 +170,7 @@ impl Room<'_> {
         let fresh = |probe: &&Probe| probe.is_about(&record.lease) && record.at.distance(probe.at) < STALE;
         let Some(probe) = probe.as_ref().filter(fresh) else {
             let why = "the arbiter has not asked within three hours, or not since the cluster was changed";
-            let rows = rows.into_iter().collect();
-            self.unread.insert("whether the arbiter may do what a move needs", (why.to_owned(), rows));
+            self.notes.unread("whether the arbiter may do what a move needs", why, &rows);
             return;
         };
         for obstacle in &probe.obstacles {

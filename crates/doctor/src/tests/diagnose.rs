@@ -1,6 +1,7 @@
 //! The diagnosis of a registered cluster, each check broken by itself.
 
 mod caution;
+mod way;
 
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 
 use super::*;
+use crate::policy::Policy;
 use crate::survey::*;
 
+/// The account of the nodes.
+const OWN: &str = "123456789012";
 const NOW: WallTime = WallTime(1_800_000_000_000);
 
 fn arn(n: usize) -> InstanceArn {
@@ -124,6 +128,7 @@ fn survey() -> Survey {
         id: format!("subnet-{n}"),
         zone: format!("euw1-az{n}"),
         network: format!("10.0.{n}.0/24"),
+        owner: OWN.to_owned(),
     };
     let both = || (1..=2).map(|n| format!("subnet-{n}")).collect::<BTreeSet<_>>();
     let main = TableDetail { id: "rtb-main".to_owned(), main: true, tagged: true, ..TableDetail::default() };
@@ -136,6 +141,8 @@ fn survey() -> Survey {
         gateway: true,
         state: "available".to_owned(),
         tables: [table(1).to_string()].into(),
+        groups: Vec::new(),
+        policy: Seen::Known(Policy::everything()),
     };
     let group = GroupDetail { ingress: [rule("sg-1")].into(), egress: [rule("0.0.0.0/0")].into() };
     Survey {
@@ -147,7 +154,9 @@ fn survey() -> Survey {
             id: "vpc-1".to_owned(),
             state: "available".to_owned(),
             network: "10.0.0.0/16".to_owned(),
+            owner: OWN.to_owned(),
         }),
+        table_list: Seen::Known(Some("pl-0table".to_owned())),
         subnets: Seen::Known((1..=2).map(subnet).collect()),
         zones: Seen::Known((1..=3).map(|n| format!("euw1-az{n}")).collect()),
         tables: Seen::Known(vec![main, own]),
@@ -180,6 +189,7 @@ fn case() -> Case {
     Case {
         record: Record {
             region: "eu-west-1".to_owned(),
+            table: "baton".to_owned(),
             lease,
             before: beats(100, NOW),
             before_at: NOW,

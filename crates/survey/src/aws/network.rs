@@ -6,6 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
     IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpointType,
 };
+use baton_doctor::Seen;
 use baton_doctor::survey::{
     AclDetail, AclEntry, EndpointDetail, GroupDetail, InterfaceDetail, Rule, SubnetDetail, TableDetail,
     VpcDetail,
@@ -13,6 +14,7 @@ use baton_doctor::survey::{
 use baton_protocol::ids::{InstanceId, InterfaceId};
 
 use super::{Answer, failure, filter, pages, required, tagged, unreadable};
+use crate::policy;
 
 /// EC2 takes at most this many values for one filter.
 const VALUES_PER_FILTER: usize = 200;
@@ -24,6 +26,7 @@ const TABLES: &str = "ec2:DescribeRouteTables";
 const GROUPS: &str = "ec2:DescribeSecurityGroups";
 const ACLS: &str = "ec2:DescribeNetworkAcls";
 const ENDPOINTS: &str = "ec2:DescribeVpcEndpoints";
+const LISTS: &str = "ec2:DescribeManagedPrefixLists";
 
 fn owned(field: Option<&str>) -> String {
     field.unwrap_or_default().to_owned()
@@ -72,7 +75,8 @@ pub(super) async fn vpc(ec2: &Client, id: &str) -> Answer<VpcDetail> {
     let row = pages.iter().flat_map(|page| page.vpcs()).find(|row| row.vpc_id() == Some(id));
     let row = row.ok_or_else(|| unreadable(VPCS, format_args!("without {id}")))?;
     let state = row.state().map(|state| state.as_str().to_owned()).unwrap_or_default();
-    Ok(VpcDetail { id: id.to_owned(), state, network: owned(row.cidr_block()) })
+    let (network, owner) = (owned(row.cidr_block()), owned(row.owner_id()));
+    Ok(VpcDetail { id: id.to_owned(), state, network, owner })
 }
 
 pub(super) async fn subnets(ec2: &Client, vpc: &str) -> Answer<Vec<SubnetDetail>> {
@@ -82,6 +86,7 @@ pub(super) async fn subnets(ec2: &Client, vpc: &str) -> Answer<Vec<SubnetDetail>
         id: owned(row.subnet_id()),
         zone: owned(row.availability_zone_id()),
         network: owned(row.cidr_block()),
+        owner: owned(row.owner_id()),
     });
     Ok(rows.collect())
 }
@@ -111,6 +116,7 @@ pub(super) async fn tables(ec2: &Client, vpc: &str) -> Answer<Vec<TableDetail>> 
             .map(str::to_owned)
             .collect(),
         default: row.routes().iter().find_map(default),
+        lists: row.routes().iter().filter_map(list).collect(),
         tagged: tagged(row.tags()),
     });
     Ok(rows.collect())
@@ -130,6 +136,22 @@ fn default(route: &Route) -> Option<String> {
         route.core_network_arn(),
     ];
     targets.into_iter().flatten().find(|id| !id.is_empty()).filter(|_| usable).map(str::to_owned)
+}
+
+/// The prefix list that a route leads to a gateway endpoint, if it is such a route.
+fn list(route: &Route) -> Option<String> {
+    let is_led = route.gateway_id().is_some_and(|id| id.starts_with("vpce-"));
+    let usable = is_led && route.state() != Some(&RouteState::Blackhole);
+    route.destination_prefix_list_id().filter(|_| usable).map(str::to_owned)
+}
+
+/// The prefix list of this name.
+pub(super) async fn prefix_list(ec2: &Client, name: &str) -> Answer<Option<String>> {
+    let request = ec2.describe_managed_prefix_lists().filters(filter("prefix-list-name", &[name]));
+    let pages = pages!(LISTS, request);
+    let mut rows = pages.iter().flat_map(|page| page.prefix_lists());
+    let found = rows.find(|row| row.prefix_list_name() == Some(name));
+    Ok(found.and_then(|row| row.prefix_list_id()).map(str::to_owned))
 }
 
 pub(super) async fn groups(ec2: &Client, ids: &[String]) -> Answer<BTreeMap<String, GroupDetail>> {
@@ -199,6 +221,12 @@ pub(super) async fn endpoints(ec2: &Client, vpc: &str) -> Answer<Vec<EndpointDet
         gateway: row.vpc_endpoint_type() == Some(&VpcEndpointType::Gateway),
         state: row.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         tables: row.route_table_ids().iter().cloned().collect(),
+        groups: row.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect(),
+        policy: match row.policy_document().map(policy::parse) {
+            Some(Ok(policy)) => Seen::Known(policy),
+            Some(Err(why)) => Seen::Unknown(why),
+            None => Seen::Unknown("EC2 does not show it".to_owned()),
+        },
     });
     Ok(rows.collect())
 }

@@ -35,6 +35,7 @@ pub(super) enum How {
     Silent,
     NoWay,
     ByGateway,
+    EndpointDenies,
     NoMetadata,
     NoToken,
     NoTokenUsed,
@@ -97,6 +98,7 @@ pub(super) async fn apply(how: How, ward: &mut Ward) -> Result<(), Trouble> {
         How::CheckOn => set_check(ward, &first.interface),
         How::NoWay => drop_endpoints(ward),
         How::ByGateway => by_gateway(ward),
+        How::EndpointDenies => policy(ward, &["dynamodb:BatchGetItem", "dynamodb:GetItem"]),
         How::NoMetadata => metadata(ward, &standby.id, json!({ "HttpEndpoint": "disabled" })),
         How::NoToken => {
             used_without_token(ward, &standby.id, 0.0, 1..=HOURS)?;
@@ -162,6 +164,9 @@ pub(super) async fn restore(how: How, ward: &mut Ward) -> Result<(), Trouble> {
         How::Released => record::readdress(ward).await,
         How::QuotaUsed => release_strangers(ward),
         How::ByGateway => no_gateway(ward),
+        How::EndpointDenies => policy(ward, &["*"]),
+        // The fix has let out to the endpoint alone.
+        How::NoEgress => egress(ward, "authorize_security_group_egress"),
         How::NoTokenUsed => metadata(ward, &standby.id, json!({ "HttpTokens": "required" })),
         How::NoTokenUntold => metadata(ward, &world.instances[0].id, json!({ "HttpTokens": "required" })),
         How::AclDenies => acl(ward, false),
@@ -255,6 +260,18 @@ fn release_strangers(ward: &Ward) -> Result<(), Trouble> {
         if !own.iter().any(|known| known.allocation.as_str() == address.allocation) {
             ward.ec2("release_address", json!({ "AllocationId": address.allocation }))?;
         }
+    }
+    Ok(())
+}
+
+/// The policy of every endpoint allows these actions, and nothing else.
+fn policy(ward: &Ward, actions: &[&str]) -> Result<(), Trouble> {
+    let statement = json!({ "Effect": "Allow", "Principal": "*", "Action": actions, "Resource": "*" });
+    let document = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    let found = ward.ec2("describe_vpc_endpoints", json!({}))?;
+    for endpoint in found["VpcEndpoints"].as_array().into_iter().flatten() {
+        let given = json!({ "VpcEndpointId": endpoint["VpcEndpointId"], "PolicyDocument": document });
+        ward.ec2("modify_vpc_endpoint", given)?;
     }
     Ok(())
 }

@@ -101,6 +101,8 @@ cases! {
     "R9" "no-agent" ("node" Person NoAgent) "no agent was ever started on a node" => "agent-writes";
     "R10" "silent" ("node" Person Silent) "a node has written nothing for a minute" => "table-reached";
     "R10" "no-way" ("server" Consent NoWay) "no route leads from the nodes to DynamoDB" => "way-to-table";
+    "R10" "endpoint-denies" ("server" Person EndpointDenies) "the endpoint's policy lets no writes through" => "endpoint-policy";
+    "R10" "endpoint-conditions" (twin conditions) "the endpoint's policy has conditions" => "endpoint-policy";
     "R11" "no-metadata" ("server" Auto NoMetadata) "instance metadata is disabled" => "metadata-served";
     "R12" "no-egress" ("server" Consent NoEgress) "the security group lets nothing out" => "port-443-group";
     "R12" "acl" ("server" Consent AclDenies) "the network ACL denies HTTPS" => "port-443-acl";

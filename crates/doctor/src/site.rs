@@ -1,0 +1,56 @@
+//! Where a cluster is: its nodes, and the network around them.
+
+use baton_protocol::lease::Member;
+
+use crate::survey::Survey;
+
+/// Where a cluster is, or would be.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// The region, as names of services have it.
+    pub region: &'a str,
+    /// The table's name.
+    pub table: &'a str,
+    /// The nodes.
+    pub members: &'a [Member],
+    /// What surrounds them.
+    pub survey: &'a Survey,
+}
+
+impl<'a> Site<'a> {
+    /// The subnet that a node's own calls leave from.
+    pub(crate) fn subnet_of(&self, member: &Member) -> Option<&'a str> {
+        let interfaces = self.survey.interfaces.known()?;
+        let instance = member.instance.instance_id();
+        let own = interfaces
+            .values()
+            .find(|detail| detail.instance.as_ref() == Some(&instance) && detail.device_index == Some(0));
+        own.or_else(|| interfaces.get(&member.interface))
+            .map(|detail| detail.subnet.as_str())
+            .filter(|subnet| !subnet.is_empty())
+    }
+
+    /// The account that owns a subnet, if it is not that of the nodes. Only that account may change what is of the VPC (Amazon
+    /// VPC, Responsibilities and permissions for owners and participants).
+    pub(crate) fn owner_of(&self, subnet: &str) -> Option<&'a str> {
+        let found = self.survey.subnets.known()?.iter().find(|found| found.id == subnet)?;
+        self.another(&found.owner)
+    }
+
+    /// An account, if it is not that of the nodes.
+    pub(crate) fn another(&self, account: &'a str) -> Option<&'a str> {
+        let own = self.of_arn(4)?;
+        (!account.is_empty() && account != own).then_some(account)
+    }
+
+    /// The table's ARN: it is of the nodes' account and region.
+    pub(crate) fn table_arn(&self) -> Option<String> {
+        let (partition, account) = (self.of_arn(1)?, self.of_arn(4)?);
+        Some(format!("arn:{partition}:dynamodb:{}:{account}:table/{}", self.region, self.table))
+    }
+
+    /// A part of the nodes' ARNs.
+    fn of_arn(&self, part: usize) -> Option<&'a str> {
+        self.members.first()?.instance.as_str().split(':').nth(part)
+    }
+}
