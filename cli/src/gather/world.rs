@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
 use baton_doctor::{
-    InstanceFacts, InterfaceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TAG, TableFacts, Wanted,
-    WantedNode, World,
+    InstanceFacts, Neighbour, RoleSeen, Seen, SubnetFacts, Subnets, TAG, TableFacts, Wanted, WantedNode,
+    World,
 };
 use baton_protocol::access::TableAccess;
-use baton_protocol::ec2::{CloudFailure, Look, Sight};
+use baton_protocol::ec2::{Look, Sight};
 use baton_protocol::ids::{InstanceId, InterfaceId};
 use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::Failure;
@@ -25,8 +25,9 @@ type Instances = BTreeMap<InstanceId, InstanceFacts>;
 pub(super) async fn world<S: Store, C: Cloud>(store: &S, cloud: &C, lease: &Lease) -> World {
     let ids: Vec<InstanceId> = lease.members.iter().map(|member| member.instance.instance_id()).collect();
     let found = cloud.instances(&ids).await;
-    let instances =
-        seen(found.map(|found| found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect()));
+    let facts = |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()), seen.hibernates);
+    let instances: Seen<Instances> =
+        Seen::from(found.map(|found| found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect()));
     let interfaces: Vec<InterfaceId> = instances
         .known()
         .into_iter()
@@ -72,31 +73,6 @@ fn wanted(lease: &Lease) -> Wanted {
     }
 }
 
-fn facts(seen: &InstanceSeen) -> InstanceFacts {
-    let interfaces = seen.interfaces.iter().map(|interface| InterfaceFacts {
-        id: interface.id.clone(),
-        device_index: interface.device_index,
-        private_ips: interface.private_ips.clone(),
-    });
-    InstanceFacts {
-        state: seen.state.clone(),
-        zone: seen.zone.clone(),
-        vpc: seen.vpc.clone(),
-        hibernates: seen.hibernates,
-        tagged: seen.tags.contains_key(TAG),
-        interfaces: interfaces.collect(),
-    }
-}
-
-fn seen<T>(answer: Result<T, CloudFailure>) -> Seen<T> {
-    answer.map_or_else(|failure| Seen::Unknown(failure.to_string()), Seen::Known)
-}
-
-/// An answer to another question than was asked, which would be a fault of the program.
-fn mistaken<T>(sight: &Sight) -> Seen<T> {
-    Seen::Unknown(format!("the answer is to another question: {sight:?}"))
-}
-
 async fn networks<C: Cloud>(cloud: &C, instances: Option<&Instances>) -> Seen<Vec<Destination>> {
     let Some(instances) = instances else { return Seen::Unasked };
     let vpcs: BTreeSet<&str> =
@@ -122,11 +98,7 @@ async fn addresses<C: Cloud>(
     if ids.is_empty() {
         return Seen::Known(BTreeMap::new());
     }
-    match cloud.look(&Look::Addresses(ids)).await {
-        Ok(Sight::Addresses(found)) => Seen::Known(found),
-        Ok(other) => mistaken(&other),
-        Err(failure) => Seen::Unknown(failure.to_string()),
-    }
+    Seen::from(cloud.look(&Look::Addresses(ids)).await).addresses()
 }
 
 async fn tags<C: Cloud>(
@@ -140,7 +112,7 @@ async fn tags<C: Cloud>(
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
-    seen(cloud.interface_tags(interfaces).await)
+    Seen::from(cloud.interface_tags(interfaces).await)
 }
 
 async fn seats<C: Cloud>(
@@ -154,11 +126,7 @@ async fn seats<C: Cloud>(
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
-    match cloud.look(&Look::Seats(interfaces)).await {
-        Ok(Sight::Seats(found)) => Seen::Known(found),
-        Ok(other) => mistaken(&other),
-        Err(failure) => Seen::Unknown(failure.to_string()),
-    }
+    Seen::from(cloud.look(&Look::Seats(interfaces)).await).seats()
 }
 
 async fn tables<C: Cloud>(
@@ -169,11 +137,7 @@ async fn tables<C: Cloud>(
     if tables.is_empty() {
         return Seen::Known(BTreeMap::new());
     }
-    match cloud.look(&Look::Tables(tables.into_iter().collect())).await {
-        Ok(Sight::Tables(found)) => Seen::Known(found),
-        Ok(other) => mistaken(&other),
-        Err(failure) => Seen::Unknown(failure.to_string()),
-    }
+    Seen::from(cloud.look(&Look::Tables(tables.into_iter().collect())).await).tables()
 }
 
 async fn vpc_tables<C: Cloud>(cloud: &C, lease: &Lease) -> Seen<Tables> {
@@ -182,7 +146,7 @@ async fn vpc_tables<C: Cloud>(cloud: &C, lease: &Lease) -> Seen<Tables> {
         return Seen::Known(Tables::new());
     }
     match &choices.vpc {
-        Some(vpc) => seen(cloud.tables_of(vpc).await),
+        Some(vpc) => Seen::from(cloud.tables_of(vpc).await),
         None => Seen::Unasked,
     }
 }
@@ -199,10 +163,11 @@ async fn subnets<C: Cloud>(cloud: &C, lease: &Lease) -> Seen<Subnets> {
         (Ok(subnets), Ok(tables)) => (subnets, tables),
         (Err(failure), _) | (_, Err(failure)) => return Seen::Unknown(failure.to_string()),
     };
-    let there = match cloud.look(&Look::Subnets(ids)).await {
-        Ok(Sight::Subnets(there)) => there,
-        Ok(other) => return mistaken(&other),
-        Err(failure) => return Seen::Unknown(failure.to_string()),
+    let pick = |sight| if let Sight::Subnets(there) = sight { Ok(there) } else { Err(sight) };
+    let there = match Seen::from(cloud.look(&Look::Subnets(ids)).await).pick(pick) {
+        Seen::Known(there) => there,
+        Seen::Unknown(why) => return Seen::Unknown(why),
+        Seen::Unasked => return Seen::Unasked,
     };
     let subnet = |(id, seen): (_, baton_cloud::SubnetSeen)| {
         let table = there.get(&id).map(|association| association.table.clone());
@@ -228,21 +193,9 @@ async fn neighbours<S: Store>(store: &S, lease: &Lease) -> Seen<Vec<Neighbour>> 
                 continue;
             }
             let other = store.lease(&entry.cluster).await?;
-            all.extend(other.filter(|other| other.state == LeaseState::Active).as_ref().map(neighbour));
+            all.extend(other.filter(|other| other.state == LeaseState::Active).as_ref().map(Neighbour::of));
         }
         Ok::<_, Failure>(all)
     };
-    read.await.map_or_else(|failure| Seen::Unknown(failure.to_string()), Seen::Known)
-}
-
-fn neighbour(lease: &Lease) -> Neighbour {
-    let resources = &lease.resources;
-    Neighbour {
-        cluster: lease.cluster.clone(),
-        addresses: resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
-        seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
-        routes: resources.routes.iter().cloned().collect(),
-        subnets: resources.subnets.iter().map(|subnet| subnet.subnet.clone()).collect(),
-        prepared: resources.prepared().cloned().collect(),
-    }
+    Seen::from(read.await)
 }

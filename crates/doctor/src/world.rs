@@ -1,16 +1,21 @@
 //! What was asked for and what was seen, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 
 use baton_protocol::access::TableAccess;
 use baton_protocol::choice::Choices;
-use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat};
+use baton_protocol::ec2::{AddressSeen, InstanceState, RouteSeen, Seat, Sight};
 use baton_protocol::ids::{
     AllocationId, ClusterName, InstanceId, InterfaceId, NodeName, RouteTableId, SubnetId,
 };
+use baton_protocol::lease::Lease;
 use baton_protocol::resource::{Destination, Placement, Route, SubnetTables};
+use baton_protocol::roster::Shown;
 use baton_protocol::tables::Tables;
+
+use crate::TAG;
 
 /// The answer to a question, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,42 @@ impl<T> Seen<T> {
             Self::Known(found) => Some(found),
             Self::Unknown(_) | Self::Unasked => None,
         }
+    }
+}
+
+impl<T, E: Display> From<Result<T, E>> for Seen<T> {
+    fn from(answer: Result<T, E>) -> Self {
+        answer.map_or_else(|failure| Self::Unknown(failure.to_string()), Self::Known)
+    }
+}
+
+impl Seen<Sight> {
+    /// What was looked for, which `pick` takes out of the sight. A sight of something else, which it gives back, would be a fault
+    /// of the program.
+    pub fn pick<T>(self, pick: impl FnOnce(Sight) -> Result<T, Sight>) -> Seen<T> {
+        match self {
+            Self::Known(sight) => pick(sight).map_or_else(
+                |other| Seen::Unknown(format!("the answer is to another question: {other:?}")),
+                Seen::Known,
+            ),
+            Self::Unknown(why) => Seen::Unknown(why),
+            Self::Unasked => Seen::Unasked,
+        }
+    }
+
+    /// Elastic IPs.
+    pub fn addresses(self) -> Seen<BTreeMap<AllocationId, AddressSeen>> {
+        self.pick(|sight| if let Sight::Addresses(found) = sight { Ok(found) } else { Err(sight) })
+    }
+
+    /// What sits on interfaces.
+    pub fn seats(self) -> Seen<Vec<Seat>> {
+        self.pick(|sight| if let Sight::Seats(found) = sight { Ok(found) } else { Err(sight) })
+    }
+
+    /// Route tables.
+    pub fn tables(self) -> Seen<BTreeMap<RouteTableId, Vec<RouteSeen>>> {
+        self.pick(|sight| if let Sight::Tables(found) = sight { Ok(found) } else { Err(sight) })
     }
 }
 
@@ -136,6 +177,25 @@ pub struct InstanceFacts {
     pub interfaces: Vec<InterfaceFacts>,
 }
 
+impl InstanceFacts {
+    /// Of an instance as membership knows it, and whether it was launched so that it can hibernate.
+    pub fn of(shown: &Shown, hibernates: bool) -> Self {
+        let interfaces = shown.interfaces.iter().map(|interface| InterfaceFacts {
+            id: interface.id.clone(),
+            device_index: interface.device_index,
+            private_ips: interface.private_ips.clone(),
+        });
+        Self {
+            state: shown.state.clone(),
+            zone: shown.zone.clone(),
+            vpc: shown.vpc.clone(),
+            tagged: shown.tags.contains_key(TAG),
+            hibernates,
+            interfaces: interfaces.collect(),
+        }
+    }
+}
+
 /// An interface of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceFacts {
@@ -162,6 +222,21 @@ pub struct Neighbour {
     pub subnets: BTreeSet<SubnetId>,
     /// The tables that are prepared for its nodes.
     pub prepared: BTreeSet<RouteTableId>,
+}
+
+impl Neighbour {
+    /// Of a lease that is active.
+    pub fn of(lease: &Lease) -> Self {
+        let resources = &lease.resources;
+        Self {
+            cluster: lease.cluster.clone(),
+            addresses: resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
+            seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
+            routes: resources.routes.iter().cloned().collect(),
+            subnets: resources.subnets.iter().map(|subnet| subnet.subnet.clone()).collect(),
+            prepared: resources.prepared().cloned().collect(),
+        }
+    }
 }
 
 /// What was asked for, and everything that was seen about it.

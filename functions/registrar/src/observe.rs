@@ -9,11 +9,9 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_cloud::{Cloud, InstanceSeen};
-use baton_doctor::{
-    InstanceFacts, InterfaceFacts, Neighbour, Places, Seen, TAG, Wanted, WantedNode, World, places,
-};
+use baton_doctor::{InstanceFacts, Neighbour, Places, Seen, Wanted, WantedNode, World, places};
 use baton_protocol::choice::Choices;
-use baton_protocol::ec2::{CloudFailure, InstanceState, Look, Sight};
+use baton_protocol::ec2::{InstanceState, Look};
 use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId, RouteTableId};
 use baton_protocol::lease::{Lease, LeaseState, Member, Mode};
 use baton_protocol::outcome::Failure;
@@ -53,6 +51,8 @@ pub async fn observe<S: Store, C: Cloud>(
     let instances = patience.ask(|| cloud.instances(&ids)).await;
     let (facts, found) = match instances {
         Ok(found) => {
+            let facts =
+                |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()), seen.hibernates);
             let facts = found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect();
             (Seen::Known(facts), found)
         }
@@ -167,34 +167,6 @@ fn held<'a>(lease: Option<&'a Lease>, vpc: Option<&String>) -> Option<&'a Resour
     lease.map(|lease| &lease.resources).filter(|held| vpc.is_none() || held.choices.vpc.as_ref() == vpc)
 }
 
-fn facts(seen: &InstanceSeen) -> InstanceFacts {
-    let interfaces = seen.interfaces.iter().map(|interface| InterfaceFacts {
-        id: interface.id.clone(),
-        device_index: interface.device_index,
-        private_ips: interface.private_ips.clone(),
-    });
-    InstanceFacts {
-        state: seen.state.clone(),
-        zone: seen.zone.clone(),
-        vpc: seen.vpc.clone(),
-        tagged: seen.tags.contains_key(TAG),
-        hibernates: seen.hibernates,
-        interfaces: interfaces.collect(),
-    }
-}
-
-fn seen<T>(answer: Result<T, CloudFailure>) -> Seen<T> {
-    match answer {
-        Ok(found) => Seen::Known(found),
-        Err(failure) => Seen::Unknown(failure.to_string()),
-    }
-}
-
-/// An answer to another question than was asked, which would be a fault of the program.
-fn mistaken<T>(sight: &Sight) -> Seen<T> {
-    Seen::Unknown(format!("the answer is to another question: {sight:?}"))
-}
-
 async fn addresses<C: Cloud>(
     cloud: &C,
     patience: Patience,
@@ -204,12 +176,7 @@ async fn addresses<C: Cloud>(
         return Seen::Known(BTreeMap::new());
     }
     let look = Look::Addresses(desired.addresses.clone());
-    match seen(patience.ask(|| cloud.look(&look)).await) {
-        Seen::Known(Sight::Addresses(found)) => Seen::Known(found),
-        Seen::Known(other) => mistaken(&other),
-        Seen::Unknown(why) => Seen::Unknown(why),
-        Seen::Unasked => Seen::Unasked,
-    }
+    Seen::from(patience.ask(|| cloud.look(&look)).await).addresses()
 }
 
 fn interfaces(instances: &BTreeMap<InstanceId, InstanceFacts>) -> Vec<InterfaceId> {
@@ -234,7 +201,7 @@ async fn interface_tags<C: Cloud>(
     if interfaces.is_empty() {
         return Seen::Unasked;
     }
-    seen(patience.ask(|| cloud.interface_tags(&interfaces)).await)
+    Seen::from(patience.ask(|| cloud.interface_tags(&interfaces)).await)
 }
 
 async fn seats<C: Cloud>(
@@ -255,12 +222,7 @@ async fn seats<C: Cloud>(
         return Seen::Unasked;
     }
     let look = Look::Seats(interfaces);
-    match seen(patience.ask(|| cloud.look(&look)).await) {
-        Seen::Known(Sight::Seats(found)) => Seen::Known(found),
-        Seen::Known(other) => mistaken(&other),
-        Seen::Unknown(why) => Seen::Unknown(why),
-        Seen::Unasked => Seen::Unasked,
-    }
+    Seen::from(patience.ask(|| cloud.look(&look)).await).seats()
 }
 
 /// Where a tag names the nodes there may be none yet, or none any more.
@@ -296,7 +258,7 @@ async fn vpc_tables<C: Cloud>(
         return Seen::Known(Tables::new());
     }
     match vpc {
-        Some(vpc) => seen(patience.ask(|| cloud.tables_of(vpc)).await),
+        Some(vpc) => Seen::from(patience.ask(|| cloud.tables_of(vpc)).await),
         None if instances.known().is_some_and(|there| nobody_is_there(there, desired)) => {
             Seen::Known(Tables::new())
         }
@@ -335,12 +297,7 @@ async fn tables<C: Cloud>(
     }
     let tables: BTreeSet<_> = routes.iter().map(|route| route.table.clone()).collect();
     let look = Look::Tables(tables.into_iter().collect());
-    match seen(patience.ask(|| cloud.look(&look)).await) {
-        Seen::Known(Sight::Tables(found)) => Seen::Known(found),
-        Seen::Known(other) => mistaken(&other),
-        Seen::Unknown(why) => Seen::Unknown(why),
-        Seen::Unasked => Seen::Unasked,
-    }
+    Seen::from(patience.ask(|| cloud.look(&look)).await).tables()
 }
 
 async fn networks<C: Cloud>(
@@ -359,11 +316,7 @@ async fn networks<C: Cloud>(
         return Seen::Unasked;
     }
     let asked = vpcs.into_iter().map(|vpc| patience.ask(move || cloud.vpc_networks(vpc)));
-    match seen(try_join_all(asked).await) {
-        Seen::Known(found) => Seen::Known(found.into_iter().flatten().collect()),
-        Seen::Unknown(why) => Seen::Unknown(why),
-        Seen::Unasked => Seen::Unasked,
-    }
+    Seen::from(try_join_all(asked).await.map(|found| found.into_iter().flatten().collect()))
 }
 
 /// The other clusters. Two registrations at the same moment do not see each other, so each looks again once it is written.
@@ -387,20 +340,9 @@ pub(crate) async fn neighbours<S: Store>(
     match outcome {
         Ok(Ok(leases)) => {
             let active = leases.iter().flatten().filter(|lease| lease.state == LeaseState::Active);
-            Seen::Known(active.map(neighbour).collect())
+            Seen::Known(active.map(Neighbour::of).collect())
         }
         Ok(Err((cluster, failure))) => Seen::Unknown(format!("the lease of {cluster}: {failure}")),
         Err(failure) => Seen::Unknown(failure.to_string()),
-    }
-}
-
-fn neighbour(lease: &Lease) -> Neighbour {
-    Neighbour {
-        cluster: lease.cluster.clone(),
-        addresses: lease.resources.addresses.iter().map(|address| address.allocation.clone()).collect(),
-        seats: lease.members.iter().flat_map(|member| member.placements.values().cloned()).collect(),
-        routes: lease.resources.routes.iter().cloned().collect(),
-        subnets: lease.resources.subnets.iter().map(|subnet| subnet.subnet.clone()).collect(),
-        prepared: lease.resources.prepared().cloned().collect(),
     }
 }

@@ -13,10 +13,7 @@ pub(super) async fn subnets<C: Cloud>(cloud: &C, patience: Patience, desired: &D
     if desired.subnets.is_empty() {
         return Seen::Known(Subnets::default());
     }
-    match read(cloud, patience, desired).await {
-        Ok(found) => Seen::Known(found),
-        Err(failure) => Seen::Unknown(failure.to_string()),
-    }
+    Seen::from(read(cloud, patience, desired).await)
 }
 
 async fn read<C: Cloud>(cloud: &C, patience: Patience, desired: &Desired) -> Result<Subnets, CloudFailure> {
