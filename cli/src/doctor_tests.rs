@@ -50,9 +50,8 @@ fn survey() -> Survey {
         id: "rtb-0123456789abcdef0".to_owned(),
         main: true,
         subnets: letters.map(|letter| format!("subnet-{letter}")).into(),
-        default: None,
-        lists: BTreeSet::new(),
         tagged: true,
+        ..TableDetail::default()
     };
     let endpoint = EndpointDetail {
         id: "vpce-1".to_owned(),

@@ -18,6 +18,12 @@ pub struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
+    /// Where these nodes are, in the region that their ARNs name; of nobody there is none.
+    pub fn of(members: &'a [Member], table: &'a str, survey: &'a Survey) -> Option<Self> {
+        let region = members.first()?.instance.as_str().split(':').nth(3)?;
+        Some(Self { region, table, members, survey })
+    }
+
     /// The subnet that a node's own calls leave from.
     pub(crate) fn subnet_of(&self, member: &Member) -> Option<&'a str> {
         let interfaces = self.survey.interfaces.known()?;

@@ -243,3 +243,28 @@ pub struct Survey {
     /// The trails that record this region.
     pub trails: Seen<Vec<TrailDetail>>,
 }
+
+impl Survey {
+    /// One in which nothing was asked for yet.
+    pub fn unasked() -> Self {
+        Self {
+            instances: Seen::Unasked,
+            statuses: Seen::Unasked,
+            profiles: Seen::Unasked,
+            interfaces: Seen::Unasked,
+            vpc: Seen::Unasked,
+            subnets: Seen::Unasked,
+            zones: Seen::Unasked,
+            tables: Seen::Unasked,
+            groups: Seen::Unasked,
+            acls: Seen::Unasked,
+            endpoints: Seen::Unasked,
+            table_list: Seen::Unasked,
+            addresses: Seen::Unasked,
+            address_quota: Seen::Unasked,
+            alarms: Seen::Unasked,
+            without_token: Seen::Unasked,
+            trails: Seen::Unasked,
+        }
+    }
+}

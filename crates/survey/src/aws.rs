@@ -4,6 +4,7 @@
 //! types, and a row that cannot be read makes its part unknown.
 
 mod address;
+mod around;
 mod change;
 mod instance;
 mod network;
@@ -18,7 +19,7 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Filter, Tag};
 use baton_doctor::survey::Survey;
-use baton_doctor::{Change, Seen, TAG, service};
+use baton_doctor::{Change, Seen, TAG};
 
 use crate::signed::{Signed, cut};
 use crate::{Account, Question, SurveyFailure};
@@ -44,61 +45,40 @@ impl AwsAccount {
 
 impl Account for AwsAccount {
     async fn survey(&self, question: &Question) -> Survey {
-        let ec2 = &self.ec2;
-        let ids = &question.instances;
-        let list = service(&self.region);
-        let first = tokio::join!(
-            instance::instances(ec2, ids),
+        let (ec2, ids) = (&self.ec2, &question.instances);
+        let watch = watch::Watch { signed: &self.signed, region: &self.region };
+        let (around, profiles, zones, addresses, address_quota, alarms, without_token, trails) = tokio::join!(
+            around::around(ec2, question, &self.region),
             instance::profiles(ec2, ids),
-            network::interfaces(ec2, &question.interfaces, ids),
             network::zones(ec2),
             address::addresses(ec2),
             address::quota(ec2),
-            network::prefix_list(ec2, &list),
-        );
-        let (instances, profiles, interfaces, zones, addresses, address_quota, table_list) = first;
-        let vpc = match &instances {
-            Ok((_, vpc)) => vpc.clone(),
-            Err(_) => None,
-        };
-        let there: Vec<_> = instances.iter().flat_map(|(found, _)| found.keys().cloned()).collect();
-        let groups = match &interfaces {
-            Ok(found) => found.values().flat_map(|detail| detail.groups.iter().cloned()).collect(),
-            Err(_) => Vec::new(),
-        };
-        let watch = watch::Watch { signed: &self.signed, region: &self.region };
-        let second = tokio::join!(
-            of_vpc(vpc.as_deref(), |id| network::vpc(ec2, id)),
-            of_vpc(vpc.as_deref(), |id| network::subnets(ec2, id)),
-            of_vpc(vpc.as_deref(), |id| network::tables(ec2, id)),
-            of_vpc(vpc.as_deref(), |id| network::acls(ec2, id)),
-            of_vpc(vpc.as_deref(), |id| network::endpoints(ec2, id)),
-            network::groups(ec2, &groups),
-            instance::statuses(ec2, &there),
             watch.alarms(ids),
             watch.without_token(ids, question.now),
             watch.trails(),
         );
-        let (vpc, subnets, tables, acls, endpoints, groups, statuses, alarms, without_token, trails) = second;
+        let statuses = match around.instances.as_ref() {
+            Ok((found, _)) => {
+                Seen::from(instance::statuses(ec2, &found.keys().cloned().collect::<Vec<_>>()).await)
+            }
+            Err(_) => Seen::Unasked,
+        };
         Survey {
-            statuses: if instances.is_ok() { seen(statuses) } else { Seen::Unasked },
-            instances: seen(instances.map(|(found, _)| found)),
-            profiles: seen(profiles),
-            groups: if interfaces.is_ok() { seen(groups) } else { Seen::Unasked },
-            interfaces: seen(interfaces),
-            vpc,
-            subnets,
-            zones: seen(zones),
-            tables,
-            acls,
-            endpoints,
-            table_list: seen(table_list),
-            addresses: seen(addresses),
-            address_quota: seen(address_quota),
-            alarms: seen(alarms),
-            without_token: seen(without_token),
-            trails: seen(trails),
+            statuses,
+            profiles: Seen::from(profiles),
+            zones: Seen::from(zones),
+            addresses: Seen::from(addresses),
+            address_quota: Seen::from(address_quota),
+            alarms: Seen::from(alarms),
+            without_token: Seen::from(without_token),
+            trails: Seen::from(trails),
+            ..around.told()
         }
+    }
+
+    async fn network(&self, question: &Question) -> Result<Survey, SurveyFailure> {
+        let around = around::around(&self.ec2, question, &self.region).await;
+        around.passing().map_or_else(|| Ok(around.told()), Err)
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {
@@ -119,22 +99,6 @@ impl Account for AwsAccount {
 
 /// The code of EC2's answer to a call that is only asked about, and would be allowed.
 const WOULD_SUCCEED: &str = "DryRunOperation";
-
-/// What depends on the VPC is asked for where that is known.
-async fn of_vpc<'a, T, F, O>(vpc: Option<&'a str>, ask: F) -> Seen<T>
-where
-    F: FnOnce(&'a str) -> O,
-    O: Future<Output = Answer<T>>,
-{
-    match vpc {
-        Some(vpc) => seen(ask(vpc).await),
-        None => Seen::Unasked,
-    }
-}
-
-fn seen<T>(answer: Answer<T>) -> Seen<T> {
-    answer.map_or_else(|failure| Seen::Unknown(failure.to_string()), Seen::Known)
-}
 
 /// Reads an error of the SDK.
 fn failure<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> SurveyFailure

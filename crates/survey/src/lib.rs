@@ -62,10 +62,21 @@ pub enum SurveyFailure {
     },
 }
 
+impl SurveyFailure {
+    /// Whether asking again, unchanged, can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Throttled(_) | Self::Unknown { .. })
+    }
+}
+
 /// An account with rights of its own.
 pub trait Account: Send + Sync {
     /// Looks at everything. What cannot be read says so in its place.
     fn survey(&self, question: &Question) -> impl Future<Output = Survey> + Send;
+
+    /// Looks at the network around the nodes, and at nothing else. What may not be read says so in its place; what passes by itself
+    /// fails as a whole, to be asked again.
+    fn network(&self, question: &Question) -> impl Future<Output = Result<Survey, SurveyFailure>> + Send;
 
     /// Whether a change would be allowed; nothing is done. `None` where AWS cannot be asked that.
     fn may(&self, change: &Change) -> impl Future<Output = Option<Result<(), SurveyFailure>>> + Send;
@@ -86,6 +97,19 @@ pub const READS: &[&str] = &[
     "ec2:DescribeAvailabilityZones",
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstanceStatus",
+    "ec2:DescribeInstances",
+    "ec2:DescribeManagedPrefixLists",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeVpcs",
+];
+
+/// What [`Account::network`] needs, by action.
+pub const NETWORK_READS: &[&str] = &[
     "ec2:DescribeInstances",
     "ec2:DescribeManagedPrefixLists",
     "ec2:DescribeNetworkAcls",

@@ -15,6 +15,7 @@ pub struct MemoryAccount {
     state: Mutex<Survey>,
     denied: Mutex<Vec<&'static str>>,
     made: Mutex<Vec<Change>>,
+    failures: Mutex<Vec<SurveyFailure>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -24,7 +25,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl MemoryAccount {
     /// An account that looks like this.
     pub fn new(survey: Survey) -> Self {
-        Self { state: Mutex::new(survey), denied: Mutex::default(), made: Mutex::default() }
+        Self {
+            state: Mutex::new(survey),
+            denied: Mutex::default(),
+            made: Mutex::default(),
+            failures: Mutex::default(),
+        }
     }
 
     /// From now on, these actions are denied.
@@ -35,6 +41,11 @@ impl MemoryAccount {
     /// Changes the account from outside.
     pub fn edit(&self, how: impl FnOnce(&mut Survey)) {
         how(&mut lock(&self.state));
+    }
+
+    /// The next looks at the network fail so, the last of these first.
+    pub fn fail(&self, failures: Vec<SurveyFailure>) {
+        *lock(&self.failures) = failures;
     }
 
     /// What was changed, in order.
@@ -54,6 +65,13 @@ impl MemoryAccount {
 impl Account for MemoryAccount {
     async fn survey(&self, _question: &Question) -> Survey {
         lock(&self.state).clone()
+    }
+
+    async fn network(&self, _question: &Question) -> Result<Survey, SurveyFailure> {
+        match lock(&self.failures).pop() {
+            Some(failure) => Err(failure),
+            None => Ok(lock(&self.state).clone()),
+        }
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {

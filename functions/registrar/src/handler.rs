@@ -12,6 +12,7 @@ use baton_cloud::Cloud;
 use baton_protocol::ids::RegistrationUid;
 use baton_protocol::time::WallTime;
 use baton_store::Store;
+use baton_survey::Account;
 use futures_util::FutureExt;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
@@ -38,11 +39,15 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(55);
 
 /// The registrar.
 #[derive(Debug)]
-pub struct Registrar<S, C, W> {
+pub struct Registrar<S, C, A, W> {
     /// The table.
     pub store: S,
     /// EC2.
     pub cloud: C,
+    /// What surrounds the nodes.
+    pub account: A,
+    /// The table's name.
+    pub table: String,
     /// The bus.
     pub waker: W,
     /// The way back to CloudFormation.
@@ -86,7 +91,7 @@ enum Settled {
     Retired(Retired),
 }
 
-impl<S: Store, C: Cloud, W: Waker> Registrar<S, C, W> {
+impl<S: Store, C: Cloud, A: Account, W: Waker> Registrar<S, C, A, W> {
     /// Carries out one request and answers it.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Error> {
         let deadline = deadline(event.context.deadline);
@@ -97,6 +102,8 @@ impl<S: Store, C: Cloud, W: Waker> Registrar<S, C, W> {
         let errand = Errand {
             store: &self.store,
             cloud: &self.cloud,
+            account: &self.account,
+            table: &self.table,
             patience: Patience { until: before(guard, FOR_THE_LAST_ATTEMPT), first: self.first_pause },
             owner,
             by: format!("registrar {}", event.context.request_id),
@@ -115,7 +122,7 @@ impl<S: Store, C: Cloud, W: Waker> Registrar<S, C, W> {
 
     async fn carry_out(
         &self,
-        errand: &Errand<'_, S, C>,
+        errand: &Errand<'_, S, C, A>,
         uid: Option<&RegistrationUid>,
         event: Value,
     ) -> Result<Settled, Refusal> {

@@ -7,6 +7,7 @@ use baton_cloud::{Counted, Ec2Cloud};
 use baton_registrar::handler::{Registrar, now};
 use baton_registrar::respond::Responder;
 use baton_store::DynamoStore;
+use baton_survey::AwsAccount;
 use lambda_runtime::{Error, LambdaEvent, service_fn, tracing};
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ async fn main() -> Result<(), Error> {
     let registrar = Registrar {
         store: DynamoStore::new(&config, name.clone()),
         cloud: Counted::new(Ec2Cloud::new(&config)),
+        account: AwsAccount::new(&config),
+        table: name.clone(),
         waker: Bus::new(&config, named("BATON_BUS")?),
         responder: Responder::new(FIRST_PAUSE),
         first_pause: FIRST_PAUSE,

@@ -1,6 +1,6 @@
 //! Why a request was not carried out, in words for whoever reads the stack's events.
 
-use baton_doctor::Finding;
+use baton_doctor::{Diagnosis, Finding};
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::ids::{ClusterName, InstanceId};
 use baton_protocol::outcome::Failure;
@@ -15,12 +15,14 @@ pub enum Refusal {
     #[error("correct the properties. {}", numbered(.0))]
     PropertiesInvalid(Vec<String>),
     /// A move could founder on these.
-    #[error("{cluster} does not meet every requirement. {}", numbered(&remedies(.findings)))]
+    #[error("{cluster} does not meet every requirement. {}", numbered(&remedies(.findings, .shut)))]
     RequirementsNotMet {
         /// The cluster.
         cluster: ClusterName,
         /// What is wrong.
         findings: Vec<Finding>,
+        /// What keeps a node from the table.
+        shut: Vec<Diagnosis>,
     },
     /// Another resource, most likely of another stack, has registered this name.
     #[error(
@@ -121,6 +123,11 @@ impl Refusal {
         }
     }
 
+    /// Requirements of the request itself that are not met.
+    pub(crate) fn unmet(cluster: &ClusterName, findings: Vec<Finding>) -> Self {
+        Self::RequirementsNotMet { cluster: cluster.clone(), findings, shut: Vec::new() }
+    }
+
     /// A read of the table that failed, or a write that was certainly not applied.
     pub(crate) fn table(doing: impl Into<String>, failure: Failure) -> Self {
         Self::TableFailed { doing: doing.into(), failure }
@@ -135,9 +142,11 @@ impl Refusal {
     }
 }
 
-fn remedies(findings: &[Finding]) -> Vec<String> {
+fn remedies(findings: &[Finding], shut: &[Diagnosis]) -> Vec<String> {
     let refusing = findings.iter().filter(|finding| finding.severity.refuses());
-    refusing.map(|finding| format!("{}; {}", finding.what, finding.remedy)).collect()
+    let refusing = refusing.map(|finding| format!("{}; {}", finding.what, finding.remedy));
+    let shut = shut.iter().map(|found| format!("{}; {}", found.what, found.remedy.join(", and ")));
+    refusing.chain(shut).collect()
 }
 
 /// One sentence after the other, each with its number, so that many are told apart in one line of an event.

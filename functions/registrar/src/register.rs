@@ -10,12 +10,13 @@ use baton_doctor::{Finding, Severity, examine, refuses};
 use baton_protocol::choice::Choices;
 use baton_protocol::history::{Event, Happening};
 use baton_protocol::ids::{Epoch, InstanceArn, RegistrationUid};
-use baton_protocol::lease::{Lease, LeaseState, Mode};
+use baton_protocol::lease::{Lease, LeaseState, Member, Mode};
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_protocol::resource::Route;
 use baton_protocol::rules::RULES;
 use baton_protocol::time::WallTime;
 use baton_store::{Registration, Store};
+use baton_survey::Account;
 
 use crate::identity::{Owner, PhysicalId};
 use crate::observe::{Observation, neighbours, observe};
@@ -27,11 +28,15 @@ use crate::roster;
 
 /// What one request works with.
 #[derive(Debug)]
-pub struct Errand<'a, S, C> {
+pub struct Errand<'a, S, C, A> {
     /// The table.
     pub store: &'a S,
     /// EC2.
     pub cloud: &'a C,
+    /// What surrounds the nodes.
+    pub account: &'a A,
+    /// The table's name.
+    pub table: &'a str,
     /// How long to go on.
     pub patience: Patience,
     /// The resource that asks.
@@ -65,7 +70,7 @@ impl From<Refusal> for Missed {
     }
 }
 
-impl<S: Store, C: Cloud> Errand<'_, S, C> {
+impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     /// Registers a cluster under `uid`. A cluster that the same resource has registered before is changed instead: that
     /// is where the rollback of an update to another name returns to.
     pub async fn create(&self, desired: &Desired, uid: &RegistrationUid) -> Result<Standing, Refusal> {
@@ -163,7 +168,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             predecessor::check(self.store, self.cloud, self.patience, lease, desired, self.now).await?;
         }
         let seen = self.look(desired, None, seen).await;
-        require(desired, seen)?;
+        self.require(desired, seen, None).await?;
         let (epoch, revision) =
             retired.map_or((Epoch(0), 1), |lease| (lease.epoch.next(), lease.revision + 1));
         let registration = self.registration(desired, uid, seen, epoch, revision)?;
@@ -189,7 +194,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
         let mut world = seen.world.clone();
         world.neighbours = others;
         let findings = examine(&world);
-        refuses(&findings).then(|| Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings })
+        refuses(&findings).then(|| Refusal::unmet(&desired.cluster, findings))
     }
 
     async fn change_once(
@@ -212,7 +217,7 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             return Err(Refusal::HolderRemoved { cluster: lease.cluster, holder }.into());
         }
         let seen = self.look(desired, Some(&lease), seen).await;
-        if let Err(refusal) = require(desired, seen) {
+        if let Err(refusal) = self.require(desired, seen, Some(&lease)).await {
             if says_the_same(&lease, desired) {
                 return Ok(left(&lease, &refusal));
             }
@@ -258,6 +263,30 @@ impl<S: Store, C: Cloud> Errand<'_, S, C> {
             Some(seen) => seen,
             None => seen.insert(observe(self.store, self.cloud, self.patience, desired, lease).await),
         }
+    }
+
+    /// Refuses if a requirement is not met, or a node that was no member before has no way to the table, with everything that was
+    /// found; and tells the log of everything else.
+    async fn require(
+        &self,
+        desired: &Desired,
+        seen: &Observation,
+        lease: Option<&Lease>,
+    ) -> Result<(), Refusal> {
+        let findings = examine(&seen.world);
+        for finding in &findings {
+            tell(desired, finding);
+        }
+        // Whether those that were members before reach it is shown by their heartbeats.
+        let is_new = |member: &Member| lease.is_none_or(|lease| lease.member(&member.instance).is_none());
+        let (members, _) = seen.configuration(desired).unwrap_or_default();
+        let joining: Vec<Member> = members.into_iter().filter(is_new).collect();
+        let shut = self.shut(desired, &joining).await;
+        if refuses(&findings) || !shut.is_empty() {
+            let cluster = desired.cluster.clone();
+            return Err(Refusal::RequirementsNotMet { cluster, findings, shut });
+        }
+        Ok(())
     }
 
     fn registration(
@@ -313,18 +342,6 @@ fn missed(desired: &Desired, failure: WriteFailure<Option<Lease>>) -> Missed {
             Refusal::table(format!("writing the lease of {}", desired.cluster), failure).into()
         }
     }
-}
-
-/// Refuses if a requirement is not met, and tells the log of everything else that was found.
-fn require(desired: &Desired, seen: &Observation) -> Result<(), Refusal> {
-    let findings = examine(&seen.world);
-    for finding in &findings {
-        tell(desired, finding);
-    }
-    if refuses(&findings) {
-        return Err(Refusal::RequirementsNotMet { cluster: desired.cluster.clone(), findings });
-    }
-    Ok(())
 }
 
 fn tell(desired: &Desired, finding: &Finding) {

@@ -5,6 +5,7 @@ use baton_protocol::history::{Event, Happening};
 use baton_protocol::lease::LeaseState;
 use baton_protocol::outcome::WriteFailure;
 use baton_store::Store;
+use baton_survey::Account;
 
 use crate::identity::PhysicalId;
 use crate::refusal::Refusal;
@@ -19,7 +20,7 @@ pub enum Retired {
     NotOurs,
 }
 
-impl<S: Store, C: Cloud> Errand<'_, S, C> {
+impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     /// Retires the registration that CloudFormation knows as `id`. CloudFormation also deletes what it failed to create
     /// and what an update replaced, so an id that is not registered is no error, and whatever has the name is not touched.
     pub async fn retire(&self, id: &PhysicalId) -> Result<Retired, Refusal> {

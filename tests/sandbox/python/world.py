@@ -26,15 +26,17 @@ class World:
         instances = [
             self._instance(image, subnets[number % len(subnets)], number, tags) for number in range(nodes)
         ]
+        made = [
+            self._route_table(vpc, subnets[number % len(subnets)], destination, instances[0], tags)
+            for number in range(route_tables)
+        ]
+        self._endpoint(vpc)
         return {
             "vpc": vpc,
             "subnets": subnets,
             "instances": instances,
             "addresses": [self._address(tags) for _ in range(addresses)],
-            "route_tables": [
-                self._route_table(vpc, subnets[number % len(subnets)], destination, instances[0], tags)
-                for number in range(route_tables)
-            ],
+            "route_tables": made,
             "destination": destination,
         }
 
@@ -76,6 +78,16 @@ class World:
             RouteTableId=table, DestinationCidrBlock=destination, NetworkInterfaceId=instance["interface"]
         )
         return table
+
+    def _endpoint(self, vpc):
+        """Without a way to the table no cluster is registered; subnets without a table of their own follow the main one."""
+        tables = self.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+        self.ec2.create_vpc_endpoint(
+            VpcId=vpc,
+            ServiceName=f"com.amazonaws.{self.region}.dynamodb",
+            VpcEndpointType="Gateway",
+            RouteTableIds=[table["RouteTableId"] for table in tables],
+        )
 
     def addresses(self):
         return [

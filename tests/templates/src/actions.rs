@@ -62,6 +62,22 @@ pub fn survey_actions() -> BTreeSet<String> {
     ec2.chain(signed).collect()
 }
 
+/// What looking at the network around the nodes asks of EC2, which is a part of that.
+pub fn network_actions() -> BTreeSet<String> {
+    let functions = functions(&shipped("crates/survey/src/aws"));
+    let (mut seen, mut left) = (BTreeSet::new(), vec!["around".to_owned()]);
+    let mut actions = BTreeSet::new();
+    while let Some(name) = left.pop() {
+        let Some(body) = functions.get(&name) else { continue };
+        if seen.insert(name) {
+            actions
+                .extend(called_on(body, "ec2").into_iter().map(|method| format!("ec2:{}", camel(&method))));
+            left.extend(calls(body));
+        }
+    }
+    actions
+}
+
 /// An operation of the SDK as EC2 names it: `describe_vpcs` is `DescribeVpcs`.
 fn camel(method: &str) -> String {
     let upper = |word: &str| {
@@ -78,6 +94,9 @@ pub fn used_by(directories: &[&str]) -> BTreeSet<String> {
     let store = store_actions();
     for method in called_on(&code, "store") {
         actions.extend(store.get(&method).into_iter().flatten().map(|action| (*action).to_owned()));
+    }
+    if called_on(&code, "account").contains("network") {
+        actions.extend(network_actions());
     }
     if code.contains("Bus::new(") {
         actions.insert("events:PutEvents".to_owned());

@@ -11,7 +11,7 @@ use baton_protocol::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RoleArn,
 use baton_protocol::time::WallTime;
 use baton_sandbox::Venv;
 use baton_store::condition::{AGENT_ATTRIBUTES, OPERATOR_ATTRIBUTES};
-use baton_templates::actions::{KNOWN_OPERATIONS, store_actions, survey_actions, used_by};
+use baton_templates::actions::{KNOWN_OPERATIONS, network_actions, store_actions, survey_actions, used_by};
 use baton_templates::source::shipped;
 use baton_templates::template::{Statement, Template, texts};
 use serde_json::json;
@@ -146,7 +146,11 @@ fn the_sweeper_may_do_what_its_code_does_and_nothing_more() {
 #[test]
 fn the_registrar_may_do_what_its_code_does_and_nothing_more() {
     let policies = ["RegistrarRole", "SharedTablesPolicy"];
-    assert_eq!(allowed(&CONTROL_PLANE, &policies), used_by(&["functions/registrar/src"]));
+    let used = used_by(&["functions/registrar/src"]);
+    assert_eq!(allowed(&CONTROL_PLANE, &policies), used);
+    // It looks at the network as `doctor` does, and mends nothing of it.
+    assert_eq!(network_actions(), set(baton_survey::NETWORK_READS));
+    assert!(used.is_disjoint(&set(baton_survey::CHANGES)), "{used:?}");
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod place;
 mod roster;
 mod shared;
 mod support;
+mod surround;
 mod table;
 mod update;

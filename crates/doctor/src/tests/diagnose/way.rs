@@ -98,6 +98,9 @@ fn the_policy_of_an_endpoint_counts_where_a_node_goes_by_it_and_nowhere_else() {
     assert_eq!(seen_of(another), []);
 }
 
+/// A finding, what brings it about, and what its remedy names.
+type Break<'a> = (&'a str, &'a dyn Fn(&mut Case), &'a str);
+
 /// The network is another account's, and only lent.
 fn lent(case: &mut Case) {
     edit(&mut case.survey.vpc).owner = "210987654321".to_owned();
@@ -108,7 +111,7 @@ fn lent(case: &mut Case) {
 
 #[test]
 fn what_only_the_owner_of_a_shared_vpc_may_mend_is_told_for_that_account_and_never_planned() {
-    let breaks: [(&str, &dyn Fn(&mut Case), &str); 5] = [
+    let breaks: [Break<'_>; 5] = [
         ("subnet-zones", &|c| edit(&mut c.survey.subnets).truncate(1), "`aws ec2 create-subnet"),
         (
             "subnet-table",

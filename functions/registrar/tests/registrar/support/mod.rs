@@ -10,6 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_client::BusFailure;
 use baton_cloud::MemoryCloud;
 use baton_cloud::memory::MemoryNode;
+use baton_doctor::Seen;
+use baton_doctor::policy::Policy;
+use baton_doctor::survey::{
+    AclDetail, AclEntry, EndpointDetail, GroupDetail, InterfaceDetail, Rule, Survey, TableDetail,
+};
 use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, RegistrationUid, RouteTableId};
 use baton_protocol::lease::Lease;
@@ -19,6 +24,7 @@ use baton_registrar::Waker;
 use baton_registrar::handler::{Error, Registrar};
 use baton_registrar::respond::Responder;
 use baton_store::{MemoryStore, Registration, Store};
+use baton_survey::MemoryAccount;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -45,8 +51,58 @@ impl Waker for TestBus {
     }
 }
 
+/// A network in which each of these nodes has a subnet, and all reach the table by an endpoint.
+fn network(nodes: &[MemoryNode]) -> Survey {
+    let subnet = |number: usize| format!("subnet-{number}");
+    let subnets = || (0..nodes.len()).map(subnet).collect();
+    let out = Rule { protocol: "-1".to_owned(), from: -1, to: -1, peer: "0.0.0.0/0".to_owned() };
+    let interfaces = nodes.iter().enumerate().map(|(number, node)| {
+        let detail = InterfaceDetail {
+            instance: Some(node.instance.clone()),
+            device_index: Some(0),
+            subnet: subnet(number),
+            groups: vec!["sg-1".to_owned()],
+            ..InterfaceDetail::default()
+        };
+        (node.interface.clone(), detail)
+    });
+    let table = TableDetail { id: "rtb-1".to_owned(), subnets: subnets(), ..TableDetail::default() };
+    let passing = |egress| AclEntry {
+        number: 100,
+        egress,
+        allow: true,
+        protocol: "-1".to_owned(),
+        ports: None,
+        network: "0.0.0.0/0".to_owned(),
+    };
+    let entries = [passing(true), passing(false)].into();
+    let endpoint = EndpointDetail {
+        id: "vpce-1".to_owned(),
+        service: "com.amazonaws.eu-west-1.dynamodb".to_owned(),
+        gateway: true,
+        state: "available".to_owned(),
+        tables: [table.id.clone()].into(),
+        groups: Vec::new(),
+        policy: Seen::Known(Policy::everything()),
+    };
+    let group = GroupDetail { egress: [out].into(), ..GroupDetail::default() };
+    Survey {
+        interfaces: Seen::Known(interfaces.collect()),
+        tables: Seen::Known(vec![table]),
+        groups: Seen::Known([("sg-1".to_owned(), group)].into()),
+        acls: Seen::Known(vec![AclDetail {
+            id: "acl-1".to_owned(),
+            default: true,
+            subnets: subnets(),
+            entries,
+        }]),
+        endpoints: Seen::Known(vec![endpoint]),
+        ..Survey::unasked()
+    }
+}
+
 pub(crate) struct Bench {
-    pub(crate) registrar: Registrar<Faulty, MemoryCloud, TestBus>,
+    pub(crate) registrar: Registrar<Faulty, MemoryCloud, MemoryAccount, TestBus>,
     pub(crate) record: MemoryStore,
     pub(crate) cloud: MemoryCloud,
     pub(crate) bus: TestBus,
@@ -69,12 +125,15 @@ impl Bench {
         }
         let addresses = vec![cloud.address(), cloud.address()];
         let table = cloud.table(&vpc);
+        let account = MemoryAccount::new(network(&nodes));
         let store = Faulty::default();
         let (record, bus) = (store.record.clone(), TestBus::default());
         let pause = Duration::from_millis(1);
         let registrar = Registrar {
             store,
             cloud: cloud.clone(),
+            account,
+            table: "baton".to_owned(),
             waker: bus.clone(),
             responder: Responder::new(pause),
             first_pause: pause,

@@ -1,0 +1,138 @@
+//! The network around the nodes: what certainly keeps one from the table refuses it, and nothing else does.
+
+use baton_doctor::Seen;
+use baton_doctor::survey::{GroupDetail, Rule, Survey};
+use baton_survey::SurveyFailure;
+use serde_json::json;
+
+use crate::support::{Bench, STACK, failed, succeeded};
+
+impl Bench {
+    fn edit(&self, how: impl FnOnce(&mut Survey)) {
+        self.registrar.account.edit(how);
+    }
+
+    async fn register(&self) -> serde_json::Value {
+        self.create("create-1", STACK, self.properties()).await
+    }
+}
+
+fn known<T>(seen: &mut Seen<T>) -> &mut T {
+    let Seen::Known(found) = seen else { panic!("it is known") };
+    found
+}
+
+fn shut_way(survey: &mut Survey) {
+    known(&mut survey.endpoints).clear();
+}
+
+fn shut_group(survey: &mut Survey) {
+    known(&mut survey.groups).insert("sg-1".to_owned(), GroupDetail::default());
+}
+
+fn shut_acl(survey: &mut Survey) {
+    known(&mut survey.acls)[0].entries.clear();
+}
+
+fn shut_policy(survey: &mut Survey) {
+    known(&mut known(&mut survey.endpoints)[0].policy).statements.clear();
+}
+
+/// How the way is shut, what is said of it, and what its remedy names.
+type Shut = (fn(&mut Survey), &'static str, &'static str);
+
+#[tokio::test]
+async fn nodes_that_cannot_reach_the_table_are_refused_with_everything_else_in_one_message() {
+    let shuts: [Shut; 4] = [
+        (shut_way, "leads neither to DynamoDB nor to the internet", "gateway endpoint"),
+        (shut_group, "let no HTTPS out", "443"),
+        (shut_acl, "lets no HTTPS out", "aws ec2 create-network-acl-entry"),
+        (shut_policy, "denies dynamodb:BatchGetItem", "aws ec2 modify-vpc-endpoint"),
+    ];
+    for (shut, what, remedy) in shuts {
+        let bench = Bench::new().await;
+        bench.edit(shut);
+        let reason = failed(&bench.register().await);
+        assert!(reason.starts_with("RequirementsNotMet: orders does not meet"), "{reason}");
+        assert!(reason.contains(what) && reason.contains(remedy), "{reason}");
+        assert_eq!(bench.lease("orders").await, None, "nothing is written");
+    }
+    let bench = Bench::new().await;
+    bench.edit(|survey| {
+        shut_group(survey);
+        shut_acl(survey);
+    });
+    let mut properties = bench.properties();
+    properties["Routes"][0]["RouteTableIds"] = json!(["rtb-0123456789abcdef0"]);
+    let reason = failed(&bench.create("create-1", STACK, properties).await);
+    for part in
+        ["(1) ", "rtb-0123456789abcdef0 does not exist", "let no HTTPS out", "lets no HTTPS out", "(3) "]
+    {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn advice_and_what_is_not_known_for_certain_refuse_nobody() {
+    let edits: [fn(&mut Survey); 4] = [
+        // The way is the internet's.
+        |survey| {
+            shut_way(survey);
+            known(&mut survey.tables)[0].default = Some("nat-1".to_owned());
+        },
+        |survey| known(&mut known(&mut survey.endpoints)[0].policy).statements[0].conditional = true,
+        |survey| {
+            let peer = "52.94.0.0/16".to_owned();
+            let rule = Rule { protocol: "tcp".to_owned(), from: 443, to: 443, peer };
+            let group = GroupDetail { egress: [rule].into(), ..GroupDetail::default() };
+            known(&mut survey.groups).insert("sg-1".to_owned(), group);
+        },
+        // Nothing may be read at all.
+        |survey| *survey = Survey::unasked(),
+    ];
+    for edit in edits {
+        let bench = Bench::new().await;
+        bench.edit(edit);
+        succeeded(&bench.register().await);
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_the_network_that_fails_is_made_again() {
+    let bench = Bench::new().await;
+    bench.edit(shut_group);
+    let unknown = SurveyFailure::Unknown { action: "ec2:DescribeVpcs", said: "no answer".to_owned() };
+    bench.registrar.account.fail(vec![unknown, SurveyFailure::Throttled("ec2:DescribeVpcs")]);
+    assert!(failed(&bench.register().await).contains("let no HTTPS out"));
+    // One that will not pass is told in the log, and refuses nobody.
+    let said = "UnauthorizedOperation".to_owned();
+    bench.registrar.account.fail(vec![SurveyFailure::Denied { action: "ec2:DescribeVpcs", said }]);
+    succeeded(&bench.create("create-2", STACK, bench.properties()).await);
+}
+
+#[tokio::test]
+async fn a_change_looks_at_the_network_of_nodes_that_join_and_of_no_other() {
+    let bench = Bench::new().await;
+    let id = succeeded(&bench.register().await);
+    let third = bench.nodes[2].interface.clone();
+    let third_lets_out = |group: GroupDetail| {
+        bench.edit(|survey| drop(known(&mut survey.groups).insert("sg-2".to_owned(), group)));
+    };
+    // A member's network is shut since: its heartbeats tell of that, and other changes go on.
+    bench.edit(shut_group);
+    bench.edit(|survey| {
+        known(&mut survey.interfaces).get_mut(&third).expect("there").groups = vec!["sg-2".to_owned()];
+    });
+    let mut properties = bench.properties();
+    properties["Nodes"] =
+        json!([bench.node(0, "a", "30"), bench.node(1, "b", "20"), bench.node(2, "c", "1")]);
+    third_lets_out(GroupDetail::default());
+    let reason = failed(&bench.update("update-1", &id, properties.clone()).await);
+    assert!(reason.contains("the security groups of c ("), "{reason}");
+    assert!(!reason.contains("of a (") && !reason.contains("of b ("), "{reason}");
+    let open = Rule { protocol: "-1".to_owned(), from: -1, to: -1, peer: "0.0.0.0/0".to_owned() };
+    third_lets_out(GroupDetail { egress: [open].into(), ..GroupDetail::default() });
+    assert_eq!(succeeded(&bench.update("update-2", &id, properties.clone()).await), id);
+    properties["Mode"] = json!("available");
+    assert_eq!(succeeded(&bench.update("update-3", &id, properties).await), id);
+}
