@@ -99,6 +99,41 @@ pub enum Requirement {
 }
 
 impl Requirement {
+    /// Every one of them.
+    pub const ALL: [Self; 31] = [
+        Self::TwoNodes,
+        Self::NodesDiffer,
+        Self::SomethingToMove,
+        Self::ResourcesDiffer,
+        Self::Bounds,
+        Self::InstanceExists,
+        Self::InstanceRuns,
+        Self::NoHibernation,
+        Self::InstanceTagged,
+        Self::OneVpc,
+        Self::TwoZones,
+        Self::PrimaryInterface,
+        Self::ChosenInterface,
+        Self::PrivateAddresses,
+        Self::SeatsDiffer,
+        Self::AddressExists,
+        Self::AddressAtNode,
+        Self::SeatFree,
+        Self::RoleAssumed,
+        Self::TableExists,
+        Self::TableInVpc,
+        Self::TableFound,
+        Self::TableTagged,
+        Self::DestinationOutside,
+        Self::RoutePresent,
+        Self::RouteAtNode,
+        Self::GatewayDeclared,
+        Self::SubnetReady,
+        Self::TablePrepared,
+        Self::Unshared,
+        Self::Readable,
+    ];
+
     /// The requirement's stable name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -172,6 +207,18 @@ mod tests {
     fn what_is_violated_or_unknown_refuses_and_the_rest_does_not() {
         assert!(Severity::Violation.refuses() && Severity::Unknown.refuses());
         assert!(!Severity::Warning.refuses() && !Severity::Info.refuses());
+    }
+
+    #[test]
+    fn the_runbook_has_a_row_for_every_requirement_and_for_nothing_else() {
+        let runbook = include_str!("../../../docs/OPERATIONS.md");
+        let section =
+            runbook.split("## What a registration is refused for").nth(1).expect("there is a section");
+        let rows = section.lines().take_while(|line| !line.starts_with("## "));
+        let named: Vec<&str> = rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let all: Vec<&str> = Requirement::ALL.iter().map(|requirement| requirement.as_str()).collect();
+        assert_eq!(named, all);
+        assert!(Requirement::ALL.is_sorted(), "each is there once");
     }
 
     #[test]
