@@ -148,6 +148,26 @@ fn every_alarm_names_a_section_of_the_runbook() {
 }
 
 #[test]
+fn every_parameter_that_the_manual_gives_is_one_of_the_template() {
+    let manual = std::fs::read_to_string(workspace("infra/README.md")).expect("the manual is there");
+    let mut given = 0;
+    for block in manual.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        let named = |template: &&Template| block.contains(&format!("infra/{}", template.name));
+        let parameters: Vec<&Template> = TEMPLATES.iter().filter(named).collect();
+        let joined = block.replace("\\\n", " ");
+        for line in joined.lines() {
+            let Some((_, overrides)) = line.split_once("--parameter-overrides ") else { continue };
+            for (name, _) in overrides.split_whitespace().filter_map(|pair| pair.split_once('=')) {
+                given += 1;
+                let known = parameters.iter().any(|template| template.body["Parameters"].get(name).is_some());
+                assert!(known, "infra/README.md gives {name}, which no template has that is named beside it");
+            }
+        }
+    }
+    assert!(given > 10, "the manual gives {given} parameters only: it is not read as it is written");
+}
+
+#[test]
 fn no_output_or_resource_is_without_its_stack_in_its_export() {
     for template in TEMPLATES.iter() {
         for (name, output) in template.body["Outputs"].as_object().into_iter().flatten() {
