@@ -24,7 +24,7 @@ use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::lease::Mode;
 use baton_protocol::time::BootTime;
-use namespace::{in_namespace, ip};
+use namespace::{in_a_node, in_namespace, ip};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use support::{Node, check, is_alive};
@@ -379,14 +379,6 @@ fn the_command_of_the_unit_closes_what_is_configured_and_removes_it_when_it_is_t
         assert_eq!(run(&["fence", "--remove"]), (Some(0), "removed baton_orders\n".to_owned()));
         eventually("it passes", || call.is_answered());
         assert_eq!(run(&["fence", "--remove"]), (Some(0), "there was no fence\n".to_owned()));
-    });
-}
-
-/// Runs a test whose tasks, threads and processes all live in a namespace.
-fn in_a_node<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F + Send) {
-    in_namespace(test, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(body());
     });
 }
 

@@ -6,7 +6,6 @@ mod agent;
 mod namespace;
 mod support;
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use agent::{Agent, eventually, place_for_an_agent};
@@ -14,7 +13,7 @@ use baton_agent::config::{OWN_INTERFACE, Probe, Service, Vip, When};
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::Epoch;
 use baton_protocol::lease::Mode;
-use namespace::{in_namespace, ip};
+use namespace::{in_a_node, in_namespace, ip};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use support::{Node, check, is_alive};
@@ -38,14 +37,6 @@ async fn node(interface: &str) -> Node {
     node.vip = Some(vip(interface));
     node.checks.push(check("vip", When::Always, Probe::Vip));
     node
-}
-
-/// Runs a test whose tasks, threads and processes all live in a namespace.
-fn in_a_node<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F + Send) {
-    in_namespace(test, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(body());
-    });
 }
 
 #[test]

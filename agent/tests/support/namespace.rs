@@ -1,5 +1,8 @@
 //! A network namespace for one test, and `ip` as a witness that shares no code with the agent.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::future::Future;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
@@ -33,6 +36,14 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce() + Send) {
     if let Err(panic) = own {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Runs a test whose tasks, threads and processes all live in a namespace.
+pub(crate) fn in_a_node<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F + Send) {
+    in_namespace(test, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(body());
+    });
 }
 
 /// Runs `ip` in the namespace of this thread; what it said.
