@@ -1,5 +1,8 @@
 //! The agent as a program while it runs: what it says of itself, and a configuration that is read again.
 
+#[path = "../../../agent/tests/support/namespace.rs"]
+mod namespace;
+
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +15,7 @@ use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
+use namespace::in_a_node;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -217,4 +221,66 @@ async fn a_word_to_end_that_comes_while_a_driver_ends_for_another_configuration_
     assert!(ended.success(), "{ended}");
     assert_eq!(hooks(&rig), "promote\ndemote\n", "{}", rig.log());
     assert!(rig.passage.first_since(Asked::Release, since).is_some(), "it was handed over: {}", rig.log());
+}
+
+/// What the packet fence of a cluster lets pass: its table, as `nft` shows it; nothing where there is none.
+fn fence_of(name: &ClusterName) -> String {
+    let table = format!("baton_{}", name.as_str().replace('-', "_"));
+    let said = Command::new("nft").args(["list", "table", "inet", &table]).output();
+    String::from_utf8(said.expect("`nft`; install nftables").stdout).expect("text")
+}
+
+/// Each cluster's fence is of its own driver, and all of them change in one turn of the agent's loop.
+#[test]
+fn the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_losing_a_service() {
+    let test = "the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_losing_a_service";
+    let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
+    let program = binaries.path("baton-agent");
+    in_a_node(test, || async move {
+        let rig = Rig::start(program.clone(), Moto::start().expect("it starts")).await.expect("a rig");
+        let both = ["first", "second"].map(|name| named(name, 0).expect("valid"));
+        let configure = |ports: Option<[u16; 2]>| {
+            let of = |n: usize| {
+                let fence =
+                    |port| format!("[cluster.{}.fence]\nnftables = \"required\"\ntcp = [{port}]\n", both[n]);
+                cluster(&rig, &both[n], "web", "1s") + &ports.map(|ports| fence(ports[n])).unwrap_or_default()
+            };
+            rig.configure(&format!("table = \"baton\"\n{}{}", of(0), of(1))).expect("written");
+        };
+        let serving = |status: &Value| {
+            let clusters = status["clusters"].as_array().expect("a list");
+            let serves = |cluster: &Value| cluster["state"] == "serving" && cluster["health"] == "ok";
+            clusters.len() == 2 && clusters.iter().all(serves)
+        };
+        let is_open = |n: usize, port: u16| {
+            let table = fence_of(&both[n]);
+            table.contains("accept") && table.contains(&port.to_string())
+        };
+        configure(Some([7001, 7002]));
+        let agent = rig.run().expect("it starts");
+        let pid = agent.id().expect("it runs");
+        for cluster in &both {
+            rig.table.register(cluster, Timing::DEFAULT).await.expect("registered");
+            rig.table.grant(cluster).await.expect("it serves");
+        }
+        let open = |status: &Value| serving(status) && is_open(0, 7001) && is_open(1, 7002);
+        until(&program, &rig, "both serve behind their fences", open).await;
+
+        configure(Some([7002, 7001]));
+        tell(pid, Signal::SIGHUP);
+        let swapped = |status: &Value| serving(status) && is_open(0, 7002) && is_open(1, 7001);
+        until(&program, &rig, "each fence is the other's", swapped).await;
+        assert!(!fence_of(&both[0]).contains("7001") && !fence_of(&both[1]).contains("7002"));
+
+        configure(None);
+        tell(pid, Signal::SIGHUP);
+        let gone = |status: &Value| serving(status) && both.iter().all(|name| fence_of(name).is_empty());
+        until(&program, &rig, "both fences are gone", gone).await;
+
+        configure(Some([7001, 7002]));
+        tell(pid, Signal::SIGHUP);
+        until(&program, &rig, "both fences are there again", open).await;
+        assert_eq!(hooks(&rig), "promote\npromote\n", "no service was touched");
+        ended(agent).await.expect("it ran until here");
+    });
 }
