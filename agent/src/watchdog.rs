@@ -81,6 +81,13 @@ pub enum WatchdogError {
     },
 }
 
+impl WatchdogError {
+    /// Whether this machine has none at all.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The watchdog of this machine, for all its clusters.
 #[derive(Debug, Clone)]
 pub struct Watchdog(Arc<Kept>);

@@ -19,6 +19,7 @@ use agent::{Agent, eventually, place_for_an_agent};
 use baton_agent::clock;
 use baton_agent::config::{Fence, Need, Probe, Service, Traffic, When};
 use baton_agent::packet_fence;
+use baton_agent::status::Trouble;
 use baton_agent::watchdog::Watchdog;
 use baton_protocol::heartbeat::{Health, Heartbeat};
 use baton_protocol::ids::{ClusterName, Epoch};
@@ -62,7 +63,8 @@ fn an_agent_for_other_tests() {
         node.checks.push(check("fence", When::Always, Probe::Fence));
         node.shutdown_stays = true;
         if place.join("timeout").exists() {
-            node.watchdog = Some(Watchdog::at(&place.join("device"), &place, true));
+            let required = !place.join("may-do-without").exists();
+            node.watchdog = Some(Watchdog::at(&place.join("device"), &place, required));
         }
         node.service = Some(Service::PidFile(place.join("service.pid")));
         node.promote = format!(
@@ -85,6 +87,7 @@ fn an_agent_for_other_tests() {
         }
         node.until("it serves", |beat| beat.serving_epoch == Some(Epoch(1)) && beat.health == Health::Ok)
             .await;
+        node.write("troubles", &serde_json::to_string(&node.status().await.troubles).expect("JSON"));
         node.write(&format!("serves-{}", std::process::id()), "");
         loop {
             let freeze = place.join("freeze");
@@ -350,6 +353,32 @@ fn a_node_whose_watchdog_does_not_fit_serves_nothing_if_it_is_required() {
         eventually("its promote has failed", || hooks().contains("demote"));
         assert!(!hooks().contains("promote"), "nothing was started without it");
         assert_eq!(std::fs::read_to_string(place.join("device")).expect("there"), "");
+    });
+}
+
+#[test]
+fn a_watchdog_that_does_not_fit_and_is_not_required_is_a_trouble_and_one_that_is_not_there_is_none() {
+    let test =
+        "a_watchdog_that_does_not_fit_and_is_not_required_is_a_trouble_and_one_that_is_not_there_is_none";
+    in_namespace(test, || {
+        let files = [("device", ""), ("timeout", "60"), ("nowayout", "0"), ("options", "0x8180")];
+        for (missing, expected) in [("", Some("the watchdog counts down from 60 s")), ("nowayout", None)] {
+            let place = place_for_an_agent();
+            let place = place.path();
+            std::fs::write(place.join("may-do-without"), "").expect("written");
+            for (name, text) in files.iter().filter(|(name, _)| *name != missing) {
+                std::fs::write(place.join(name), text).expect("written");
+            }
+            let _agent = Agent::start(place, Mode::Strict);
+            eventually("it serves all the same", serves(place));
+            let text = std::fs::read_to_string(place.join("troubles")).expect("written");
+            let troubles: Vec<Trouble> = serde_json::from_str(&text).expect("JSON");
+            let told = troubles.iter().find(|trouble| trouble.about == "watchdog");
+            let begins = |trouble: &Trouble| expected.is_some_and(|begin| trouble.found.starts_with(begin));
+            assert_eq!(told.is_some(), expected.is_some(), "{text}");
+            assert!(told.is_none_or(begins), "{text}");
+            kill_service(place);
+        }
     });
 }
 

@@ -21,7 +21,7 @@ pub(super) enum About {
     Wake,
     /// Nothing would stop the service.
     DeadMan,
-    /// No watchdog of the kernel counts, and one is required.
+    /// No watchdog of the kernel counts behind a service that is guarded.
     Watchdog,
     /// The service could not be started.
     Promote,
@@ -68,8 +68,8 @@ impl About {
                 "set `service` in this cluster's configuration, and see that `baton-deadman` lies beside the agent and may run"
             }
             Self::Watchdog => {
-                "load one that fits this cluster's timing, as OPERATIONS.md says under `The packet fence and the watchdog`, or set \
-                 `watchdog = \"automatic\"`"
+                "load one that fits this cluster's timing, as OPERATIONS.md says under `The packet fence and the watchdog`; with \
+                 `watchdog = \"automatic\"` the service runs without one, and with `\"off\"` none is missed"
             }
             Self::Promote => "see why the hook failed, in the log and by hand; it is tried again every 5 s",
             Self::Demote => "the service was stopped by force where `service` names it; mend the demote hook",

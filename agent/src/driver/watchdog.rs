@@ -19,11 +19,13 @@ pub(super) struct Guard {
     /// When the loop is to feed it next.
     pub(super) due: Option<BootTime>,
     told: Option<String>,
+    /// Why one that this machine has stands behind nothing, though the service may run without one.
+    misfit: Option<String>,
 }
 
 impl Guard {
     pub(super) fn new(watchdog: Option<Watchdog>, cluster: ClusterName) -> Self {
-        Self { watchdog, cluster, due: None, told: None }
+        Self { watchdog, cluster, due: None, told: None, misfit: None }
     }
 
     /// Arms it; the error says why the service must not run.
@@ -37,12 +39,13 @@ impl Guard {
                 if self.due.is_none() {
                     tracing::info!("the watchdog counts, and is fed while the lease is confirmed");
                 }
-                (self.due, self.told) = (due, None);
+                (self.due, self.told, self.misfit) = (due, None, None);
                 Ok(())
             }
             Err(error) if required => Err(chain(&error)),
             Err(error) => {
                 self.tell(&error);
+                self.misfit = (!error.is_absence()).then(|| chain(&error));
                 // What was told last would count on behind a lease that is confirmed, and starve it for the other clusters.
                 self.disarm();
                 Ok(())
@@ -85,7 +88,9 @@ impl Driver {
     /// Arms the watchdog; the error says why the service must not run.
     pub(super) fn watch_until(&mut self, timing: &Timing, valid_until: BootTime) -> Result<(), String> {
         let armed = self.guard.arm(timing, valid_until);
-        self.desk.note(About::Watchdog, &armed);
+        // One that the machine has and that stands behind nothing is a slip in its setting up, though nothing depends on it.
+        let missed = armed.clone().and_then(|()| self.guard.misfit.clone().map_or(Ok(()), Err));
+        self.desk.note(About::Watchdog, &missed);
         armed
     }
 
