@@ -5,10 +5,13 @@
 //! escapes. When the command ends by itself the group is left alone, because a promote hook may have started
 //! the service in it.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_protocol::time::BootTime;
@@ -92,31 +95,77 @@ pub fn start(mut command: Command, timeout: Duration) -> io::Result<Running> {
     Ok(Running { child, group, output, kept: Vec::new(), started, limit, ended: false })
 }
 
-/// Calls `start` on a thread of its own: where the file system hangs that a program lies on, the kernel does not come back from
-/// starting it, and the agent's loop must not wait for that. `returned` is called when it has come back, which may be much later;
-/// what has been started by then and is not waited for is killed.
-pub async fn aside(
-    timeout: Duration,
-    start: impl FnOnce() -> io::Result<Running> + Send + 'static,
-    returned: impl FnOnce() + Send + 'static,
-) -> io::Result<Running> {
-    let limit = Timer::after(timeout)?;
-    let (tell, told) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
-    // A plain thread, because a runtime would wait for its own at the end, and a hung disk would keep the agent from ending.
-    std::thread::Builder::new().name("baton-start".to_owned()).spawn(move || {
-        let _entered = runtime.enter();
-        let started = start();
-        returned();
-        drop(tell.send(started));
-    })?;
-    tokio::select! {
-        started = told => started.unwrap_or_else(|_| Err(io::Error::other("its start was lost sight of"))),
-        expired = limit.expired() => {
-            expired?;
-            let why = "it did not start in time; see whether the file system that it lies on hangs";
-            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+/// Starts a command again and again, each time on a thread of its own: where the file system hangs that a program lies on, the
+/// kernel does not come back from starting it, and the agent's loop must not wait for that. While one start has not come back
+/// there is no other, since two threads in one hung file system would be one too many.
+#[derive(Debug, Clone, Default)]
+pub struct Starter(Arc<AtomicBool>);
+
+/// A start that is under way; dropped once it has come back, or where there was no thread for it.
+struct Busy(Arc<AtomicBool>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Starter {
+    /// Starts `command` as [`start`] does, from this call on. The future ends once it runs, or `timeout` has passed. What starts
+    /// later than it is waited for is killed. Called within a runtime.
+    pub fn start(
+        &self,
+        command: Command,
+        timeout: Duration,
+    ) -> impl Future<Output = io::Result<Running>> + Send + use<> {
+        self.start_by(timeout, move || start(command, timeout))
+    }
+
+    /// The same by other means.
+    pub(crate) fn start_by<F>(
+        &self,
+        timeout: Duration,
+        start: F,
+    ) -> impl Future<Output = io::Result<Running>> + Send + use<F>
+    where
+        F: FnOnce() -> io::Result<Running> + Send + 'static,
+    {
+        let begun = self.begin(timeout, start);
+        async move {
+            let (limit, told) = begun?;
+            tokio::select! {
+                started = told => started.unwrap_or_else(|_| Err(io::Error::other("its start was lost sight of"))),
+                expired = limit.expired() => {
+                    expired?;
+                    let why = "it did not start in time; see whether the file system that it lies on hangs";
+                    Err(io::Error::new(io::ErrorKind::TimedOut, why))
+                }
+            }
         }
+    }
+
+    fn begin(
+        &self,
+        timeout: Duration,
+        start: impl FnOnce() -> io::Result<Running> + Send + 'static,
+    ) -> io::Result<(Timer, oneshot::Receiver<io::Result<Running>>)> {
+        if self.0.swap(true, Ordering::SeqCst) {
+            let why =
+                "an earlier start of it has not come back; see whether the file system that it lies on hangs";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        let busy = Busy(Arc::clone(&self.0));
+        let limit = Timer::after(timeout)?;
+        let (tell, told) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        // A plain thread, because a runtime would wait for its own at the end, and a hung disk would keep the agent from ending.
+        std::thread::Builder::new().name("baton-start".to_owned()).spawn(move || {
+            let _entered = runtime.enter();
+            let started = start();
+            drop(busy);
+            drop(tell.send(started));
+        })?;
+        Ok((limit, told))
     }
 }
 

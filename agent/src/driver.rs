@@ -260,7 +260,7 @@ impl Driver {
                 Some(answer) = open.next() => self.take(answer),
                 answer = looks.next() => self.take(answer),
                 outcome = changes.next() => self.take_fence(outcome),
-                (stage, outcome) = hooks.finished() => self.take_hook(stage, outcome, &mut hooks),
+                (stage, outcome) = hooks.finished(self.dead_man.as_mut()) => self.take_hook(stage, outcome, &mut hooks),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
                     let now = clock::now();
@@ -321,7 +321,7 @@ impl Driver {
                     return None;
                 }
                 if !hooks.raise(epoch, guarded, self.node.valid_until()) {
-                    self.promote(epoch, guarded, hooks);
+                    hooks.promote(epoch, self.addresses(), guarded);
                 }
             }
             Command::Demote { epoch, reason } => {
@@ -347,13 +347,6 @@ impl Driver {
             }
         }
         None
-    }
-
-    fn promote(&mut self, epoch: Epoch, guarded: bool, hooks: &mut Hooks) {
-        let addresses = self.addresses();
-        if let Err(reason) = hooks.promote(epoch, addresses, self.dead_man.as_mut(), guarded) {
-            self.promote_failed(epoch, &reason);
-        }
     }
 
     fn promote_failed(&mut self, epoch: Epoch, reason: &str) {

@@ -12,6 +12,7 @@
 //! hook ends, and a process that writes to an output nobody reads is ended by the kernel.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use tokio::process::Command;
 
 use crate::check::{self, systemctl};
 use crate::clock;
-use crate::command::{self, End, Finished};
+use crate::command::{self, End, Finished, Starter};
 use crate::config::{self, Act};
 
 /// A unit is looked at for so long at least, however late its job has ended: a look takes some milliseconds.
@@ -158,27 +159,47 @@ struct Unit {
     due: BootTime,
 }
 
-/// Starts a hook; it runs from here on, up to its timeout.
+/// Starts a hook, from here on up to its timeout, on a thread of its own: a disk that is loaded or hangs must not keep the loop
+/// from a heartbeat. The future ends once the hook runs, or has not started in time. Dropping it kills a hook that starts later.
+/// Called within a runtime.
 pub fn start(
+    starter: &Starter,
     direction: Direction,
     hook: &config::Hook,
     circumstances: &Circumstances,
-) -> Result<Running, HookError> {
-    start_by(systemctl(), direction, hook, circumstances)
+) -> impl Future<Output = Result<Running, HookError>> + Send + use<> {
+    start_by(starter, systemctl(), direction, hook, circumstances)
 }
 
 fn start_by(
+    starter: &Starter,
     systemctl: Option<PathBuf>,
     direction: Direction,
     hook: &config::Hook,
     circumstances: &Circumstances,
-) -> Result<Running, HookError> {
+) -> impl Future<Output = Result<Running, HookError>> + Send + use<> {
+    let timeout = hook.timeout;
+    let prepared = prepare(systemctl, direction, hook, circumstances)
+        .map(|(command, program, unit)| (starter.start(command, timeout), program, unit));
+    async move {
+        let (starting, program, unit) = prepared?;
+        let command = starting.await.map_err(|source| not_started(direction, &program, source))?;
+        Ok(Running { direction, command, unit })
+    }
+}
+
+fn not_started(direction: Direction, program: &Path, source: io::Error) -> HookError {
+    HookError::Start { direction, command: program.display().to_string(), source }
+}
+
+/// The command of a hook with its environment, what it runs, and the unit that is looked at afterwards.
+fn prepare(
+    systemctl: Option<PathBuf>,
+    direction: Direction,
+    hook: &config::Hook,
+    circumstances: &Circumstances,
+) -> Result<(Command, PathBuf, Option<Unit>), HookError> {
     let due = clock::boot() + hook.timeout;
-    let failed = |program: &Path, source| HookError::Start {
-        direction,
-        command: program.display().to_string(),
-        source,
-    };
     let (mut command, program, unit) = match &hook.act {
         Act::Command(line) => {
             let mut command = Command::new(&line.program);
@@ -186,7 +207,7 @@ fn start_by(
             (command, line.program.clone(), None)
         }
         Act::Unit(name) => {
-            let missing = || failed(Path::new("systemctl"), io::ErrorKind::NotFound.into());
+            let missing = || not_started(direction, Path::new("systemctl"), io::ErrorKind::NotFound.into());
             let systemctl = systemctl.ok_or_else(missing)?;
             let mut command = Command::new(&systemctl);
             let verb = if direction == Direction::Demote { "stop" } else { "start" };
@@ -201,8 +222,7 @@ fn start_by(
         .env("BATON_EPOCH", circumstances.epoch.to_string())
         .env("BATON_REASON", &circumstances.reason)
         .env("BATON_ADDRESSES", addresses.join(","));
-    let command = command::start(command, hook.timeout).map_err(|source| failed(&program, source))?;
-    Ok(Running { direction, command, unit })
+    Ok((command, program, unit))
 }
 
 impl Running {
@@ -264,8 +284,9 @@ mod tests {
     }
 
     async fn run(script: &str, timeout_ms: u64) -> HookResult {
-        let running = start(Direction::Promote, &hook(script, timeout_ms), &circumstances());
-        running.expect("started").finish().await.expect("watched")
+        let running =
+            start(&Starter::default(), Direction::Promote, &hook(script, timeout_ms), &circumstances());
+        running.await.expect("started").finish().await.expect("watched")
     }
 
     #[tokio::test]
@@ -313,7 +334,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let path = place.path().join("child");
         let script = format!("sleep 600 & echo $! > {0}.next; mv {0}.next {0}; wait", path.display());
-        let running = start(Direction::Demote, &hook(&script, 600_000), &circumstances()).expect("started");
+        let running =
+            start(&Starter::default(), Direction::Demote, &hook(&script, 600_000), &circumstances())
+                .await
+                .expect("started");
         let group = running.group();
         let finish = tokio::spawn(running.finish());
         eventually("the hook's child runs", || path.exists()).await;
@@ -329,7 +353,9 @@ mod tests {
         let mut missing = hook("", 1_000);
         let program = "/nonexistent/promote".into();
         missing.act = Act::Command(config::CommandLine { program, arguments: Vec::new() });
-        let error = start(Direction::Promote, &missing, &circumstances()).expect_err("not there");
+        let error = start(&Starter::default(), Direction::Promote, &missing, &circumstances())
+            .await
+            .expect_err("not there");
         assert!(error.to_string().contains("`/nonexistent/promote`"), "{error}");
     }
 
@@ -355,7 +381,9 @@ mod tests {
         let hook =
             config::Hook { act: Act::Unit("haproxy.service".to_owned()), timeout: Duration::from_secs(20) };
         let systemctl = Some(pretender(place, state));
-        let running = start_by(systemctl, direction, &hook, &circumstances()).expect("started");
+        let running = start_by(&Starter::default(), systemctl, direction, &hook, &circumstances())
+            .await
+            .expect("started");
         let result = running.finish().await.expect("watched");
         let told = std::fs::read_to_string(place.join("told")).expect("told");
         std::fs::remove_file(place.join("told")).expect("ours");

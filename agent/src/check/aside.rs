@@ -6,8 +6,6 @@
 //! ending.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_protocol::time::BootTime;
@@ -19,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{Keepers, Try};
 use crate::clock;
-use crate::command::{self, Running};
+use crate::command::{Running, Starter};
 
 /// The looks of one check that are under way, and what one has found for good.
 #[derive(Debug, Default)]
@@ -29,17 +27,8 @@ pub(super) struct Aside {
     tried: Look<Try>,
     user: Look<Result<Option<User>, Errno>>,
     account: Option<(Uid, Gid)>,
-    /// Whether a command of this check is being started, by a thread that may hang.
-    starting: Arc<AtomicBool>,
-}
-
-/// A start that is under way; dropped once it has come back, or where there was no thread for it.
-struct Busy(Arc<AtomicBool>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
+    /// What starts the commands of this check.
+    starter: Starter,
 }
 
 /// A look that is under way, if one is.
@@ -114,21 +103,7 @@ impl Aside {
 
     /// Starts a command. One whose start hangs is late, and no other is started until that has come back.
     pub(super) async fn start(&mut self, command: Command, timeout: Duration) -> io::Result<Running> {
-        self.start_by(timeout, move || command::start(command, timeout)).await
-    }
-
-    async fn start_by(
-        &mut self,
-        timeout: Duration,
-        start: impl FnOnce() -> io::Result<Running> + Send + 'static,
-    ) -> io::Result<Running> {
-        if self.starting.swap(true, Ordering::SeqCst) {
-            let why =
-                "an earlier start of it has not come back; see whether the file system that it lies on hangs";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
-        }
-        let starting = Busy(Arc::clone(&self.starting));
-        command::aside(timeout, start, move || drop(starting)).await
+        self.starter.start(command, timeout).await
     }
 
     /// What a look finds within `timeout`. Dropping the future leaves the look to itself.
@@ -148,12 +123,12 @@ fn unknown(why: Option<String>, timeout: Duration) -> Try {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-    use std::sync::mpsc;
-
-    use crate::testing::{eventually, is_alive};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, mpsc};
 
     use super::*;
+    use crate::command;
+    use crate::testing::{eventually, is_alive};
 
     #[tokio::test]
     async fn a_look_that_hangs_is_late_and_the_next_try_waits_for_the_same() {
@@ -223,7 +198,7 @@ mod tests {
             tell.send(started.as_ref().map(Running::group).map_err(ToString::to_string)).expect("heard");
             started
         };
-        let late = aside.start_by(Duration::from_millis(20), hang).await.expect_err("late");
+        let late = aside.starter.start_by(Duration::from_millis(20), hang).await.expect_err("late");
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         let busy = aside.start(Command::new("/bin/true"), Duration::from_secs(20)).await.expect_err("busy");
         assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);

@@ -12,9 +12,10 @@ use baton_protocol::time::BootTime;
 use futures_util::future::join;
 
 use crate::check::Keepers;
+use crate::command::Starter;
 use crate::config::{Cluster, Hook};
 use crate::deadman::{DeadMan, Target, target};
-use crate::hook::{self, Circumstances, Direction};
+use crate::hook::{self, Circumstances, Direction, HookError};
 use crate::log::chain;
 use crate::packet_fence;
 use crate::vip::{Keeper, VipError, Wish};
@@ -39,6 +40,19 @@ pub(super) enum Stage {
 }
 
 type Ending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Start = Pin<Box<dyn Future<Output = Result<hook::Running, HookError>> + Send>>;
+
+/// How far it is.
+enum Phase {
+    /// It is being started, by a thread that may hang.
+    Starting {
+        start: Start,
+        /// Whether the dead-man must know of it.
+        guarded: bool,
+    },
+    /// It runs.
+    Running(Ending),
+}
 
 /// The hooks as configured, and the one that runs.
 pub(super) struct Hooks {
@@ -49,8 +63,12 @@ pub(super) struct Hooks {
     target: Option<Target>,
     vip: Option<Keeper>,
     fence: Option<packet_fence::Keeper>,
-    /// Which one, and its end. Dropping it kills the hook's process group.
-    running: Option<(Stage, Ending)>,
+    /// What starts the promote and the recover hook.
+    begins: Starter,
+    /// What starts the demote hook, which is not to wait for another that hangs.
+    stops: Starter,
+    /// Which one. Dropping it kills the hook's process group, also of one that starts only later.
+    running: Option<(Stage, Phase)>,
 }
 
 impl Hooks {
@@ -63,6 +81,8 @@ impl Hooks {
             target: cluster.service.as_ref().map(Target::from),
             vip,
             fence,
+            begins: Starter::default(),
+            stops: Starter::default(),
             running: None,
         }
     }
@@ -76,13 +96,39 @@ impl Hooks {
         self.running.is_none()
     }
 
-    /// The end of the hook that runs; pending for ever while none does. Cancel-safe: the hook is kept until it ended.
-    pub(super) async fn finished(&mut self) -> (Stage, Outcome) {
-        let Some((stage, ending)) = &mut self.running else { return std::future::pending().await };
-        let stage = *stage;
-        let outcome = ending.await;
+    /// The end of the hook that runs; pending for ever while none does. The dead-man is told of one that may start something as
+    /// soon as it runs. Cancel-safe: the hook is kept until it ended.
+    pub(super) async fn finished(&mut self, dead_man: Option<&mut DeadMan>) -> (Stage, Outcome) {
+        let Some(stage) = self.stage() else { return std::future::pending().await };
+        let outcome = match self.started(dead_man).await {
+            Ok(()) => match &mut self.running {
+                Some((_, Phase::Running(ending))) => ending.await,
+                _ => return std::future::pending().await,
+            },
+            Err(why) => {
+                tracing::error!(reason = why, "the hook did not start");
+                Err(why)
+            }
+        };
         self.running = None;
         (stage, outcome)
+    }
+
+    /// Waits until what is being started runs, with the dead-man told of it. If that fails, a hook that must be guarded is killed.
+    /// Cancel-safe.
+    async fn started(&mut self, dead_man: Option<&mut DeadMan>) -> Outcome {
+        let Some((stage, Phase::Starting { start, guarded })) = &mut self.running else { return Ok(()) };
+        let (stage, guarded) = (*stage, *guarded);
+        let running = start.await.map_err(|error| chain(&error))?;
+        match dead_man.map(|dead_man| dead_man.set_hook_group(Some(running.group()))) {
+            Some(Err(error)) if guarded => return Err(chain(&error)),
+            Some(Err(error)) => {
+                tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook");
+            }
+            Some(Ok(())) | None => {}
+        }
+        self.running = Some((stage, Phase::Running(Box::pin(end(running)))));
+        Ok(())
     }
 
     /// Begins to open the packet fence and to add the virtual addresses, so that the service finds them when the promote hook starts
@@ -103,28 +149,21 @@ impl Hooks {
             let raised = beside(move || keeper.raise()).await;
             raised.map_err(|error| format!("no virtual addresses: {error}"))
         };
-        self.running = Some((Stage::Raise { epoch, guarded }, Box::pin(ending)));
+        self.running = Some((Stage::Raise { epoch, guarded }, Phase::Running(Box::pin(ending))));
         true
     }
 
-    /// Starts the promote hook, and tells the dead-man its process group, so that a hook which outlasts the validity dies
+    /// Starts the promote hook. The dead-man is told its process group, so that a hook which outlasts the validity dies
     /// with the service instead of starting it later. Where nothing is guarded yet, it may be before the hook ends; and the
     /// next run of the agent finds the hook by it, should this one die.
-    pub(super) fn promote(
-        &mut self,
-        epoch: Epoch,
-        addresses: Vec<Ipv4Addr>,
-        dead_man: Option<&mut DeadMan>,
-        guarded: bool,
-    ) -> Result<(), String> {
+    pub(super) fn promote(&mut self, epoch: Epoch, addresses: Vec<Ipv4Addr>, guarded: bool) {
         tracing::info!(epoch = epoch.0, "promote");
-        let Some(hook) = &self.promote else {
-            self.running = Some((Stage::Hook(Direction::Promote), Box::pin(std::future::ready(Ok(())))));
-            return Ok(());
-        };
         let circumstances = self.circumstances(epoch, "granted", addresses);
-        self.running = Some(started(Direction::Promote, hook, &circumstances, dead_man, guarded)?);
-        Ok(())
+        let phase = match &self.promote {
+            Some(hook) => starting(&self.begins, Direction::Promote, hook, &circumstances, guarded),
+            None => Phase::Running(Box::pin(std::future::ready(Ok(())))),
+        };
+        self.running = Some((Stage::Hook(Direction::Promote), phase));
     }
 
     /// Starts the recover hook beside the service. It may start what must not outlast the validity, so the dead-man is told its
@@ -134,7 +173,6 @@ impl Hooks {
         epoch: Epoch,
         reason: &str,
         addresses: Vec<Ipv4Addr>,
-        dead_man: Option<&mut DeadMan>,
         guarded: bool,
     ) -> Result<(), String> {
         tracing::warn!(epoch = epoch.0, reason, "recover");
@@ -143,7 +181,8 @@ impl Hooks {
         }
         let Some(hook) = &self.recover else { return Err("there is no recover hook".to_owned()) };
         let circumstances = self.circumstances(epoch, reason, addresses);
-        self.running = Some(started(Direction::Recover, hook, &circumstances, dead_man, guarded)?);
+        let phase = starting(&self.begins, Direction::Recover, hook, &circumstances, guarded);
+        self.running = Some((Stage::Hook(Direction::Recover), phase));
         Ok(())
     }
 
@@ -170,15 +209,20 @@ impl Hooks {
             keeper.wish(if reason.leaves_time() { Wish::AsItIs } else { Wish::Down });
         }
         let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
-        let started = self.demote.as_ref().map(|hook| hook::start(Direction::Demote, hook, &circumstances));
+        let started = self
+            .demote
+            .as_ref()
+            .map(|hook| hook::start(&self.stops, Direction::Demote, hook, &circumstances));
         let (target, fence) = (self.target.clone(), self.fence.clone().filter(|_| guarded));
         let stopped = async move {
             let outcome = match started {
-                Some(Ok(running)) => end(running).await,
-                Some(Err(error)) => {
-                    tracing::error!(reason = chain(&error), "demote failed");
-                    Err(chain(&error))
-                }
+                Some(start) => match start.await {
+                    Ok(running) => end(running).await,
+                    Err(error) => {
+                        tracing::error!(reason = chain(&error), "demote failed");
+                        Err(chain(&error))
+                    }
+                },
                 None => Err("there is no demote hook".to_owned()),
             };
             make_sure_it_is_down(target, &outcome).await;
@@ -196,7 +240,7 @@ impl Hooks {
             }),
             Some(keeper) => Box::pin(async move { join(stopped, lower(keeper)).await.0 }),
         };
-        self.running = Some((Stage::Hook(Direction::Demote), ending));
+        self.running = Some((Stage::Hook(Direction::Demote), Phase::Running(ending)));
     }
 
     fn circumstances(&self, epoch: Epoch, reason: &str, addresses: Vec<Ipv4Addr>) -> Circumstances {
@@ -204,21 +248,15 @@ impl Hooks {
     }
 }
 
-/// A hook that may start something, with the dead-man told of it. If that fails, a hook that must be guarded is killed.
-fn started(
+/// A hook that may start something.
+fn starting(
+    starter: &Starter,
     direction: Direction,
     hook: &Hook,
     circumstances: &Circumstances,
-    dead_man: Option<&mut DeadMan>,
     guarded: bool,
-) -> Result<(Stage, Ending), String> {
-    let running = hook::start(direction, hook, circumstances).map_err(|error| chain(&error))?;
-    match dead_man.map(|dead_man| dead_man.set_hook_group(Some(running.group()))) {
-        Some(Err(error)) if guarded => return Err(chain(&error)),
-        Some(Err(error)) => tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook"),
-        Some(Ok(())) | None => {}
-    }
-    Ok((Stage::Hook(direction), Box::pin(end(running))))
+) -> Phase {
+    Phase::Starting { start: Box::pin(hook::start(starter, direction, hook, circumstances)), guarded }
 }
 
 async fn end(running: hook::Running) -> Outcome {
@@ -345,16 +383,17 @@ mod tests {
         let (mut hooks, mut dead_man) =
             (Hooks::new(&cluster(place.path()), Keepers::default()), dead_man(place.path()));
         let found = place.path().join("found");
-        hooks.recover(Epoch(1), "web: no answer", Vec::new(), Some(&mut dead_man), false).expect("started");
+        hooks.recover(Epoch(1), "web: no answer", Vec::new(), false).expect("begun");
+        hooks.started(Some(&mut dead_man)).await.expect("started");
         let group = dead_man.hook_group().expect("told, though nothing is guarded yet");
         assert!(is_alive(group));
-        assert!(hooks.recover(Epoch(1), "again", Vec::new(), None, true).is_err(), "one at a time");
+        assert!(hooks.recover(Epoch(1), "again", Vec::new(), true).is_err(), "one at a time");
         // A mode that guards nothing may become one that does, while the hook runs.
         dead_man.disarm().expect("disarmed");
         assert_eq!(dead_man.hook_group(), Some(group));
         hooks.demote = Some(hook(&finds(group, &found)));
         hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new(), false);
-        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(hooks.finished(None).await, (Stage::Hook(Direction::Demote), Ok(())));
         assert_eq!(std::fs::read_to_string(found).expect("written"), "gone\n");
     }
 
@@ -364,11 +403,14 @@ mod tests {
         let mut dead_man = dead_man(&place.path().join("o"));
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
-        let refused = hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), true);
+        hooks.recover(Epoch(1), "web", Vec::new(), true).expect("begun");
+        let (stage, refused) = hooks.finished(Some(&mut dead_man)).await;
+        assert_eq!(stage, Stage::Hook(Direction::Recover));
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
         let group = dead_man.hook_group().expect("it was to be told");
         eventually("the hook is gone", || !is_alive(group)).await;
-        hooks.recover(Epoch(1), "web", Vec::new(), Some(&mut dead_man), false).expect("nothing is guarded");
+        hooks.recover(Epoch(1), "web", Vec::new(), false).expect("begun");
+        hooks.started(Some(&mut dead_man)).await.expect("nothing is guarded");
     }
 
     #[test]
@@ -394,11 +436,11 @@ mod tests {
                     String::from_utf8_lossy(&said.stdout).contains("accept")
                 };
                 hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), false);
-                assert!(hooks.finished().await.1.is_ok());
+                assert!(hooks.finished(None).await.1.is_ok());
                 assert!(passes(), "nothing is guarded");
                 hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), true);
                 assert!(passes(), "the service has the time to end its conversations");
-                assert!(hooks.finished().await.1.is_ok());
+                assert!(hooks.finished(None).await.1.is_ok());
                 assert!(!passes(), "before anybody is told that the service is down");
             });
         });
@@ -408,7 +450,7 @@ mod tests {
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
-        hooks.recover(Epoch(1), "web", Vec::new(), None, false).expect("started");
+        hooks.recover(Epoch(1), "web", Vec::new(), false).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
         hooks.demote(None, Reason::Start, Vec::new(), false);
         assert!(!hooks.abandon_recovery() && !hooks.idle());

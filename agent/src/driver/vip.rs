@@ -49,7 +49,7 @@ impl Driver {
         match outcome {
             Err(reason) => self.promote_failed(epoch, &reason),
             Ok(()) if self.node.may_promote(clock::boot(), guarded, self.guard_stands) => {
-                self.promote(epoch, guarded, hooks);
+                hooks.promote(epoch, self.addresses(), guarded);
             }
             Ok(()) => self.promote_failed(epoch, "validity ended before the virtual addresses were there"),
         }

@@ -113,6 +113,8 @@ pub(crate) struct Node {
     pub(crate) promote: String,
     /// The other one.
     pub(crate) demote: String,
+    /// What its promote hook runs instead, if anything, and for how long at most.
+    pub(crate) promote_program: Option<(PathBuf, Duration)>,
     recover: Option<Recover>,
     stop: watch::Sender<Option<Ending>>,
     running: Option<JoinHandle<()>>,
@@ -147,6 +149,7 @@ impl Node {
             service: None,
             promote: ":".to_owned(),
             demote: ":".to_owned(),
+            promote_program: None,
             recover: None,
             stop: watch::Sender::new(None),
             running: None,
@@ -195,13 +198,17 @@ impl Node {
             let command = shell(&format!("{tell}\n{more}"));
             Some(Hook { act: Act::Command(command), timeout: Duration::from_secs(20) })
         };
+        let program = self.promote_program.clone().map(|(program, timeout)| {
+            let command = CommandLine { program, arguments: Vec::new() };
+            Hook { act: Act::Command(command), timeout }
+        });
         let parts = Parts {
             instance: instance(1),
             cluster: Cluster {
                 name: cluster(),
                 directory: self.path("o/orders"),
                 shutdown: if self.shutdown_stays { Shutdown::Stay } else { Shutdown::Handover },
-                promote: hook("promote", &self.promote),
+                promote: program.or_else(|| hook("promote", &self.promote)),
                 demote: hook("demote", &self.demote),
                 recover: self.recover.clone(),
                 service: self.service.clone(),
