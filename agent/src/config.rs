@@ -46,6 +46,8 @@ pub struct Config {
     pub bus: String,
     /// The region, where it is not to be taken from the instance metadata.
     pub region: Option<String>,
+    /// The version of the instance metadata service that is spoken.
+    pub imds: Imds,
     /// The watchdog of this machine.
     pub watchdog: Watchdog,
     /// Where metrics are sent, if they are.
@@ -74,6 +76,31 @@ impl Config {
         };
         let clusters: Vec<_> = self.clusters.iter().map(cluster).collect();
         clusters.join(", ")
+    }
+}
+
+/// A version of the instance metadata service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Imds {
+    /// Plain requests, for a legacy host that gives no session tokens. Whatever can be made to fetch a URL on this machine can
+    /// fetch the role's credentials.
+    V1,
+    /// With session tokens.
+    #[default]
+    V2,
+}
+
+impl Imds {
+    /// What is to be said of the choice, if anything.
+    pub fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::V1 => Some(
+                "the instance metadata are asked without session tokens (`imds = \"v1\"`): whatever can be made to fetch a URL on \
+                 this machine can fetch the role's credentials",
+            ),
+            Self::V2 => None,
+        }
     }
 }
 

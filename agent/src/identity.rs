@@ -1,8 +1,10 @@
-//! Who this node is, by the word of the instance metadata service (IMDSv2).
+//! Who this node is, by the word of the instance metadata service: IMDSv2, or version 1 where an operator has chosen it.
 //!
 //! The instance's ARN is the node's key in the table, and IAM compares it with the one AWS itself puts into
 //! the request, so a wrong one here is refused there. The service is asked at the start, and for the public
 //! addresses again and again; it is never asked whether this node may serve.
+
+mod tokenless;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,12 +13,15 @@ use std::time::Duration;
 use aws_config::imds::Client;
 use aws_config::imds::client::error::{BuildError, ImdsError, TokenError};
 use aws_config::provider_config::ProviderConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use baton_protocol::ids::{IdError, InstanceArn, InstanceId};
 use baton_protocol::time::WallTime;
 
+use crate::config::Imds;
 use crate::leaving;
+use tokenless::Tokenless;
 
 /// One try may take this long. The service is on the same machine, so it answers in milliseconds or not at
 /// all.
@@ -74,12 +79,33 @@ pub enum IdentityError {
     /// A refusal.
     #[error(
         "the instance metadata service is disabled for this instance; enable it: \
-         `aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required`"
+         `aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required`; a legacy host that is no \
+         instance of EC2 may refuse session tokens so: `imds = \"v1\"` in the agent's configuration"
     )]
     Disabled {
         /// The client's reason.
         #[source]
         source: Box<ImdsError>,
+    },
+    /// No session token.
+    #[error(
+        "the instance metadata service gave no session token while asking for `{path}` (status {status}); on a legacy host that \
+         knows only version 1 of it, set `imds = \"v1\"` in the agent's configuration"
+    )]
+    NoTokens {
+        /// What was asked for.
+        path: String,
+        /// The status of the answer to the question for a token.
+        status: u16,
+    },
+    /// A session token is wanted.
+    #[error(
+        "the instance metadata service answers `{path}` only with a session token; take `imds = \"v1\"` out of the agent's \
+         configuration"
+    )]
+    TokenWanted {
+        /// What was asked for.
+        path: String,
     },
     /// An answer without what was asked for.
     #[error("the instance metadata service has nothing at `{path}`")]
@@ -127,24 +153,28 @@ pub struct Metadata {
 
 impl Metadata {
     /// A client of the service at the standard address, or at `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
-    pub fn from_env() -> Self {
-        Self { client: Self::builder().build() }
+    pub fn from_env(version: Imds) -> Self {
+        Self { client: Self::builder(version).build() }
     }
 
     /// A client of the service at this URL.
-    pub fn at(endpoint: &str) -> Result<Self, IdentityError> {
+    pub fn at(endpoint: &str, version: Imds) -> Result<Self, IdentityError> {
         let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
             error.downcast::<BuildError>().map_or_else(
                 |other| Self::malformed("AWS_EC2_METADATA_SERVICE_ENDPOINT", "a URL", &other.to_string()),
                 |error| IdentityError::Endpoint(*error),
             )
         };
-        Ok(Self { client: Self::builder().endpoint(endpoint).map_err(refused)?.build() })
+        Ok(Self { client: Self::builder(version).endpoint(endpoint).map_err(refused)?.build() })
     }
 
-    fn builder() -> aws_config::imds::client::Builder {
+    fn builder(version: Imds) -> aws_config::imds::client::Builder {
         // The service speaks plain HTTP on a link that never leaves the machine, so no TLS is set up for it.
         let http = aws_smithy_http_client::Builder::new().build_http();
+        let http = match version {
+            Imds::V2 => http,
+            Imds::V1 => SharedHttpClient::new(Tokenless(http)),
+        };
         Client::builder()
             .configure(&ProviderConfig::without_region().with_http_client(http))
             .max_attempts(ATTEMPTS)
@@ -152,6 +182,11 @@ impl Metadata {
             .read_timeout(ATTEMPT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(QUESTION_TIMEOUT)
+    }
+
+    /// The client itself, for whoever takes credentials from the service.
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Who this node is.
@@ -245,6 +280,7 @@ fn classify(path: &str, error: ImdsError) -> IdentityError {
         ImdsError::ErrorResponse(response) => match response.response().status().as_u16() {
             404 => IdentityError::Missing { path },
             403 => IdentityError::Disabled { source: Box::new(error) },
+            401 => IdentityError::TokenWanted { path },
             status => IdentityError::Status { path, status },
         },
         ImdsError::FailedToLoadToken(context) if context.is_dispatch_failure() => {
@@ -256,6 +292,9 @@ fn classify(path: &str, error: ImdsError) -> IdentityError {
                 Some(SdkError::TimeoutError(_)) => IdentityError::Silent { path, source: Box::new(error) },
                 Some(SdkError::ServiceError(service)) if service.raw().status().as_u16() == 403 => {
                     IdentityError::Disabled { source: Box::new(error) }
+                }
+                Some(SdkError::ServiceError(service)) if !service.raw().status().is_success() => {
+                    IdentityError::NoTokens { path, status: service.raw().status().as_u16() }
                 }
                 _ => IdentityError::Unusable { path, source: Box::new(error) },
             }

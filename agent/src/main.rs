@@ -20,7 +20,11 @@ fn main() -> ExitCode {
             let environment = if no_environment { Environment::none() } else { Environment::here() };
             let file = file.unwrap_or(arguments.config);
             match read(&file, &environment) {
-                Ok(config) => talk(&format!("{} is valid: {}\n", file.display(), config.summary())),
+                Ok(config) => {
+                    let warning = config.imds.warning().map(|text| format!("warning: {text}\n"));
+                    let (file, summary) = (file.display(), config.summary());
+                    talk(&format!("{file} is valid: {summary}\n{}", warning.unwrap_or_default()))
+                }
                 Err(refused) => refused,
             }
         }

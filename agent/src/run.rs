@@ -16,7 +16,7 @@ use std::time::Duration;
 use baton_client::{Limits, Place, SdkConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Config, ConfigError, Environment};
+use crate::config::{self, Config, ConfigError, Environment, Imds};
 use crate::driver::Ending;
 use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
@@ -69,7 +69,7 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
     remove_strays(&config);
-    let desk = Desk::new(said_of(&surroundings.identity, &file));
+    let desk = Desk::new(said_of(&surroundings.identity, &file, config.imds));
     let socket = Socket::listen(&status::path(&config), desk.clone());
     if let Err(error) = &socket {
         tracing::warn!(reason = chain(error), "`baton-agent status` cannot be answered");
@@ -116,7 +116,7 @@ fn remove_strays(config: &Config) {
 }
 
 /// What the agent says of itself whatever its clusters do.
-fn said_of(identity: &Identity, file: &Path) -> Status {
+fn said_of(identity: &Identity, file: &Path, imds: Imds) -> Status {
     Status {
         schema: status::SCHEMA,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,6 +124,7 @@ fn said_of(identity: &Identity, file: &Path) -> Status {
         since: clock::wall(),
         instance: identity.instance.instance_id().to_string(),
         zone: identity.zone.clone(),
+        imds,
         configuration: Configuration { file: file.to_owned(), read: clock::wall(), refused: None },
         clusters: Vec::new(),
         silent: Vec::new(),
@@ -168,14 +169,20 @@ fn in_one_line(error: &ConfigError) -> String {
 }
 
 async fn surroundings(config: &Config) -> Result<Surroundings, Failure> {
-    let metadata = Metadata::from_env();
+    if let Some(warning) = config.imds.warning() {
+        tracing::warn!("{warning}");
+    }
+    let metadata = Metadata::from_env(config.imds);
     let identity = metadata.identity().await?;
     let region = config.region.clone().unwrap_or_else(|| identity.region.clone());
     for cluster in &config.clusters {
         file::make_directory(&cluster.directory)?;
     }
     let place = Place { profile: None, region: Some(region) };
-    let sdk = baton_client::load_at(CALLS, &place).await;
+    let sdk = match config.imds {
+        Imds::V2 => baton_client::load_at(CALLS, &place).await,
+        Imds::V1 => baton_client::load_with(CALLS, &place, metadata.client()).await,
+    };
     Ok(Surroundings { identity, metadata, sdk, boot_id: file::boot_id()? })
 }
 

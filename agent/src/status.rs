@@ -16,7 +16,7 @@ use baton_protocol::time::WallTime;
 use serde::{Deserialize, Serialize};
 
 use crate::check::CheckReport;
-use crate::config::{Config, DEFAULT_RUNTIME_DIRECTORY};
+use crate::config::{Config, DEFAULT_RUNTIME_DIRECTORY, Imds};
 
 /// The shape of what is said. A field may be added under the same number; one that changes its meaning takes another.
 pub const SCHEMA: u32 = 1;
@@ -50,6 +50,9 @@ pub struct Status {
     pub instance: String,
     /// That instance's Availability Zone.
     pub zone: String,
+    /// The version of the instance metadata service that it speaks.
+    #[serde(default)]
+    pub imds: Imds,
     /// The configuration it goes by.
     pub configuration: Configuration,
     /// Each cluster, by name.
@@ -211,6 +214,7 @@ pub struct Trouble {
 pub const MANUAL: &[(&str, &str)] = &[
     ("schema", "1. Fields may be added under this number."),
     ("agent_version, pid, since, instance, zone", "The agent. Moments are in milliseconds since 1970."),
+    ("imds", "v2, or v1 where the instance metadata are asked without session tokens."),
     ("configuration", "file, read, and refused where what the file said at the last reload was refused."),
     ("silent", "Clusters whose drivers did not answer within a second."),
     ("clusters", "A list with an object for each cluster:"),
@@ -296,6 +300,7 @@ pub(crate) mod tests {
             since: WallTime(1),
             instance: "i-1".to_owned(),
             zone: "eu-west-1a".to_owned(),
+            imds: Imds::V1,
             configuration: Configuration {
                 file: "/etc/baton/agent.toml".into(),
                 read: WallTime(1),

@@ -3,12 +3,29 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use baton_agent::config::Imds;
 use baton_agent::identity::{IdentityError, Metadata};
 use baton_protocol::time::WallTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "a-session-token";
+
+/// A metadata service of a legacy host: it knows these pages, gives no token, and wants to hear of none.
+async fn legacy(status: &'static str, pages: &[(&str, &str)]) -> SocketAddr {
+    let pages: BTreeMap<String, String> =
+        pages.iter().map(|(path, text)| (format!("/latest/{path}"), (*text).to_owned())).collect();
+    serve(move |head| {
+        if head.starts_with("PUT") || head.to_lowercase().contains("x-aws-ec2-metadata-token") {
+            return (status, String::new());
+        }
+        match pages.get(head.split_whitespace().nth(1).unwrap_or_default()) {
+            Some(text) => ("200 OK", text.clone()),
+            None => ("404 Not Found", String::new()),
+        }
+    })
+    .await
+}
 
 /// A metadata service that knows these pages and demands a session token, as IMDSv2 does.
 async fn service(pages: &[(&str, &str)]) -> SocketAddr {
@@ -65,7 +82,7 @@ async fn converse(mut stream: TcpStream, answer: impl Fn(&str) -> (&'static str,
 }
 
 fn at(address: SocketAddr) -> Metadata {
-    Metadata::at(&format!("http://{address}")).expect("a URL")
+    Metadata::at(&format!("http://{address}"), Imds::V2).expect("a URL")
 }
 
 const INSTANCE: [(&str, &str); 5] = [
@@ -181,6 +198,29 @@ async fn silence_points_at_the_hop_limit() {
 }
 
 #[tokio::test]
+async fn a_host_that_gives_no_tokens_is_asked_by_version_1_where_that_is_chosen_and_not_otherwise() {
+    for status in ["404 Not Found", "405 Method Not Allowed", "400 Bad Request"] {
+        let address = legacy(status, &INSTANCE).await;
+        let refused = at(address).identity().await.expect_err("nobody has chosen version 1");
+        assert!(matches!(refused, IdentityError::NoTokens { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(r#"`imds = "v1"`"#), "{refused}");
+        let chosen = Metadata::at(&format!("http://{address}"), Imds::V1).expect("a URL");
+        let identity = chosen.identity().await.expect("asked without a token");
+        assert_eq!(identity.instance.instance_id().to_string(), "i-0123456789abcdef0");
+        assert_eq!(chosen.leaving(WallTime(0), WallTime(1)).await.expect("asked"), None, "404 is no page");
+    }
+    let refused = at(legacy("403 Forbidden", &INSTANCE).await).identity().await.expect_err("disabled");
+    assert!(refused.to_string().contains(r#"`imds = "v1"`"#), "{refused}");
+}
+
+#[tokio::test]
+async fn an_instance_that_wants_tokens_is_not_asked_by_version_1_for_ever() {
+    let chosen = Metadata::at(&format!("http://{}", service(&INSTANCE).await), Imds::V1).expect("a URL");
+    let refused = chosen.identity().await.expect_err("it wants a token");
+    assert!(matches!(refused, IdentityError::TokenWanted { .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn another_status_is_passed_on() {
     let odd = serve(|head| {
         if head.starts_with("PUT") {
@@ -195,6 +235,6 @@ async fn another_status_is_passed_on() {
 
 #[test]
 fn an_endpoint_that_is_no_url_is_refused() {
-    let refused = Metadata::at("no url at all").expect_err("not a URL");
+    let refused = Metadata::at("no url at all", Imds::V2).expect_err("not a URL");
     assert!(refused.to_string().contains("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "{refused}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ExitCodes, Need, Shutdown, When};
+use super::{ExitCodes, Imds, Need, Shutdown, When};
 
 /// A duration such as `"500ms"`, `"10s"` or `"1m30s"`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) struct File {
     pub(super) table: Option<Spanned<String>>,
     pub(super) bus: Option<Spanned<String>>,
     pub(super) region: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) imds: Imds,
     pub(super) watchdog: Option<Need>,
     pub(super) watchdog_device: Option<Spanned<String>>,
     pub(super) metrics: Option<Spanned<String>>,

@@ -114,7 +114,7 @@ impl Rules {
             );
         }
         let clusters = file.cluster.into_iter().filter_map(|(name, raw)| self.cluster(&name, raw)).collect();
-        Config { table, bus, region, watchdog, metrics, clusters }
+        Config { table, bus, region, imds: file.imds, watchdog, metrics, clusters }
     }
 
     /// A datagram that left the machine would be anybody's to read.

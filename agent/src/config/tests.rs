@@ -55,6 +55,15 @@ fn a_good_file_becomes_what_it_says() {
 }
 
 #[test]
+fn version_1_of_the_metadata_is_an_operators_choice_and_warned_of() {
+    let of = |text: &str| parse("agent.toml", text).expect("valid").imds;
+    assert_eq!(of("[cluster.a]\n"), Imds::V2);
+    assert_eq!(of("imds = \"v2\"\n[cluster.a]\n").warning(), None);
+    let chosen = of("imds = \"v1\"\n[cluster.a]\n");
+    assert!(chosen == Imds::V1 && chosen.warning().is_some_and(|text| text.contains("credentials")));
+}
+
+#[test]
 fn what_a_check_leaves_out_has_a_default() {
     let text = "[cluster.a.check.db]\ntcp = { address = \"localhost:5432\" }\n";
     let config = parse("agent.toml", text).expect("valid");

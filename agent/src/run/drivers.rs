@@ -185,6 +185,7 @@ impl Drivers {
             ("table", config.table != before.table),
             ("bus", config.bus != before.bus),
             ("region", config.region != before.region),
+            ("imds", config.imds != before.imds),
             ("watchdog", config.watchdog != before.watchdog),
             ("metrics", config.metrics != before.metrics),
         ];

@@ -65,6 +65,9 @@ pub fn in_words(status: &Status, now: WallTime) -> String {
         "baton-agent {agent_version} on {instance} in {zone}, process {pid}, for {}",
         shown(now.since(*since))
     );
+    if let Some(warning) = status.imds.warning() {
+        let _ = writeln!(text, "  {warning}");
+    }
     if let Some(refused) = &configuration.refused {
         let _ = writeln!(text, "  what {} says is not in force: {refused}", configuration.file.display());
     }
@@ -176,6 +179,8 @@ mod tests {
     fn a_status_is_shown_in_words() {
         let words = in_words(&full(), WallTime(60_001));
         let expected = "baton-agent 0.1.0 on i-1 in eu-west-1a, process 7, for 60 s
+  the instance metadata are asked without session tokens (`imds = \"v1\"`): whatever can be made to fetch a URL on this machine can \
+                        fetch the role's credentials
   what /etc/baton/agent.toml says is not in force: no
 orders: serving epoch 7
   lease      epoch 7, held by node-a, this node, strict

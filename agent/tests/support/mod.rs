@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_agent::clock;
 use baton_agent::config::{
-    Act, Check, Cluster, CommandLine, ExitCodes, Fence, Hook, Probe, Recover, Service, Shutdown, Vip, When,
+    Act, Check, Cluster, CommandLine, ExitCodes, Fence, Hook, Imds, Probe, Recover, Service, Shutdown, Vip,
+    When,
 };
 use baton_agent::driver::{Ending, Parts, Wakes, drive};
 use baton_agent::identity::Metadata;
@@ -219,7 +220,7 @@ impl Node {
             store: self.store.clone(),
             wakes: Silence,
             // Nobody answers there, which costs nothing: what the service does not tell is not known.
-            metadata: Metadata::at("http://127.0.0.1:9").expect("a URL"),
+            metadata: Metadata::at("http://127.0.0.1:9", Imds::V2).expect("a URL"),
             watchdog: self.watchdog.clone(),
             boot_id: "boot".to_owned(),
         };

@@ -13,4 +13,4 @@ mod sdk;
 pub use aws_config::SdkConfig;
 pub use bus::{Bus, BusFailure};
 pub use scaling::{Scaling, ScalingFailure};
-pub use sdk::{Limits, Place, load, load_at};
+pub use sdk::{Limits, Place, load, load_at, load_with};

@@ -9,9 +9,11 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -78,6 +80,24 @@ pub async fn load(limits: Limits) -> SdkConfig {
 
 /// The same, with profile and region as an operator named them.
 pub async fn load_at(limits: Limits, place: &Place) -> SdkConfig {
+    loader(limits, place).load().await
+}
+
+/// The same, with this client for the credentials that the instance metadata hand out. They are still the last that are looked
+/// for, after those of the environment, of a profile and of a container.
+pub async fn load_with(limits: Limits, place: &Place, metadata: aws_config::imds::Client) -> SdkConfig {
+    let region = place.region.clone().map(Region::new);
+    let surroundings =
+        ProviderConfig::without_region().with_region(region.clone()).with_http_client(http_client());
+    let mut chain =
+        DefaultCredentialsChain::builder().configure(surroundings).region(region).imds_client(metadata);
+    if let Some(profile) = &place.profile {
+        chain = chain.profile_name(profile);
+    }
+    loader(limits, place).credentials_provider(chain.build().await).load().await
+}
+
+fn loader(limits: Limits, place: &Place) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::disabled())
@@ -93,7 +113,7 @@ pub async fn load_at(limits: Limits, place: &Place) -> SdkConfig {
     if let Some(region) = &place.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    loader.load().await
+    loader
 }
 
 /// A client with a pool of connections, shared by everything that is made from one configuration. It belongs

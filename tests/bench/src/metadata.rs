@@ -1,8 +1,8 @@
-//! The instance metadata of one instance, version 2: a few pages that answer at once, with credentials among them.
+//! The instance metadata of one instance, version 2 unless told otherwise: a few pages that answer at once, with credentials among them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -17,6 +17,7 @@ const MAC: &str = "02:00:00:00:00:01";
 pub struct Metadata {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
+    legacy: Arc<AtomicBool>,
 }
 
 impl Metadata {
@@ -25,15 +26,22 @@ impl Metadata {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let asked = Arc::new(AtomicUsize::new(0));
-        let pages = Arc::new(Pages { asked: Arc::clone(&asked), of: pages(instance, public) });
+        let legacy = Arc::new(AtomicBool::new(false));
+        let kept = (Arc::clone(&asked), Arc::clone(&legacy));
+        let pages = Arc::new(Pages { asked: kept.0, legacy: kept.1, of: pages(instance, public) });
         let router = Router::new().fallback(answer).with_state(pages);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, asked })
+        Ok(Self { address, asked, legacy })
     }
 
     /// For `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From here on it is the service of a legacy host: it gives no tokens, and refuses whoever sends one.
+    pub fn refuse_tokens(&self) {
+        self.legacy.store(true, Ordering::Relaxed);
     }
 
     /// How many requests came.
@@ -44,6 +52,7 @@ impl Metadata {
 
 struct Pages {
     asked: Arc<AtomicUsize>,
+    legacy: Arc<AtomicBool>,
     of: Vec<(String, String)>,
 }
 
@@ -85,15 +94,26 @@ async fn answer(
     pages.asked.fetch_add(1, Ordering::Relaxed);
     let path = uri.path().trim_start_matches("/latest/");
     let mut more = HeaderMap::new();
+    let token = headers.get("x-aws-ec2-metadata-token");
+    if pages.legacy.load(Ordering::Relaxed) {
+        if method != Method::GET || token.is_some() {
+            return (StatusCode::METHOD_NOT_ALLOWED, more, String::new());
+        }
+        return page(&pages, path, more);
+    }
     if method == Method::PUT && path == "api/token" {
         if let Some(ttl) = headers.get("x-aws-ec2-metadata-token-ttl-seconds") {
             more.insert("x-aws-ec2-metadata-token-ttl-seconds", ttl.clone());
         }
         return (StatusCode::OK, more, TOKEN.to_owned());
     }
-    if headers.get("x-aws-ec2-metadata-token").is_none_or(|token| token != TOKEN) {
+    if token.is_none_or(|token| token != TOKEN) {
         return (StatusCode::UNAUTHORIZED, more, String::new());
     }
+    page(&pages, path, more)
+}
+
+fn page(pages: &Pages, path: &str, more: HeaderMap) -> (StatusCode, HeaderMap, String) {
     match pages.of.iter().find(|(known, _)| *known == path) {
         Some((_, text)) => (StatusCode::OK, more, text.clone()),
         None => (StatusCode::NOT_FOUND, more, String::new()),

@@ -1,4 +1,4 @@
-"""Instance metadata, version 2 only, for any number of nodes, each on its own port of the loopback.
+"""Instance metadata, version 2 unless told otherwise, for any number of nodes, each on its own port of the loopback.
 
 `imds.py CONFIG READY`: CONFIG is `[{"instance": "i-…", "role": "arn:…", "notices": "…/notices.json"}, …]`;
 once all listen, READY is written with their ports in the same order. The role may be empty: the instance has
@@ -6,7 +6,8 @@ no profile then.
 
 What EC2 knows is asked of EC2 at each request, so a moved address shows where it is. Credentials are those of
 the role, under a session named after the instance, as the instance profile gives. `notices` may name a file
-`{"spot/instance-action": "…"}` whose entries appear below meta-data while it holds them.
+`{"spot/instance-action": "…"}` whose entries appear below meta-data while it holds them. With `"tokens": false`
+it is the service of a legacy host, version 1: it gives no token, and refuses whoever sends one.
 """
 
 import datetime
@@ -43,6 +44,7 @@ class Node:
         self.ec2, self.sts = ec2, sts
         self.instance, self.role = config["instance"], config.get("role") or ""
         self.notices_file = config.get("notices") or ""
+        self.gives_tokens = config.get("tokens", True)
         self.tokens = {}
         self.lock = threading.Lock()
         self.credentials = None
@@ -177,6 +179,8 @@ class Handler(BaseHTTPRequestHandler):
     node = None
 
     def do_PUT(self):
+        if not self.node.gives_tokens:
+            return self.answer(405, "")
         if self.path != "/latest/api/token":
             return self.answer(404, "")
         ttl = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
@@ -188,7 +192,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, self.node.new_token(int(ttl)), {"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": ttl})
 
     def do_GET(self):
-        if not self.node.accepts(self.headers.get("X-aws-ec2-metadata-token", "")):
+        token = self.headers.get("X-aws-ec2-metadata-token")
+        if not (self.node.accepts(token or "") if self.node.gives_tokens else token is None):
             return self.answer(401, "")
         if not self.path.startswith("/latest/"):
             return self.answer(404, "")

@@ -27,8 +27,18 @@ impl Imds {
         Self::with_roles(sandbox, &roles)
     }
 
+    /// Like [`Imds::start`], as on legacy hosts: version 1, which gives no session tokens and refuses whoever sends one.
+    pub fn start_legacy(sandbox: &Sandbox, role: Option<&str>) -> Result<Self, SandboxError> {
+        let roles: Vec<Option<&str>> = sandbox.world().instances.iter().map(|_| role).collect();
+        Self::start_as(sandbox, &roles, false)
+    }
+
     /// Like [`Imds::start`], with a role for each instance.
     pub fn with_roles(sandbox: &Sandbox, roles: &[Option<&str>]) -> Result<Self, SandboxError> {
+        Self::start_as(sandbox, roles, true)
+    }
+
+    fn start_as(sandbox: &Sandbox, roles: &[Option<&str>], tokens: bool) -> Result<Self, SandboxError> {
         let directory = sandbox.run_dir().join("imds");
         fs::create_dir_all(&directory)
             .map_err(SandboxError::io(format!("making {}", directory.display())))?;
@@ -39,7 +49,9 @@ impl Imds {
             .iter()
             .zip(roles)
             .zip(&notices)
-            .map(|((instance, role), file)| json!({"instance": instance.id, "role": role, "notices": file}))
+            .map(|((instance, role), file)| {
+                json!({"instance": instance.id, "role": role, "notices": file, "tokens": tokens})
+            })
             .collect();
         let (config, ready) = (directory.join("config.json"), directory.join("ports.json"));
         write(&config, &json!(configs).to_string())?;

@@ -47,6 +47,17 @@ fn metadata_needs_a_token_and_honours_its_life() {
 }
 
 #[test]
+fn metadata_of_a_legacy_host_gives_no_token_and_wants_none() {
+    let sandbox = sandbox();
+    let imds = Imds::start_legacy(&sandbox, None).expect("starts");
+    let address = imds.address(0);
+    assert_eq!(token(address, "600").status, 405);
+    assert_eq!(read(address, "meta-data/instance-id", "made-up").status, 401);
+    let plain = http::get(address, "/latest/meta-data/instance-id", LIMIT).expect("answers");
+    assert_eq!((plain.status, plain.body), (200, sandbox.world().instances[0].id.clone()));
+}
+
+#[test]
 fn metadata_shows_a_moved_address_where_it_is() {
     let sandbox = sandbox();
     let imds = Imds::start(&sandbox, None).expect("starts");
