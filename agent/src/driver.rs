@@ -9,6 +9,7 @@ mod fence;
 mod hooks;
 mod looks;
 mod mending;
+mod places;
 mod suspension;
 mod table;
 mod troubles;
@@ -40,6 +41,7 @@ use fence::{Changes, Fencing};
 use hooks::{Hooks, Outcome, Stage};
 use looks::Looks;
 use mending::Mending;
+use places::Places;
 use suspension::Suspension;
 use table::{Answer, Caller};
 use troubles::About;
@@ -143,6 +145,7 @@ struct Driver {
     lease_first: BootTime,
     mending: Mending,
     addresses: Addresses,
+    places: Places,
     fencing: Fencing,
     guard: Guard,
     suspension: Suspension,
@@ -206,6 +209,7 @@ impl Driver {
             lease_first: clock::boot() + LEASE_FIRST,
             mending,
             addresses,
+            places: Places::default(),
             fencing,
             guard: Guard::new(parts.watchdog.clone(), parts.cluster.name.clone()),
             suspension: Suspension::new(),
@@ -276,7 +280,7 @@ impl Driver {
                     drop(ask.send(self.status(parts, &hooks, &health.borrow(), caller.is_denied())));
                 }
                 _ = seen.tick(), if self.exit.is_none() => {
-                    looks.at_addresses(|| caller.look_at_metadata());
+                    looks.at_addresses(|| caller.look_at_metadata(self.node.placed()));
                     looks.for_notices(|| caller.look_for_notices());
                 }
             }
@@ -388,7 +392,10 @@ impl Driver {
             Answer::Lease(found) => self.node.handle_lease(now, found),
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
-            Answer::Seen(seen) => self.node.handle_seen(now, seen),
+            Answer::Seen(attached) => {
+                self.node.handle_seen(now, &attached);
+                self.compare_with_places(&attached);
+            }
             Answer::Leaving(why) => self.take_leaving(why),
             Answer::Woken(_) | Answer::Unseen(_) | Answer::Told => {}
         }

@@ -16,7 +16,8 @@ use aws_config::provider_config::ProviderConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use baton_protocol::ids::{IdError, InstanceArn, InstanceId};
+use baton_protocol::ids::{IdError, InstanceArn, InstanceId, InterfaceId};
+use baton_protocol::node::Attached;
 use baton_protocol::time::WallTime;
 
 use crate::config::Imds;
@@ -33,6 +34,8 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 4;
 /// An instance has at most 15 network interfaces; more than this is not an answer of the service.
 const INTERFACES_MOST: usize = 64;
+/// An interface has at most 50 IPv4 addresses; the same.
+const ADDRESSES_MOST: usize = 64;
 
 /// This node, as AWS names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,30 +202,58 @@ impl Metadata {
         Ok(Identity { instance: InstanceArn::of(&partition, &region, &account, &id)?, region, zone })
     }
 
-    /// The public IPv4 addresses that the service shows on this instance, in order. Elastic IPs among them:
-    /// an address that was moved away disappears here without a call to EC2.
-    pub async fn seen(&self) -> Result<Vec<Ipv4Addr>, IdentityError> {
+    /// The interfaces of this instance, with the public IPv4 addresses that the service shows on each: an address that was moved
+    /// away disappears here without a call to EC2. Where some of them have a place on this node, those named by `placed`, it is
+    /// asked which interface each is and what stands behind them as well; what it does not know of that is not told.
+    pub async fn attached(&self, placed: &BTreeSet<Ipv4Addr>) -> Result<Vec<Attached>, IdentityError> {
         const MACS: &str = "meta-data/network/interfaces/macs/";
         let listed = self.get(MACS).await?;
-        let mut seen = BTreeSet::new();
-        for mac in listed.lines().take(INTERFACES_MOST) {
+        let mut attached = Vec::new();
+        for mac in listed.lines() {
             let mac = mac.trim_end_matches('/');
-            let path = format!("{MACS}{mac}/public-ipv4s");
             if mac.is_empty() || !mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
                 return Err(Self::malformed(MACS, "the addresses of network interfaces", mac));
             }
-            let text = match self.get(&path).await {
-                Ok(text) => text,
-                // An interface without a public address has no such page.
-                Err(IdentityError::Missing { .. }) => continue,
-                Err(other) => return Err(other),
-            };
-            for line in text.lines() {
-                let address = line.trim().parse();
-                seen.insert(address.map_err(|_| Self::malformed(&path, "IPv4 addresses", line))?);
+            if attached.len() == INTERFACES_MOST {
+                return Err(Self::malformed(MACS, "at most 64 network interfaces", mac));
             }
+            attached.push(self.interface(&format!("{MACS}{mac}"), placed).await?);
         }
-        Ok(seen.into_iter().collect())
+        Ok(attached)
+    }
+
+    async fn interface(&self, below: &str, placed: &BTreeSet<Ipv4Addr>) -> Result<Attached, IdentityError> {
+        // An interface without a public address has no such page.
+        let public = self.addresses(&format!("{below}/public-ipv4s")).await?.unwrap_or_default();
+        let mut found =
+            Attached { public_ips: public.iter().map(|ip| (*ip, None)).collect(), ..Attached::default() };
+        if placed.is_empty() {
+            return Ok(found);
+        }
+        let path = format!("{below}/interface-id");
+        if let Some(text) = self.page(&path).await? {
+            let id = InterfaceId::new(text.trim());
+            found.id = Some(id.map_err(|_| Self::malformed(&path, "the id of an interface", &text))?);
+        }
+        found.private_ips = self.addresses(&format!("{below}/local-ipv4s")).await?;
+        for (public, behind) in found.public_ips.iter_mut().filter(|(public, _)| placed.contains(public)) {
+            let there = self.addresses(&format!("{below}/ipv4-associations/{public}")).await?;
+            *behind = there.and_then(|there| there.first().copied());
+        }
+        Ok(found)
+    }
+
+    /// A page with one IPv4 address in each line; none where there is no such page.
+    async fn addresses(&self, path: &str) -> Result<Option<BTreeSet<Ipv4Addr>>, IdentityError> {
+        let Some(text) = self.page(path).await? else { return Ok(None) };
+        let mut found = BTreeSet::new();
+        for line in text.lines() {
+            if found.len() == ADDRESSES_MOST {
+                return Err(Self::malformed(path, "at most 64 IPv4 addresses", line));
+            }
+            found.insert(line.trim().parse().map_err(|_| Self::malformed(path, "IPv4 addresses", line))?);
+        }
+        Ok(Some(found))
     }
 
     /// What is announced of this instance's end, in words; `None` if nothing is. `booted` is when it has booted.

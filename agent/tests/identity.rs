@@ -1,85 +1,18 @@
 //! Who the node is, asked of a metadata service that answers, refuses, stays silent or is not there.
 
-use std::collections::BTreeMap;
+#[path = "support/metadata.rs"]
+mod metadata;
+
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use baton_agent::config::Imds;
 use baton_agent::identity::{IdentityError, Metadata};
+use baton_protocol::ids::InterfaceId;
+use baton_protocol::node::Attached;
 use baton_protocol::time::WallTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-const TOKEN: &str = "a-session-token";
-
-/// A metadata service of a legacy host: it knows these pages, gives no token, and wants to hear of none.
-async fn legacy(status: &'static str, pages: &[(&str, &str)]) -> SocketAddr {
-    let pages: BTreeMap<String, String> =
-        pages.iter().map(|(path, text)| (format!("/latest/{path}"), (*text).to_owned())).collect();
-    serve(move |head| {
-        if head.starts_with("PUT") || head.to_lowercase().contains("x-aws-ec2-metadata-token") {
-            return (status, String::new());
-        }
-        match pages.get(head.split_whitespace().nth(1).unwrap_or_default()) {
-            Some(text) => ("200 OK", text.clone()),
-            None => ("404 Not Found", String::new()),
-        }
-    })
-    .await
-}
-
-/// A metadata service that knows these pages and demands a session token, as IMDSv2 does.
-async fn service(pages: &[(&str, &str)]) -> SocketAddr {
-    let pages: BTreeMap<String, String> =
-        pages.iter().map(|(path, text)| (format!("/latest/{path}"), (*text).to_owned())).collect();
-    serve(move |head| {
-        let mut words = head.split_whitespace();
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        if (method, path) == ("PUT", "/latest/api/token") {
-            return ("200 OK", TOKEN.to_owned());
-        }
-        if !head.to_lowercase().contains(&format!("x-aws-ec2-metadata-token: {TOKEN}")) {
-            return ("401 Unauthorized", String::new());
-        }
-        match pages.get(path) {
-            Some(text) => ("200 OK", text.clone()),
-            None => ("404 Not Found", String::new()),
-        }
-    })
-    .await
-}
-
-/// Answers every request, several on one connection, with what `answer` makes of its head.
-async fn serve(answer: impl Fn(&str) -> (&'static str, String) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(converse(stream, answer.clone()));
-        }
-    });
-    address
-}
-
-async fn converse(mut stream: TcpStream, answer: impl Fn(&str) -> (&'static str, String)) {
-    let mut received = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => received.extend_from_slice(&buffer[..read]),
-        }
-        while let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head: Vec<u8> = received.drain(..end + 4).collect();
-            let (status, body) = answer(&String::from_utf8_lossy(&head));
-            let length = body.len();
-            let ttl = "x-aws-ec2-metadata-token-ttl-seconds: 21600";
-            let text = format!("HTTP/1.1 {status}\r\n{ttl}\r\ncontent-length: {length}\r\n\r\n{body}");
-            if stream.write_all(text.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    }
-}
+use metadata::{TOKEN, legacy, serve, service};
+use tokio::net::TcpListener;
 
 fn at(address: SocketAddr) -> Metadata {
     Metadata::at(&format!("http://{address}"), Imds::V2).expect("a URL")
@@ -111,15 +44,52 @@ async fn the_addresses_of_all_interfaces_are_seen_once_and_in_order() {
         (first.as_str(), "203.0.113.9\n203.0.113.7"),
         (third.as_str(), "203.0.113.7\n198.51.100.1"),
     ];
-    let seen = at(service(&pages).await).seen().await.expect("asked");
+    let attached = at(service(&pages).await).attached(&BTreeSet::new()).await.expect("asked");
+    let seen: BTreeSet<Ipv4Addr> = attached.into_iter().flat_map(|one| one.public_ips.into_keys()).collect();
     let expected = [[198, 51, 100, 1], [203, 0, 113, 7], [203, 0, 113, 9]].map(Ipv4Addr::from);
-    assert_eq!(seen, expected);
+    assert_eq!(seen, BTreeSet::from(expected));
 }
 
 #[tokio::test]
 async fn an_instance_without_a_public_address_sees_none() {
     let address = service(&[("meta-data/network/interfaces/macs/", "0a:00:00:00:00:01/")]);
-    assert_eq!(at(address.await).seen().await.expect("asked"), [Ipv4Addr::UNSPECIFIED; 0]);
+    let attached = at(address.await).attached(&BTreeSet::new()).await.expect("asked");
+    assert_eq!(attached, [Attached::default()]);
+}
+
+#[tokio::test]
+async fn where_addresses_have_a_place_it_is_told_which_interface_and_which_private_address_they_stand_at() {
+    const MACS: &str = "meta-data/network/interfaces/macs/";
+    const MAC: &str = "meta-data/network/interfaces/macs/0a:00:00:00:00:01";
+    let page = |name: &str| format!("{MAC}/{name}");
+    let (public, local, id) = (page("public-ipv4s"), page("local-ipv4s"), page("interface-id"));
+    let (behind, other) = (page("ipv4-associations/203.0.113.7"), page("ipv4-associations/203.0.113.9"));
+    let pages = [
+        (MACS, "0a:00:00:00:00:01/\n0a:00:00:00:00:02/"),
+        (public.as_str(), "203.0.113.7\n203.0.113.9"),
+        (local.as_str(), "10.0.1.10\n10.0.1.11"),
+        (id.as_str(), "eni-00000001"),
+        (behind.as_str(), "10.0.1.11"),
+        (other.as_str(), "10.0.1.10"),
+    ];
+    let (ours, foreign) = (Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(203, 0, 113, 9));
+    let (primary, secondary) = (Ipv4Addr::new(10, 0, 1, 10), Ipv4Addr::new(10, 0, 1, 11));
+    let found = at(service(&pages).await).attached(&[ours].into()).await.expect("asked");
+    let first = Attached {
+        id: InterfaceId::new("eni-00000001").ok(),
+        private_ips: Some([primary, secondary].into()),
+        public_ips: [(ours, Some(secondary)), (foreign, None)].into(),
+    };
+    // Of the second one nothing is told.
+    assert_eq!(found, [first, Attached::default()]);
+
+    let many: String = (0..65).map(|n| format!("10.0.1.{n}\n")).collect();
+    let endless: String = (0..65).map(|n| format!("0a:00:00:00:00:{n:02x}/\n")).collect();
+    for (path, text) in [(id.as_str(), "eni"), (&local, &many), (&behind, "<html>"), (MACS, &endless)] {
+        let odd = pages.map(|(known, good)| (known, if known == path { text } else { good }));
+        let refused = at(service(&odd).await).attached(&[ours].into()).await.expect_err(path);
+        assert!(matches!(refused, IdentityError::Malformed { .. }), "{path}: {refused}");
+    }
 }
 
 #[tokio::test]
@@ -164,7 +134,10 @@ async fn an_answer_that_is_not_what_it_should_be_is_refused() {
         );
     }
     let address = service(&[("meta-data/network/interfaces/macs/", "../../iam/")]);
-    assert!(matches!(at(address.await).seen().await, Err(IdentityError::Malformed { .. })));
+    assert!(matches!(
+        at(address.await).attached(&BTreeSet::new()).await,
+        Err(IdentityError::Malformed { .. })
+    ));
 }
 
 #[tokio::test]

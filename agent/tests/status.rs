@@ -1,13 +1,16 @@
 //! What a driver answers when it is asked for its status.
 
+#[path = "support/metadata.rs"]
+mod metadata;
 mod support;
 
 use std::time::Duration;
 
 use baton_agent::check::debounce::Verdict;
 use baton_agent::config::When;
-use baton_agent::status::State;
+use baton_agent::status::{ClusterStatus, State};
 use baton_protocol::ids::Epoch;
+use metadata::serve;
 use support::{Node, check, script};
 
 #[tokio::test]
@@ -90,4 +93,34 @@ async fn whoever_asks_and_does_not_wait_costs_no_heartbeat() {
     let seq = node.until("a heartbeat", |_| true).await.seq.0;
     node.until("it beats on", |beat| beat.seq.0 >= seq + 2).await;
     assert_eq!(node.status().await.state, State::Serving);
+}
+
+#[tokio::test]
+async fn a_place_that_the_lease_names_and_this_node_does_not_have_is_a_trouble_until_it_has_it() {
+    const BELOW: &str = "/latest/meta-data/network/interfaces/macs/0a:00:00:00:00:01";
+    let mut node = Node::new().await;
+    // What the interface carries is read from this file at each look.
+    node.write("carries", "10.0.1.99");
+    let carries = node.path("carries");
+    let address = serve(move |head| {
+        let path = head.split_whitespace().nth(1).unwrap_or_default();
+        let page = match path.strip_prefix(BELOW) {
+            Some("/interface-id") => Some("eni-00000001".to_owned()),
+            Some("/local-ipv4s") => Some(std::fs::read_to_string(&carries).expect("written")),
+            None if path == "/latest/api/token" => Some("a-token".to_owned()),
+            None if path.ends_with("/macs/") => Some("0a:00:00:00:00:01/".to_owned()),
+            _ => None,
+        };
+        page.map_or(("404 Not Found", String::new()), |text| ("200 OK", text))
+    });
+    node.metadata = format!("http://{}", address.await);
+    node.start();
+    let place =
+        |status: &ClusterStatus| status.troubles.iter().find(|trouble| trouble.about == "place").cloned();
+    let lacking = node.until_status("it is told", |status| place(status).is_some()).await;
+    let trouble = place(&lacking).expect("just seen");
+    assert!(trouble.found.ends_with("198.51.100.1 goes to 10.0.1.10 on eni-00000001"), "{trouble:?}");
+    assert!(trouble.remedy.contains("assign-private-ip-addresses"), "{trouble:?}");
+    node.write("carries", "10.0.1.99\n10.0.1.10");
+    node.until_status("it is told no more", |status| place(status).is_none()).await;
 }

@@ -1,6 +1,6 @@
 //! Calls to the table, the bus and the metadata service, each within its time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use baton_client::Bus;
 use baton_protocol::heartbeat::{Beat, Heartbeat};
 use baton_protocol::ids::{Incarnation, InstanceArn};
 use baton_protocol::lease::{Lease, SCHEMA};
-use baton_protocol::node::Command;
+use baton_protocol::node::{Attached, Command};
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::time::BootTime;
 use baton_protocol::wake::{SOURCE_AGENT, Wake, Why};
@@ -41,7 +41,7 @@ pub(super) enum Answer {
     Lease(Read<Option<Lease>>),
     Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
     Released(Write<Option<Heartbeat>>),
-    Seen(Vec<Ipv4Addr>),
+    Seen(Vec<Attached>),
     Leaving(Option<String>),
     /// Whether a wake was sent, and if not, why.
     Woken(Result<(), String>),
@@ -191,9 +191,10 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         Answer::Woken(Err(reason))
     }
 
-    /// Asks the metadata service which addresses it shows. What it does not tell is not known, and not "none".
-    pub(super) async fn look_at_metadata(&self) -> Answer {
-        match self.parts.metadata.seen().await {
+    /// Asks the metadata service which addresses it shows, and where those are that have a place on this node. What it does not
+    /// tell is not known, and not "none".
+    pub(super) async fn look_at_metadata(&self, placed: BTreeSet<Ipv4Addr>) -> Answer {
+        match self.parts.metadata.attached(&placed).await {
             Ok(seen) => Answer::Seen(seen),
             Err(error) => {
                 tracing::debug!(reason = %error, "the metadata service did not say which addresses are here");

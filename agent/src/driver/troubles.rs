@@ -35,6 +35,8 @@ pub(super) enum About {
     Policy,
     /// Virtual addresses that nothing leads to.
     Vip,
+    /// An Elastic IP has no place on this node.
+    Place,
 }
 
 impl About {
@@ -51,10 +53,11 @@ impl About {
             Self::Metadata => "metadata",
             Self::Policy => "policy",
             Self::Vip => "vip",
+            Self::Place => "place",
         }
     }
 
-    fn remedy(self) -> &'static str {
+    pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::Heartbeat | Self::Lease => {
                 "see that the instance's role has the cluster's node policy, and that the DynamoDB endpoint of this region can \
@@ -78,6 +81,10 @@ impl About {
                 "see that the instance metadata is enabled and that no firewall keeps 169.254.169.254 away"
             }
             Self::Policy => "update the stack of the cluster, whose node policy is older than the agent",
+            Self::Place => {
+                "attach the interface and give it its private address (`aws ec2 assign-private-ip-addresses`), or correct \
+                 `Addresses` in the cluster's stack"
+            }
             Self::Vip => "correct `vip` in this node's configuration, or the routes in the cluster's stack",
         }
     }

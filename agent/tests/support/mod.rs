@@ -24,7 +24,7 @@ use baton_protocol::ids::{
 };
 use baton_protocol::lease::{Member, Mode};
 use baton_protocol::recovery::Limit;
-use baton_protocol::resource::{Address, Resources};
+use baton_protocol::resource::{Address, Placement, Resources};
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
 use baton_protocol::wake::Wake;
@@ -82,13 +82,23 @@ fn instance(n: u8) -> InstanceArn {
     InstanceArn::new(arn).expect("valid")
 }
 
+fn allocation() -> AllocationId {
+    AllocationId::new("eipalloc-00000001").expect("valid")
+}
+
 fn member(n: u8) -> Member {
     Member {
         node: NodeName::new(format!("node-{n}")).expect("valid"),
         instance: instance(n),
         zone: format!("euw1-az{n}"),
         interface: InterfaceId::new(format!("eni-0000000{n}")).expect("valid"),
-        placements: BTreeMap::new(),
+        placements: BTreeMap::from([(
+            allocation(),
+            Placement {
+                interface: InterfaceId::new(format!("eni-0000000{n}")).expect("valid"),
+                private_ip: Ipv4Addr::new(10, 0, n, 10),
+            },
+        )]),
         priority: 100,
     }
 }
@@ -116,6 +126,8 @@ pub(crate) struct Node {
     pub(crate) demote: String,
     /// What its promote hook runs instead, if anything, and for how long at most.
     pub(crate) promote_program: Option<(PathBuf, Duration)>,
+    /// Where its metadata service answers. Nobody does at first, which costs nothing: what is not told is not known.
+    pub(crate) metadata: String,
     recover: Option<Recover>,
     stop: watch::Sender<Option<Ending>>,
     running: Option<JoinHandle<()>>,
@@ -151,6 +163,7 @@ impl Node {
             promote: ":".to_owned(),
             demote: ":".to_owned(),
             promote_program: None,
+            metadata: "http://127.0.0.1:9".to_owned(),
             recover: None,
             stop: watch::Sender::new(None),
             running: None,
@@ -219,8 +232,7 @@ impl Node {
             },
             store: self.store.clone(),
             wakes: Silence,
-            // Nobody answers there, which costs nothing: what the service does not tell is not known.
-            metadata: Metadata::at("http://127.0.0.1:9", Imds::V2).expect("a URL"),
+            metadata: Metadata::at(&self.metadata, Imds::V2).expect("a URL"),
             watchdog: self.watchdog.clone(),
             boot_id: "boot".to_owned(),
         };
@@ -375,8 +387,7 @@ async fn join(store: &MemoryStore, n: u8) -> Incarnation {
 async fn register(store: &MemoryStore, mode: Mode) {
     let what = Happening::Registered { revision: 1, summary: "made".to_owned() };
     let event = Event { cluster: cluster(), epoch: Epoch(0), at: wall(), by: "test".to_owned(), what };
-    let allocation = AllocationId::new("eipalloc-00000001").expect("valid");
-    let public_ip = Ipv4Addr::new(198, 51, 100, 1);
+    let (allocation, public_ip) = (allocation(), Ipv4Addr::new(198, 51, 100, 1));
     let registration = Registration {
         cluster: cluster(),
         uid: RegistrationUid::new("uid-1").expect("valid"),

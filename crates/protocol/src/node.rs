@@ -43,6 +43,7 @@ use std::sync::Arc;
 pub use canonical::{Form, canonical_claim, health};
 pub use command::{Command, Exit, HookOutcome, Reason, RunState};
 pub use duty::Duty;
+pub use missing::Attached;
 
 use crate::findings::Findings;
 use crate::heartbeat::{Claim, Health};

@@ -30,6 +30,8 @@ pub enum Why {
     Hello,
     /// The holder does not see an address of its own in its instance's metadata.
     Missing,
+    /// The holder sees an address of its own at another interface or private address than the lease names.
+    Misplaced,
     /// An operator asked for something.
     Request,
     /// The sweep found unfinished business.

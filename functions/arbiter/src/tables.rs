@@ -65,7 +65,7 @@ impl Asked {
     /// address tells nothing of tables.
     pub fn by(hint: &Hint) -> Option<Self> {
         match hint.why {
-            Some(Why::Request | Why::Missing) => None,
+            Some(Why::Request | Why::Missing | Why::Misplaced) => None,
             Some(Why::Continue) => Some(Self::Again),
             Some(Why::Probe) => Some(Self::Hourly),
             _ => hint.maybe_moved.then_some(Self::Turn),

@@ -157,7 +157,9 @@ pub fn read(event: Value) -> Trigger {
 /// a wake of its own. With another reason it is a wake without one.
 fn read_wake(source: &str, wake: Wake) -> Trigger {
     let may_have = match wake.why {
-        Why::Claim | Why::Release | Why::Vacant | Why::Hello | Why::Missing => source == wake::SOURCE_AGENT,
+        Why::Claim | Why::Release | Why::Vacant | Why::Hello | Why::Missing | Why::Misplaced => {
+            source == wake::SOURCE_AGENT
+        }
         Why::Request => source == wake::SOURCE_OPERATOR,
         Why::Sweep | Why::Verify | Why::Probe | Why::Failback | Why::Continue | Why::Registered => {
             source == wake::SOURCE_CONTROL_PLANE
@@ -299,7 +301,7 @@ mod tests {
     fn a_wake_from_each_of_our_sources_names_its_cluster() {
         let sources = [wake::SOURCE_AGENT, wake::SOURCE_OPERATOR, wake::SOURCE_CONTROL_PLANE];
         for (of, reasons) in [
-            (wake::SOURCE_AGENT, &["claim", "release", "vacant", "hello", "missing"][..]),
+            (wake::SOURCE_AGENT, &["claim", "release", "vacant", "hello", "missing", "misplaced"][..]),
             (wake::SOURCE_OPERATOR, &["request"]),
             (wake::SOURCE_CONTROL_PLANE, &["sweep", "verify", "probe", "failback", "continue", "registered"]),
         ] {
@@ -321,15 +323,17 @@ mod tests {
 
     #[test]
     fn a_holder_that_misses_an_address_makes_the_arbiter_look_and_nobody_else_can() {
-        let detail = json!({"cluster": "orders", "why": "missing", "schema_version": 1});
-        let Trigger::Wake(wake) = read(bus_event(wake::SOURCE_AGENT, "Wake", &detail)) else {
-            panic!("a wake of an agent")
-        };
-        let hint = Hint::of_wake(wake);
-        assert!(hint.maybe_moved && !hint.maybe_gone, "{hint:?}");
-        assert_eq!(crate::tables::Asked::by(&hint), None, "it tells nothing of tables");
-        let forged = read(bus_event(wake::SOURCE_OPERATOR, "Wake", &detail));
-        assert_eq!(forged, Trigger::Stream(vec![cluster("orders")]));
+        for why in ["missing", "misplaced"] {
+            let detail = json!({"cluster": "orders", "why": why, "schema_version": 1});
+            let Trigger::Wake(wake) = read(bus_event(wake::SOURCE_AGENT, "Wake", &detail)) else {
+                panic!("a wake of an agent")
+            };
+            let hint = Hint::of_wake(wake);
+            assert!(hint.maybe_moved && !hint.maybe_gone, "{hint:?}");
+            assert_eq!(crate::tables::Asked::by(&hint), None, "it tells nothing of tables");
+            let forged = read(bus_event(wake::SOURCE_OPERATOR, "Wake", &detail));
+            assert_eq!(forged, Trigger::Stream(vec![cluster("orders")]));
+        }
     }
 
     #[test]

@@ -25,11 +25,13 @@ pub struct Hint {
 
 impl Hint {
     /// From a wake. The sweep also comes for holders that have been quiet for long, whose own event may have been lost. An
-    /// operator may have ended a pause in which something was moved by hand, and a holder may miss an address.
+    /// operator may have ended a pause in which something was moved by hand, and a holder may miss an address or see it elsewhere.
     pub fn of_wake(wake: Wake) -> Self {
         let maybe_gone = matches!(wake.why, Why::Sweep | Why::Verify | Why::Probe | Why::Failback);
-        let maybe_moved =
-            matches!(wake.why, Why::Verify | Why::Probe | Why::Failback | Why::Request | Why::Missing);
+        let maybe_moved = matches!(
+            wake.why,
+            Why::Verify | Why::Probe | Why::Failback | Why::Request | Why::Missing | Why::Misplaced
+        );
         Self { cluster: wake.cluster, why: Some(wake.why), maybe_gone, maybe_moved }
     }
 

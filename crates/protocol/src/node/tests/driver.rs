@@ -37,7 +37,9 @@ fn a_node_is_leaving_from_the_word_to_end_or_from_the_sight_of_another_run_on() 
 fn the_addresses_that_are_seen_here_are_in_the_next_heartbeat() {
     let mut rig = Rig::serving();
     let seen = vec![Ipv4Addr::new(198, 51, 100, 1)];
-    rig.node.handle_seen(rig.now, seen.clone());
+    let attached =
+        Attached { public_ips: seen.iter().map(|ip| (*ip, None)).collect(), ..Attached::default() };
+    rig.node.handle_seen(rig.now, &[attached]);
     rig.run_to(1_500);
     assert_eq!(rig.last_beat().seen, seen);
 }
