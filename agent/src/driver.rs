@@ -357,6 +357,7 @@ impl Driver {
         tracing::error!(epoch = epoch.0, reason, "promote failed");
         self.desk.note(About::Promote, &Err(reason));
         self.mending.handle_promoted(Some(reason));
+        self.tell_failure(clock::now(), Direction::Promote, &reason.to_owned().into());
         self.node.handle_promoted(clock::now(), HookOutcome::Failed);
     }
 
@@ -422,10 +423,13 @@ impl Driver {
         };
         let now = clock::now();
         let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
+        if let Some(failed) = outcome.as_ref().err().filter(|failed| !failed.is_absence) {
+            self.tell_failure(now, direction, failed);
+        }
         match direction {
             Direction::Promote => {
                 self.desk.note(About::Promote, &outcome);
-                self.mending.handle_promoted(outcome.as_ref().err().map(String::as_str));
+                self.mending.handle_promoted(outcome.as_ref().err().map(|failed| failed.why.as_str()));
             }
             Direction::Demote => self.desk.note(About::Demote, &outcome),
             Direction::Recover => {}
@@ -441,7 +445,9 @@ impl Driver {
                 }
             }
             Direction::Demote => self.node.handle_demoted(now, done),
-            Direction::Recover => self.mending.handle_ended(now, outcome.err().as_deref()),
+            Direction::Recover => {
+                self.mending.handle_ended(now, outcome.err().map(|failed| failed.why).as_deref())
+            }
         }
         self.tell_status();
     }

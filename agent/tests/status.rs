@@ -9,6 +9,7 @@ use std::time::Duration;
 use baton_agent::check::debounce::Verdict;
 use baton_agent::config::When;
 use baton_agent::status::{ClusterStatus, State};
+use baton_protocol::findings::Hook;
 use baton_protocol::ids::Epoch;
 use metadata::serve;
 use support::{Node, check, script};
@@ -56,7 +57,7 @@ async fn what_stands_in_the_way_is_told_with_the_way_out_until_it_does_so_no_mor
     let mut node = Node::new().await;
     let broken = node.path("broken").display().to_string();
     node.write("broken", "");
-    node.promote = format!("test ! -e {broken} || {{ echo no licence; exit 1; }}");
+    node.promote = format!("test ! -e {broken} || {{ echo looking; echo no licence; exit 1; }}");
     node.start();
     let failed = node.until_status("the hook has failed", |status| {
         status.troubles.iter().any(|trouble| trouble.about == "promote")
@@ -69,8 +70,13 @@ async fn what_stands_in_the_way_is_told_with_the_way_out_until_it_does_so_no_mor
     let told = node.until("the heartbeat tells of it", |beat| {
         beat.findings.as_ref().is_some_and(|findings| findings.failing.is_some())
     });
-    let failing = told.await.findings.expect("told").failing.expect("told");
+    let findings = told.await.findings.expect("told");
+    let (failing, hook) = (findings.failing.expect("told"), findings.hook.expect("told while it is news"));
     assert!(failing.as_str().ends_with(" ms: no licence"), "{failing}");
+    assert_eq!(
+        (hook.hook, hook.epoch, hook.output.as_str()),
+        (Hook::Promote, Epoch(1), "looking\nno licence")
+    );
     node.remove("broken");
     node.until_status("it serves", |status| {
         status.state == State::Serving && status.troubles.iter().all(|trouble| trouble.about != "promote")

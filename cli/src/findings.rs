@@ -53,7 +53,7 @@ pub enum Outcome {
 impl FindingsView {
     /// What a heartbeat says; nothing where it says nothing.
     pub fn of(heartbeat: &Heartbeat, now: WallTime) -> Option<Self> {
-        let Findings { failing, warning, recoveries } = heartbeat.findings.as_ref()?;
+        let Findings { failing, warning, recoveries, .. } = heartbeat.findings.as_ref()?;
         Some(Self {
             failing: failing.as_ref().map(|remark| printable(remark.as_str())),
             warning: warning.as_ref().map(|remark| printable(remark.as_str())),

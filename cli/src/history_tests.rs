@@ -1,5 +1,6 @@
 //! `baton history`, from what was written to what is read.
 
+use baton_protocol::findings::{Hook, HookFailure};
 use baton_protocol::heartbeat::Claim;
 use baton_protocol::history::{Departed, Evidence, Ground, Happening, Newcomer};
 use baton_protocol::ids::{Epoch, Seq};
@@ -135,4 +136,40 @@ fn a_request_stands_before_the_grant_that_followed_it_whatever_the_clocks_say() 
     let shown = world.run("history --limit 2 --format tsv").out;
     let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
     assert_eq!(what, ["what", "asked", "granted"]);
+}
+
+#[test]
+fn a_grant_shows_what_the_hook_of_the_holder_wrote_and_where_the_rest_is() {
+    let failure = HookFailure {
+        hook: Hook::Promote,
+        epoch: Epoch(1),
+        at: NOW,
+        how: "promote hook failed with exit code 3 after 41 ms: no licence".into(),
+        output: "reading /etc/app.conf\n\u{1b}[31mno licence".into(),
+    };
+    let world = World::new();
+    let what = Happening::Granted {
+        from: Some(arn('a')),
+        to: arn('b'),
+        ground: Ground::Release,
+        reason: "db-a released the lease".to_owned(),
+        evidence: Evidence { hook: Some(failure), ..Evidence::default() },
+    };
+    ready(world.store.inner.append(&event("orders", Epoch(2), "arbiter", what, after(1)))).expect("appends");
+    let shown = world.run("history").out;
+    for line in [
+        "db-a -> db-b by release: db-a released the lease; before that, promote hook failed with exit code 3 after 41 ms: no licence at",
+        "| reading /etc/app.conf\n",
+        "| [31mno licence\n",
+        "all of it, on db-a: journalctl -u baton-agent --since '",
+    ] {
+        assert!(shown.contains(line), "{line} in {shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&world.run("history --json").out).expect("JSON");
+    let rows = json["rows"].as_array().expect("rows");
+    let hook = rows.iter().map(|row| &row["hook"]).find(|hook| hook.is_object()).expect("one");
+    assert_eq!((&hook["hook"], &hook["output"][1]), (&"promote".into(), &"[31mno licence".into()));
+    let tsv = world.run("history --format tsv").out;
+    assert!(tsv.lines().all(|line| line.split('\t').count() == 6), "one line for a row: {tsv}");
 }

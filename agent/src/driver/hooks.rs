@@ -1,6 +1,7 @@
 //! The hooks of one cluster, and its virtual addresses around them: at most one runs, a demote ends whichever that is, and
 //! always ends with the service and the addresses down.
 
+use std::fmt;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -23,7 +24,28 @@ use crate::vip::{Keeper, VipError, Wish};
 use super::fence;
 
 /// How a hook ended; where it failed, why.
-pub(super) type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), Failed>;
+
+/// Why something failed, in one line, and the end of what the hook wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) why: String,
+    pub(super) output: String,
+    /// Whether that is so because there is no such hook, which is nothing to tell others of.
+    pub(super) is_absence: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, ..Self::default() }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
 
 /// What runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +127,9 @@ impl Hooks {
                 Some((_, Phase::Running(ending))) => ending.await,
                 _ => return std::future::pending().await,
             },
-            Err(why) => {
-                tracing::error!(reason = why, "the hook did not start");
-                Err(why)
+            Err(failed) => {
+                tracing::error!(reason = failed.why, "the hook did not start");
+                Err(failed)
             }
         };
         self.running = None;
@@ -121,7 +143,7 @@ impl Hooks {
         let (stage, guarded) = (*stage, *guarded);
         let running = start.await.map_err(|error| chain(&error))?;
         match dead_man.map(|dead_man| dead_man.set_hook_group(Some(running.group()))) {
-            Some(Err(error)) if guarded => return Err(chain(&error)),
+            Some(Err(error)) if guarded => return Err(chain(&error).into()),
             Some(Err(error)) => {
                 tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook");
             }
@@ -147,7 +169,7 @@ impl Hooks {
             }
             let Some(keeper) = vip else { return Ok(()) };
             let raised = beside(move || keeper.raise()).await;
-            raised.map_err(|error| format!("no virtual addresses: {error}"))
+            raised.map_err(|error| format!("no virtual addresses: {error}").into())
         };
         self.running = Some((Stage::Raise { epoch, guarded }, Phase::Running(Box::pin(ending))));
         true
@@ -220,10 +242,12 @@ impl Hooks {
                     Ok(running) => end(running).await,
                     Err(error) => {
                         tracing::error!(reason = chain(&error), "demote failed");
-                        Err(chain(&error))
+                        Err(chain(&error).into())
                     }
                 },
-                None => Err("there is no demote hook".to_owned()),
+                None => {
+                    Err(Failed { is_absence: true, ..Failed::from("there is no demote hook".to_owned()) })
+                }
             };
             make_sure_it_is_down(target, &outcome).await;
             if let Some(keeper) = fence {
@@ -266,12 +290,13 @@ async fn end(running: hook::Running) -> Outcome {
             Ok(())
         }
         Ok(result) => {
+            // All that is kept of it; the table has only the end (ADR 0042).
             tracing::error!(reason = %result, output = result.output, "hook");
-            Err(result.in_words())
+            Err(Failed { why: result.in_words(), output: result.output, is_absence: false })
         }
         Err(error) => {
             tracing::error!(reason = chain(&error), "hook");
-            Err(chain(&error))
+            Err(chain(&error).into())
         }
     }
 }

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use baton_protocol::findings::{Ended, Findings, Recovery, Remark};
+use baton_protocol::findings::{Ended, Findings, Hook, HookFailure, Recovery, Remark};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::node::Duty;
 use baton_protocol::recovery::LocalRecovery;
 use baton_protocol::time::{BootTime, Now};
 use tokio::sync::watch;
 
-use super::hooks::Hooks;
+use super::hooks::{Failed, Hooks};
 use super::{Checks, Driver, HealthReport};
 use crate::check::Turn;
 use crate::check::shown::Shown;
 use crate::clock;
 use crate::config::{Check, Cluster, When};
+use crate::hook::Direction;
 
 /// What is known of the node's health, and of mending it.
 #[derive(Debug)]
@@ -25,22 +26,40 @@ pub(super) struct Mending {
     shown: Shown,
     /// Why the service could not be started, until it could.
     promote_failed: Option<String>,
+    /// The hook that has failed last, and when.
+    hook: Option<(BootTime, HookFailure)>,
     /// What the node was told last.
     health: Health,
     findings: Findings,
 }
+
+/// For how long heartbeats tell of a hook that has failed: longer than the arbiter takes to decide after a release that it led to,
+/// in an outage of the functions as well, and not for ever, since each such heartbeat costs a write unit more (ADR 0042).
+const HOOK_IS_NEWS: Duration = Duration::from_secs(60);
 
 impl Mending {
     pub(super) fn new(cluster: &Cluster) -> Self {
         let judging = judging(&cluster.checks);
         let recovery = cluster.recover.as_ref().map(|recover| LocalRecovery::new(recover.limit, judging));
         let shown = Shown::new(&cluster.directory);
-        Self { recovery, shown, promote_failed: None, health: Health::Unknown, findings: Findings::default() }
+        Self {
+            recovery,
+            shown,
+            promote_failed: None,
+            hook: None,
+            health: Health::Unknown,
+            findings: Findings::default(),
+        }
     }
 
     /// Takes in how the promote hook ended: a node that cannot start its service says why.
     pub(super) fn handle_promoted(&mut self, failed: Option<&str>) {
         self.promote_failed = failed.map(str::to_owned);
+    }
+
+    /// Takes in that a hook has failed, as heartbeats will tell of it.
+    pub(super) fn handle_failed(&mut self, now: Now, failure: HookFailure) {
+        self.hook = Some((now.boot, failure));
     }
 
     /// Takes in the end of the recover hook.
@@ -101,7 +120,10 @@ impl Mending {
         let remark = |text: String| (!text.is_empty()).then(|| Remark::from(text));
         let recoveries: Vec<_> =
             recovery.map_or_else(Vec::new, |recovery| recovery.kept().cloned().collect());
-        let findings = Findings { failing: remark(failing), warning: remark(report.warnings()), recoveries };
+        let hook = self.hook.as_ref().filter(|(at, _)| now.boot.since(*at) < HOOK_IS_NEWS);
+        let hook = hook.map(|(_, failure)| failure.clone());
+        let findings =
+            Findings { failing: remark(failing), warning: remark(report.warnings()), recoveries, hook };
         self.tell(health, &findings);
         self.shown.show(health, report, &findings.recoveries);
         self.findings = findings;
@@ -141,12 +163,29 @@ impl Driver {
         checks.turn(self.mending.turn(duty));
         let may_recover = self.node.may_recover(now);
         let news = self.mending.take(now, &report.borrow_and_update(), duty, may_recover);
-        self.node.handle_findings(&self.mending.findings);
+        self.node.handle_findings(now, &self.mending.findings);
         if news {
             self.node.handle_health(now, self.mending.health);
             self.tell_status();
         }
         news
+    }
+
+    /// Tells of a hook that has failed, before the node acts on it: it may release the lease at once.
+    pub(super) fn tell_failure(&mut self, now: Now, direction: Direction, failed: &Failed) {
+        let hook = match direction {
+            Direction::Promote => Hook::Promote,
+            Direction::Demote => Hook::Demote,
+            Direction::Recover => Hook::Recover,
+        };
+        let epoch = self.node.lease().map(|lease| lease.epoch).unwrap_or_default();
+        let (how, output) = (failed.why.as_str().into(), failed.output.as_str().into());
+        self.mending.handle_failed(now, HookFailure { hook, epoch, at: now.wall, how, output });
+        let findings = Findings {
+            hook: self.mending.hook.as_ref().map(|(_, failure)| failure.clone()),
+            ..self.mending.findings.clone()
+        };
+        self.node.handle_findings(now, &findings);
     }
 
     /// Starts the recover hook if one is to run; whether there is news of it. All that the node asked for has been carried out
@@ -202,4 +241,39 @@ fn judging(checks: &[Check]) -> Duration {
     let serving = checks.iter().filter(|check| check.when == When::Serving);
     let each = serving.map(|check| check.interval * (check.rise.max(check.fall) + 1) + check.timeout);
     each.max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_protocol::ids::Epoch;
+    use baton_protocol::time::WallTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hook_that_has_failed_is_told_of_for_a_minute() {
+        let place = tempfile::tempdir().expect("a directory");
+        let text = "[cluster.orders]\n";
+        let mut cluster = crate::config::parse("agent.toml", text).expect("valid").clusters.remove(0);
+        cluster.directory = place.path().to_owned();
+        let mut mending = Mending::new(&cluster);
+        let at = |seconds: u64| Now {
+            boot: BootTime(0) + Duration::from_secs(seconds),
+            wall: WallTime(seconds * 1_000),
+        };
+        let failure = HookFailure {
+            hook: Hook::Demote,
+            epoch: Epoch(1),
+            at: WallTime(5_000),
+            how: "exit code 1".into(),
+            output: "no licence".into(),
+        };
+        mending.handle_failed(at(5), failure.clone());
+        let checks = crate::check::start(Vec::new(), &crate::check::Keepers::default());
+        let report = checks.report().borrow().clone();
+        for (seconds, told) in [(5, true), (64, true), (65, false), (600, false)] {
+            mending.take(at(seconds), &report, Duty::StandBy, false);
+            assert_eq!(mending.findings.hook, told.then(|| failure.clone()), "{seconds}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ impl Driver {
     /// The addresses are there, or cannot be. That took time, in which the right to promote may have ended.
     pub(super) fn take_raised(&mut self, epoch: Epoch, guarded: bool, outcome: Outcome, hooks: &mut Hooks) {
         match outcome {
-            Err(reason) => self.promote_failed(epoch, &reason),
+            Err(failed) => self.promote_failed(epoch, &failed.why),
             Ok(()) if self.node.may_promote(clock::boot(), guarded, self.guard_stands) => {
                 hooks.promote(epoch, self.addresses(), guarded);
             }

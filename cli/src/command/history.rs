@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use baton_protocol::fence::Fenced;
+use baton_protocol::findings::HookFailure;
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, RequestId};
 use baton_protocol::lease::Lease;
@@ -55,6 +56,30 @@ pub struct Row {
     pub detail: String,
 }
 
+/// A hook that had failed before the lease went to another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedHook {
+    /// `promote`, `demote` or `recover`.
+    pub hook: &'static str,
+    /// When, by the node's clock.
+    pub at: String,
+    /// How.
+    pub how: String,
+    /// The last lines of its output, of 1 KB at most in all; the node's journal has the last 4 KB.
+    pub output: Vec<String>,
+}
+
+impl FailedHook {
+    fn of(failure: &HookFailure) -> Self {
+        Self {
+            hook: failure.hook.as_str(),
+            at: rfc3339(failure.at),
+            how: printable(failure.how.as_str()),
+            output: failure.output.as_str().lines().map(printable).collect(),
+        }
+    }
+}
+
 /// What happened, with nodes by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
@@ -102,6 +127,9 @@ pub enum What {
         /// What the holder was fenced by, where the cluster asks for that.
         #[serde(skip_serializing_if = "Option::is_none")]
         fence: Option<Fenced>,
+        /// The hook that had failed at the holder, if it told of one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hook: Option<FailedHook>,
         /// The request that it answers.
         request: Option<String>,
     },
@@ -243,6 +271,18 @@ impl What {
     }
 }
 
+impl Row {
+    /// What a hook wrote before the lease went to another node, and where the rest is; nothing otherwise.
+    pub fn output(&self) -> Vec<String> {
+        let What::Granted { from: Some(from), hook: Some(hook), .. } = &self.what else { return Vec::new() };
+        let lines = hook.output.iter().map(|line| format!("| {line}"));
+        // As every version of journalctl reads it.
+        let since = to_second(&hook.at).replace('T', " ").replace('Z', " UTC");
+        let rest = format!("all of it, on {from}: journalctl -u baton-agent --since '{since}'");
+        lines.chain([rest]).collect()
+    }
+}
+
 /// Runs the command.
 pub async fn run<S: Store, W, C: Clock>(
     session: &Session<'_, S, W, C>,
@@ -338,7 +378,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         },
         Happening::Retired {} => What::Retired,
         Happening::Granted { from, to, ground, reason, evidence } => {
-            let Evidence { holder_seq, holder_beat_at, claim, fence, request, .. } = evidence;
+            let Evidence { holder_seq, holder_beat_at, claim, fence, hook, request, .. } = evidence;
             What::Granted {
                 from: from.as_ref().map(name),
                 to: name(to),
@@ -350,6 +390,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
                 holder_seq: holder_seq.map(|seq| seq.0),
                 holder_beat_at: holder_beat_at.map(rfc3339),
                 fence: *fence,
+                hook: hook.as_ref().map(FailedHook::of),
                 request: request.as_ref().map(ToString::to_string),
             }
         }
@@ -456,7 +497,17 @@ fn detail(what: &What, by: &str) -> String {
 
 fn granted(what: &What) -> String {
     let What::Granted {
-        from, to, ground, reason, silent_ms, claimed_by, holder_beat_at, fence, request, ..
+        from,
+        to,
+        ground,
+        reason,
+        silent_ms,
+        claimed_by,
+        holder_beat_at,
+        fence,
+        hook,
+        request,
+        ..
     } = what
     else {
         return String::new();
@@ -479,6 +530,9 @@ fn granted(what: &What) -> String {
         }
         Some(Fenced::Lifted {}) => text.push_str("; not stopped before, on an operator's word"),
         None => {}
+    }
+    if let Some(hook) = hook {
+        text.push_str(&format!("; before that, {} at {}", hook.how, hook.at));
     }
     if let Some(request) = request {
         text.push_str(&format!("; request {request}"));

@@ -57,7 +57,7 @@ pub fn history(rows: &Rows, look: Look) -> String {
             Cell::new(length(Duration::from_millis(row.age_ms))).set_alignment(CellAlignment::Right),
             Cell::new(row.epoch).set_alignment(CellAlignment::Right),
             Cell::new(row.what.word()),
-            Cell::new(&row.detail),
+            Cell::new([vec![row.detail.clone()], row.output()].concat().join("\n")),
         ]);
     }
     body(&table)

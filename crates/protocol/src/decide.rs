@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::brake::{self, Fleet};
 use crate::candidate::{self, Candidate, Unfit};
 use crate::fence::{self, Fenced, Silent, Stopped};
+use crate::findings::HookFailure;
 use crate::grant::{Grant, HolderCheck};
 use crate::heartbeat::{Claim, Health, Heartbeat};
 use crate::history::{Event, Evidence, Ground, Happening};
-use crate::ids::{InstanceArn, Seq};
+use crate::ids::{Epoch, InstanceArn, Seq};
 use crate::lease::{Intent, Lease, LeaseState};
 use crate::policy::{self, Held};
 use crate::time::WallTime;
@@ -275,6 +276,7 @@ fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Ca
         holder_beat_at: holder.map(|found| found.beat_at),
         claim: found.claim,
         fence,
+        hook: holder.and_then(|found| hook_of(found, lease.epoch)),
         request: intent.and_then(|intent| intent.request.clone()),
     };
     let what = Happening::Granted {
@@ -305,6 +307,12 @@ fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Ca
             what,
         },
     }
+}
+
+/// Why a holder may have released, in the words of its own hook. One of an earlier epoch has nothing to do with this one.
+fn hook_of(holder: &Heartbeat, epoch: Epoch) -> Option<HookFailure> {
+    let failed = holder.findings.as_ref()?.hook.as_ref()?;
+    (failed.epoch == epoch).then(|| failed.clone())
 }
 
 fn reason(lease: &Lease, found: &Found, intent: Option<&Intent>) -> String {

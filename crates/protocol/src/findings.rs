@@ -9,11 +9,15 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::ids::Epoch;
 use crate::time::WallTime;
 
 /// The longest remark, in bytes. With [`RECOVERIES_KEPT`] it keeps a heartbeat below 1 KB while nothing is wrong and below 2 KB
 /// while everything is; DynamoDB bills writes by the KB.
 pub const REMARK_LONGEST: usize = 120;
+
+/// The longest end of a hook's output, in bytes: a heartbeat that carries it costs one write unit more (ADR 0042).
+pub const TAIL_LONGEST: usize = 1_024;
 
 /// How many local recoveries a heartbeat tells of, so that whoever looks once a minute misses none of a few quick ones.
 pub const RECOVERIES_KEPT: usize = 3;
@@ -56,6 +60,82 @@ impl fmt::Display for Remark {
     }
 }
 
+/// The end of what a command wrote, where commands put the reason: printable lines, of [`TAIL_LONGEST`] bytes at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Tail(String);
+
+impl Tail {
+    /// The lines.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<&str> for Tail {
+    fn from(text: &str) -> Self {
+        let lines: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+        let lines = lines.trim_end();
+        if lines.len() <= TAIL_LONGEST {
+            return Self(lines.to_owned());
+        }
+        let mut begin = lines.len() - (TAIL_LONGEST - '…'.len_utf8());
+        while !lines.is_char_boundary(begin) {
+            begin += 1;
+        }
+        Self(format!("…{}", &lines[begin..]))
+    }
+}
+
+impl From<String> for Tail {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// Which hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// The one that starts the service.
+    Promote,
+    /// The one that stops it.
+    Demote,
+    /// The one that mends it.
+    Recover,
+}
+
+impl Hook {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Demote => "demote",
+            Self::Recover => "recover",
+        }
+    }
+}
+
+/// A hook that has failed. Told for a short while after it has, since it makes each heartbeat larger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookFailure {
+    /// Which.
+    pub hook: Hook,
+    /// Of the epoch that it was run for.
+    pub epoch: Epoch,
+    /// When it ended, by the node's wall clock.
+    pub at: WallTime,
+    /// How.
+    pub how: Remark,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Tail::is_empty")]
+    pub output: Tail,
+}
+
 /// What a node has found out about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
@@ -68,6 +148,9 @@ pub struct Findings {
     /// The last local recoveries of this run of the agent, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,
+    /// The hook that has failed last, while that is news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookFailure>,
 }
 
 impl Findings {
@@ -151,6 +234,13 @@ mod tests {
             failing: Some("web: no answer".into()),
             warning: Some("disk: exit code 1".into()),
             recoveries: vec![recovery(1, None), recovery(2, Some("exit code 3"))],
+            hook: Some(HookFailure {
+                hook: Hook::Promote,
+                epoch: Epoch(7),
+                at: WallTime(9),
+                how: "promote hook failed with exit code 1".into(),
+                output: "starting\nno licence".into(),
+            }),
         };
         assert_eq!(read_with(json!(findings)), Some(findings));
     }
@@ -188,6 +278,20 @@ mod tests {
         assert_eq!(numbers, [7, 8, 9]);
         assert!(read.recoveries[0].what.as_str().len() <= REMARK_LONGEST);
         assert_eq!(Remark::from("x".repeat(REMARK_LONGEST)).as_str().len(), REMARK_LONGEST);
+    }
+
+    #[test]
+    fn of_a_long_output_the_end_is_told_and_nothing_that_steers() {
+        let long = format!("{}\nlast \u{1b}[2Jline\n\n", "ä".repeat(4_000));
+        let read =
+            read_with(json!({"hook": {"hook": "demote", "epoch": 1, "at": 2, "how": "x", "output": long}}));
+        let output = read.expect("readable").hook.expect("told").output;
+        assert!(output.as_str().len() <= TAIL_LONGEST && output.as_str().len() > TAIL_LONGEST - 4);
+        assert!(output.as_str().starts_with("…ä") && output.as_str().ends_with("ä\nlast  [2Jline"));
+        assert_eq!(Tail::from("x".repeat(TAIL_LONGEST)).as_str().len(), TAIL_LONGEST);
+        for odd in [json!({"hook": {"hook": "reboot"}}), json!({"hook": 7})] {
+            assert_eq!(read_with(odd.clone()), None, "{odd}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fence::Fenced;
+use crate::findings::HookFailure;
 use crate::heartbeat::Claim;
 use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, NodeName, RequestId, Seq};
 use crate::time::WallTime;
@@ -39,6 +40,9 @@ pub struct Evidence {
     /// What the holder was fenced by, where the cluster asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fenced>,
+    /// The holder's hook that had failed last in the epoch that ends, if the holder told of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookFailure>,
     /// The request that the hand-over answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,

@@ -260,8 +260,13 @@ impl Node {
         }
     }
 
-    /// Takes in what the agent has found out about this node; the next heartbeat says it.
-    pub fn handle_findings(&mut self, findings: &Findings) {
+    /// Takes in what the agent has found out about this node; the next heartbeat says it. That a hook has failed is said at once:
+    /// it may be why the lease is released, and the arbiter reads it beside the release.
+    pub fn handle_findings(&mut self, now: Now, findings: &Findings) {
+        let told = self.findings.as_ref().and_then(|findings| findings.hook.as_ref());
+        if findings.hook.is_some() && findings.hook.as_ref() != told && !self.has_ended() {
+            self.next_beat = now.boot;
+        }
         // What was never said needs not be taken back.
         if self.findings.is_some() || *findings != Findings::default() {
             self.findings = Some(findings.clone());

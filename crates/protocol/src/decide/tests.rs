@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::ids::{Epoch, Incarnation};
+use crate::findings::{Findings, Hook};
+use crate::ids::Incarnation;
 use crate::lease::{Mode, Pause};
 use crate::policy::Takeover;
 use crate::testing::{arn, exclusion, heartbeat, incarnation, lease};
@@ -469,4 +470,30 @@ fn an_excluded_node_is_granted_nothing_but_its_own_lease_back() {
         edit(&mut released, node).health = Health::Bad;
     }
     assert_eq!(granted(&released).to, arn(1));
+}
+
+#[test]
+fn a_grant_has_what_the_holders_hook_said_and_none_of_an_earlier_epoch() {
+    let failure = |epoch| HookFailure {
+        hook: Hook::Promote,
+        epoch: Epoch(epoch),
+        at: NOW,
+        how: "exit code 1".into(),
+        output: "no licence".into(),
+    };
+    for (epoch, told) in [(1, true), (0, false)] {
+        let mut world = snapshot();
+        let holder = edit(&mut world, 1);
+        holder.released = Epoch(1);
+        holder.findings = Some(Findings { hook: Some(failure(epoch)), ..Findings::default() });
+        // A standby's own failure says nothing of the holder.
+        edit(&mut world, 2).findings = Some(Findings {
+            hook: Some(HookFailure { hook: Hook::Recover, ..failure(1) }),
+            ..Findings::default()
+        });
+        let Happening::Granted { ground, evidence, .. } = granted(&world).event.what else {
+            panic!("a grant")
+        };
+        assert_eq!((ground, evidence.hook), (Ground::Release, told.then(|| failure(1))));
+    }
 }

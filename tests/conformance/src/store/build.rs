@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use baton_protocol::choice::{Choices, InterfaceChoice};
-use baton_protocol::findings::{Ended, Findings, Recovery};
+use baton_protocol::findings::{Ended, Findings, Hook, HookFailure, Recovery};
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
@@ -169,6 +169,13 @@ pub fn findings() -> Findings {
         failing: Some("web: no answer".into()),
         warning: Some("disk: exit code 1".into()),
         recoveries: vec![recovery(1, Some(failed)), recovery(2, None)],
+        hook: Some(HookFailure {
+            hook: Hook::Promote,
+            epoch: Epoch(1),
+            at: AT,
+            how: "exit code 1".into(),
+            output: "no\nlicence".into(),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::rig::{Kind, Rig, at};
-use crate::findings::Findings;
+use crate::findings::{Findings, Hook, HookFailure};
 use crate::lease::{LeaseState, Mode, Pause};
 
 #[test]
@@ -65,18 +65,39 @@ fn a_service_is_left_alone_in_a_pause_in_a_retired_cluster_and_by_an_agent_that_
 fn what_was_found_out_is_in_the_next_heartbeat_until_it_is_taken_back() {
     let mut rig = Rig::serving();
     let findings = Findings { failing: Some("web: no answer".into()), ..Findings::default() };
-    rig.node.handle_findings(&findings);
+    rig.node.handle_findings(rig.now, &findings);
     rig.run_to(1_500);
     assert_eq!(rig.last_beat().findings, Some(findings));
-    rig.node.handle_findings(&Findings::default());
+    rig.node.handle_findings(rig.now, &Findings::default());
     rig.run_to(3_000);
     assert_eq!(rig.last_beat().findings, Some(Findings::default()), "it is taken back");
 }
 
 #[test]
+fn a_hook_that_has_failed_is_told_at_once_and_the_same_again_is_no_news() {
+    let mut rig = Rig::serving();
+    rig.run_to(1_010);
+    let failure = |at| HookFailure {
+        hook: Hook::Demote,
+        epoch: Epoch(1),
+        at: WallTime(at),
+        how: "exit code 1".into(),
+        output: "no\nlicence".into(),
+    };
+    let findings = Findings { hook: Some(failure(1)), ..Findings::default() };
+    let next = Seq(rig.last_beat().seq.0 + 1);
+    rig.node.handle_findings(rig.now, &findings);
+    rig.run_to(1_050);
+    assert_eq!((rig.last_beat().seq, rig.last_beat().findings.clone()), (next, Some(findings.clone())));
+    rig.node.handle_findings(rig.now, &findings);
+    rig.run_to(1_100);
+    assert_eq!(rig.last_beat().seq, next);
+}
+
+#[test]
 fn nothing_is_written_about_findings_where_there_never_were_any_and_an_earlier_runs_are_taken_back() {
     let mut rig = Rig::serving();
-    rig.node.handle_findings(&Findings::default());
+    rig.node.handle_findings(rig.now, &Findings::default());
     rig.run_to(1_500);
     assert_eq!(rig.last_beat().findings, None);
     let mut rig = Rig::booted();
