@@ -118,19 +118,42 @@ impl Starter {
         command: Command,
         timeout: Duration,
     ) -> impl Future<Output = io::Result<Running>> + Send + use<> {
-        self.start_by(timeout, move || start(command, timeout))
+        self.start_with(command, timeout, |_| Ok(()), |_| ())
+    }
+
+    /// The same, with a word with its group as soon as it runs, on the thread that has started it; an error kills it. `late` is told
+    /// the group of one that was killed since nobody waited for it any more.
+    pub fn start_with<B, L>(
+        &self,
+        command: Command,
+        timeout: Duration,
+        begun: B,
+        late: L,
+    ) -> impl Future<Output = io::Result<Running>> + Send + use<B, L>
+    where
+        B: FnOnce(i32) -> io::Result<()> + Send + 'static,
+        L: FnOnce(i32) + Send + 'static,
+    {
+        let start = move || {
+            let running = start(command, timeout)?;
+            begun(running.group())?;
+            Ok(running)
+        };
+        self.start_by(timeout, start, late)
     }
 
     /// The same by other means.
-    pub(crate) fn start_by<F>(
+    pub(crate) fn start_by<F, L>(
         &self,
         timeout: Duration,
         start: F,
-    ) -> impl Future<Output = io::Result<Running>> + Send + use<F>
+        late: L,
+    ) -> impl Future<Output = io::Result<Running>> + Send + use<F, L>
     where
         F: FnOnce() -> io::Result<Running> + Send + 'static,
+        L: FnOnce(i32) + Send + 'static,
     {
-        let begun = self.begin(timeout, start);
+        let begun = self.begin(timeout, start, late);
         async move {
             let (limit, told) = begun?;
             tokio::select! {
@@ -148,6 +171,7 @@ impl Starter {
         &self,
         timeout: Duration,
         start: impl FnOnce() -> io::Result<Running> + Send + 'static,
+        late: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<(Timer, oneshot::Receiver<io::Result<Running>>)> {
         if self.0.swap(true, Ordering::SeqCst) {
             let why =
@@ -162,8 +186,12 @@ impl Starter {
         std::thread::Builder::new().name("baton-start".to_owned()).spawn(move || {
             let _entered = runtime.enter();
             let started = start();
+            if let Err(Ok(running)) = tell.send(started) {
+                let group = running.group();
+                drop(running);
+                late(group);
+            }
             drop(busy);
-            drop(tell.send(started));
         })?;
         Ok((limit, told))
     }

@@ -25,6 +25,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_protocol::ids::Epoch;
@@ -156,7 +157,8 @@ pub enum DeadManError {
 pub struct DeadMan {
     paths: Paths,
     program: PathBuf,
-    validity: Validity,
+    /// Shared with the thread that starts a hook, which names its group.
+    validity: Arc<Mutex<Validity>>,
     /// The dead-man, if this run of the agent started it; kept to be waited for.
     child: Option<Child>,
 }
@@ -180,12 +182,12 @@ impl DeadMan {
                 Validity { armed, epoch, valid_until, boot_id, hook_group: None, target, vip: None }
             }
         };
-        Ok(Self { paths, program, validity, child: None })
+        Ok(Self { paths, program, validity: Arc::new(Mutex::new(validity)), child: None })
     }
 
     /// Names the virtual addresses that go with the service.
-    pub fn also_lowering(mut self, vip: Option<Vip>) -> Self {
-        self.validity.vip = vip;
+    pub fn also_lowering(self, vip: Option<Vip>) -> Self {
+        locked(&self.validity).vip = vip;
         self
     }
 
@@ -197,10 +199,9 @@ impl DeadMan {
     /// Lets the service run until `valid_until`, and makes sure that a dead-man lives to see to it. To be
     /// called before the promotion, and again with each extension.
     pub fn arm(&mut self, epoch: Epoch, valid_until: BootTime) -> Result<(), DeadManError> {
-        self.validity.armed = true;
-        self.validity.epoch = epoch;
-        self.validity.valid_until = valid_until;
-        self.write()?;
+        self.write(|validity| {
+            (validity.armed, validity.epoch, validity.valid_until) = (true, epoch, valid_until);
+        })?;
         self.ensure()
     }
 
@@ -214,20 +215,23 @@ impl DeadMan {
 
     /// Names the process group of a hook that runs, or that none does.
     pub fn set_hook_group(&mut self, group: Option<i32>) -> Result<(), DeadManError> {
-        self.validity.hook_group = group;
-        self.write()
+        self.write(|validity| validity.hook_group = group)
+    }
+
+    /// What names a hook that is started, from another thread.
+    pub fn teller(&self) -> Teller {
+        Teller { paths: self.paths.clone(), validity: Arc::clone(&self.validity) }
     }
 
     /// The process group of the hook that runs; at the start of a run, of one that an earlier run started and never saw end.
     pub fn hook_group(&self) -> Option<i32> {
-        self.validity.hook_group
+        locked(&self.validity).hook_group
     }
 
     /// Says that there is nothing to guard. The dead-man leaves within half a second, without killing
     /// anything. A hook that runs stays named: it goes on, and may be guarded again.
     pub fn disarm(&mut self) -> Result<(), DeadManError> {
-        self.validity.armed = false;
-        self.write()?;
+        self.write(|validity| validity.armed = false)?;
         self.reap();
         Ok(())
     }
@@ -282,17 +286,20 @@ impl DeadMan {
 
     /// The epoch and the end of validity that the dead-man was last told, if it is armed.
     pub fn armed(&self) -> Option<(Epoch, BootTime)> {
-        self.validity.armed.then_some((self.validity.epoch, self.validity.valid_until))
+        let validity = locked(&self.validity);
+        validity.armed.then_some((validity.epoch, validity.valid_until))
     }
 
     fn start(&mut self) -> Result<(), DeadManError> {
-        let Validity { target, vip, .. } = &self.validity;
+        let Validity { target, vip, .. } = locked(&self.validity).clone();
         let (flag, path) = target.as_arguments();
         let mut command = Command::new(&self.program);
         // Nothing of the agent's surroundings is needed, and credentials least of all.
         command.env_clear().arg(self.paths.directory()).arg(flag).arg(path);
-        if let Some(vip) = vip {
-            command.args([guard::VIP, &vip.interface]).args(vip.addresses.iter().map(ToString::to_string));
+        if let Some(vip) = &vip {
+            command
+                .args([guard::VIP, vip.interface.as_str()])
+                .args(vip.addresses.iter().map(ToString::to_string));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let failed = |source| DeadManError::Start { program: self.program.clone(), source };
@@ -310,11 +317,8 @@ impl DeadMan {
         }
     }
 
-    fn write(&self) -> Result<(), DeadManError> {
-        let path = self.paths.validity();
-        let text =
-            serde_json::to_vec(&self.validity).map_err(|error| self.failed("write", &path, error.into()))?;
-        file::replace(&path, &text).map_err(|source| self.failed("write", &path, source))
+    fn write(&self, change: impl FnOnce(&mut Validity)) -> Result<(), DeadManError> {
+        write(&self.paths, &mut locked(&self.validity), change)
     }
 
     /// Waits for a dead-man of ours that has ended, so that no zombie stays.
@@ -329,6 +333,48 @@ impl DeadMan {
     fn failed(&self, action: &'static str, path: &Path, source: io::Error) -> DeadManError {
         DeadManError::File { action, path: path.to_owned(), source }
     }
+}
+
+/// Names the process group of a hook, on the thread that starts it: whatever holds up the agent's loop, or ends the agent, the
+/// dead-man and the next run know of the hook.
+#[derive(Debug, Clone)]
+pub struct Teller {
+    paths: Paths,
+    validity: Arc<Mutex<Validity>>,
+}
+
+impl Teller {
+    /// Names a hook that runs.
+    pub fn name(&self, group: i32) -> Result<(), DeadManError> {
+        write(&self.paths, &mut locked(&self.validity), |validity| validity.hook_group = Some(group))
+    }
+
+    /// Takes that back of a hook that was killed since nobody waited for it, unless another one is named by now.
+    pub fn take_back(&self, group: i32) -> Result<(), DeadManError> {
+        let mut validity = locked(&self.validity);
+        if validity.hook_group != Some(group) {
+            return Ok(());
+        }
+        write(&self.paths, &mut validity, |validity| validity.hook_group = None)
+    }
+}
+
+fn locked(validity: &Mutex<Validity>) -> MutexGuard<'_, Validity> {
+    // Whoever panicked with it has changed whole fields at most.
+    validity.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Under the lock, so that what is in the file is what was changed last.
+fn write(
+    paths: &Paths,
+    validity: &mut Validity,
+    change: impl FnOnce(&mut Validity),
+) -> Result<(), DeadManError> {
+    change(validity);
+    let path = paths.validity();
+    let failed = |source: io::Error| DeadManError::File { action: "write", path: path.clone(), source };
+    let text = serde_json::to_vec(validity).map_err(|error| failed(error.into()))?;
+    file::replace(&path, &text).map_err(failed)
 }
 
 /// The first line that a starting dead-man writes, or what is wrong with it.

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 use crate::check::{self, Checks, HealthReport, Keepers};
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
 use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
-use crate::hook::Direction;
+use crate::hook::{Direction, Watch};
 use crate::identity::Metadata;
 use crate::log::chain;
 use crate::state::{Left, StateFile};
@@ -264,7 +264,7 @@ impl Driver {
                 Some(answer) = open.next() => self.take(answer),
                 answer = looks.next() => self.take(answer),
                 outcome = changes.next() => self.take_fence(outcome),
-                (stage, outcome) = hooks.finished(self.dead_man.as_mut()) => self.take_hook(stage, outcome, &mut hooks),
+                (stage, outcome) = hooks.finished() => self.take_hook(stage, outcome, &mut hooks),
                 result = due => {
                     result.map_err(DriverError::Timer)?;
                     let now = clock::now();
@@ -325,7 +325,7 @@ impl Driver {
                     return None;
                 }
                 if !hooks.raise(epoch, guarded, self.node.valid_until()) {
-                    hooks.promote(epoch, self.addresses(), guarded);
+                    hooks.promote(epoch, self.addresses(), self.watch(guarded));
                 }
             }
             Command::Demote { epoch, reason } => {
@@ -450,6 +450,11 @@ impl Driver {
             }
         }
         self.tell_status();
+    }
+
+    /// Who is to know of a hook that may start something.
+    fn watch(&self, is_needed: bool) -> Option<Watch> {
+        self.dead_man.as_ref().map(|dead_man| Watch { teller: dead_man.teller(), is_needed })
     }
 
     fn forget_hook_group(&mut self) {

@@ -26,6 +26,8 @@ use crate::check::{self, systemctl};
 use crate::clock;
 use crate::command::{self, End, Finished, Starter};
 use crate::config::{self, Act};
+use crate::deadman::Teller;
+use crate::log::chain;
 
 /// A unit is looked at for so long at least, however late its job has ended: a look takes some milliseconds.
 const LOOK_LEAST: Duration = Duration::from_millis(500);
@@ -161,18 +163,20 @@ struct Unit {
 
 /// Starts a hook, from here on up to its timeout, on a thread of its own: a disk that is loaded or hangs must not keep the loop
 /// from a heartbeat. The future ends once the hook runs, or has not started in time. Dropping it kills a hook that starts later.
-/// Called within a runtime.
+/// Called within a runtime. `watch` is told of the hook before anybody else is.
 pub fn start(
     starter: &Starter,
+    watch: Option<Watch>,
     direction: Direction,
     hook: &config::Hook,
     circumstances: &Circumstances,
 ) -> impl Future<Output = Result<Running, HookError>> + Send + use<> {
-    start_by(starter, systemctl(), direction, hook, circumstances)
+    start_by(starter, watch, systemctl(), direction, hook, circumstances)
 }
 
 fn start_by(
     starter: &Starter,
+    watch: Option<Watch>,
     systemctl: Option<PathBuf>,
     direction: Direction,
     hook: &config::Hook,
@@ -180,12 +184,44 @@ fn start_by(
 ) -> impl Future<Output = Result<Running, HookError>> + Send + use<> {
     let timeout = hook.timeout;
     let prepared = prepare(systemctl, direction, hook, circumstances)
-        .map(|(command, program, unit)| (starter.start(command, timeout), program, unit));
+        .map(|(command, program, unit)| (watched(starter, command, timeout, watch), program, unit));
     async move {
         let (starting, program, unit) = prepared?;
         let command = starting.await.map_err(|source| not_started(direction, &program, source))?;
         Ok(Running { direction, command, unit })
     }
+}
+
+/// Who is to know of a hook that may start something, so that it does not outlast the validity.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Tells the dead-man.
+    pub teller: Teller,
+    /// Whether a hook that the dead-man cannot be told of is killed.
+    pub is_needed: bool,
+}
+
+fn watched(
+    starter: &Starter,
+    command: Command,
+    timeout: Duration,
+    watch: Option<Watch>,
+) -> impl Future<Output = io::Result<command::Running>> + Send + use<> {
+    let told = watch.clone();
+    let begun = move |group| match told.map(|watch| (watch.teller.name(group), watch.is_needed)) {
+        Some((Err(error), true)) => Err(io::Error::other(error)),
+        Some((Err(error), false)) => {
+            tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook");
+            Ok(())
+        }
+        Some((Ok(()), _)) | None => Ok(()),
+    };
+    let late = move |group| {
+        if let Some(Err(error)) = watch.map(|watch| watch.teller.take_back(group)) {
+            tracing::warn!(reason = chain(&error), "the dead-man still names a hook that was killed");
+        }
+    };
+    starter.start_with(command, timeout, begun, late)
 }
 
 fn not_started(direction: Direction, program: &Path, source: io::Error) -> HookError {
@@ -285,7 +321,7 @@ mod tests {
 
     async fn run(script: &str, timeout_ms: u64) -> HookResult {
         let running =
-            start(&Starter::default(), Direction::Promote, &hook(script, timeout_ms), &circumstances());
+            start(&Starter::default(), None, Direction::Promote, &hook(script, timeout_ms), &circumstances());
         running.await.expect("started").finish().await.expect("watched")
     }
 
@@ -335,7 +371,7 @@ mod tests {
         let path = place.path().join("child");
         let script = format!("sleep 600 & echo $! > {0}.next; mv {0}.next {0}; wait", path.display());
         let running =
-            start(&Starter::default(), Direction::Demote, &hook(&script, 600_000), &circumstances())
+            start(&Starter::default(), None, Direction::Demote, &hook(&script, 600_000), &circumstances())
                 .await
                 .expect("started");
         let group = running.group();
@@ -353,7 +389,7 @@ mod tests {
         let mut missing = hook("", 1_000);
         let program = "/nonexistent/promote".into();
         missing.act = Act::Command(config::CommandLine { program, arguments: Vec::new() });
-        let error = start(&Starter::default(), Direction::Promote, &missing, &circumstances())
+        let error = start(&Starter::default(), None, Direction::Promote, &missing, &circumstances())
             .await
             .expect_err("not there");
         assert!(error.to_string().contains("`/nonexistent/promote`"), "{error}");
@@ -381,7 +417,7 @@ mod tests {
         let hook =
             config::Hook { act: Act::Unit("haproxy.service".to_owned()), timeout: Duration::from_secs(20) };
         let systemctl = Some(pretender(place, state));
-        let running = start_by(&Starter::default(), systemctl, direction, &hook, &circumstances())
+        let running = start_by(&Starter::default(), None, systemctl, direction, &hook, &circumstances())
             .await
             .expect("started");
         let result = running.finish().await.expect("watched");

@@ -153,7 +153,7 @@ fn a_grant_shows_what_the_hook_of_the_holder_wrote_and_where_the_rest_is() {
         to: arn('b'),
         ground: Ground::Release,
         reason: "db-a released the lease".to_owned(),
-        evidence: Evidence { hook: Some(failure), ..Evidence::default() },
+        evidence: Evidence { hook: Some(Box::new(failure)), ..Evidence::default() },
     };
     ready(world.store.inner.append(&event("orders", Epoch(2), "arbiter", what, after(1)))).expect("appends");
     let shown = world.run("history").out;

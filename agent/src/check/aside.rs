@@ -198,7 +198,7 @@ mod tests {
             tell.send(started.as_ref().map(Running::group).map_err(ToString::to_string)).expect("heard");
             started
         };
-        let late = aside.starter.start_by(Duration::from_millis(20), hang).await.expect_err("late");
+        let late = aside.starter.start_by(Duration::from_millis(20), hang, |_| ()).await.expect_err("late");
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         let busy = aside.start(Command::new("/bin/true"), Duration::from_secs(20)).await.expect_err("busy");
         assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);

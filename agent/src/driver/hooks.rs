@@ -15,8 +15,8 @@ use futures_util::future::join;
 use crate::check::Keepers;
 use crate::command::Starter;
 use crate::config::{Cluster, Hook};
-use crate::deadman::{DeadMan, Target, target};
-use crate::hook::{self, Circumstances, Direction, HookError};
+use crate::deadman::{Target, target};
+use crate::hook::{self, Circumstances, Direction, HookError, Watch};
 use crate::log::chain;
 use crate::packet_fence;
 use crate::vip::{Keeper, VipError, Wish};
@@ -67,11 +67,7 @@ type Start = Pin<Box<dyn Future<Output = Result<hook::Running, HookError>> + Sen
 /// How far it is.
 enum Phase {
     /// It is being started, by a thread that may hang.
-    Starting {
-        start: Start,
-        /// Whether the dead-man must know of it.
-        guarded: bool,
-    },
+    Starting(Start),
     /// It runs.
     Running(Ending),
 }
@@ -118,11 +114,10 @@ impl Hooks {
         self.running.is_none()
     }
 
-    /// The end of the hook that runs; pending for ever while none does. The dead-man is told of one that may start something as
-    /// soon as it runs. Cancel-safe: the hook is kept until it ended.
-    pub(super) async fn finished(&mut self, dead_man: Option<&mut DeadMan>) -> (Stage, Outcome) {
+    /// The end of the hook that runs; pending for ever while none does. Cancel-safe: the hook is kept until it ended.
+    pub(super) async fn finished(&mut self) -> (Stage, Outcome) {
         let Some(stage) = self.stage() else { return std::future::pending().await };
-        let outcome = match self.started(dead_man).await {
+        let outcome = match self.started().await {
             Ok(()) => match &mut self.running {
                 Some((_, Phase::Running(ending))) => ending.await,
                 _ => return std::future::pending().await,
@@ -136,19 +131,11 @@ impl Hooks {
         (stage, outcome)
     }
 
-    /// Waits until what is being started runs, with the dead-man told of it. If that fails, a hook that must be guarded is killed.
-    /// Cancel-safe.
-    async fn started(&mut self, dead_man: Option<&mut DeadMan>) -> Outcome {
-        let Some((stage, Phase::Starting { start, guarded })) = &mut self.running else { return Ok(()) };
-        let (stage, guarded) = (*stage, *guarded);
+    /// Waits until what is being started runs. Cancel-safe.
+    async fn started(&mut self) -> Outcome {
+        let Some((stage, Phase::Starting(start))) = &mut self.running else { return Ok(()) };
+        let stage = *stage;
         let running = start.await.map_err(|error| chain(&error))?;
-        match dead_man.map(|dead_man| dead_man.set_hook_group(Some(running.group()))) {
-            Some(Err(error)) if guarded => return Err(chain(&error).into()),
-            Some(Err(error)) => {
-                tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook");
-            }
-            Some(Ok(())) | None => {}
-        }
         self.running = Some((stage, Phase::Running(Box::pin(end(running)))));
         Ok(())
     }
@@ -178,11 +165,11 @@ impl Hooks {
     /// Starts the promote hook. The dead-man is told its process group, so that a hook which outlasts the validity dies
     /// with the service instead of starting it later. Where nothing is guarded yet, it may be before the hook ends; and the
     /// next run of the agent finds the hook by it, should this one die.
-    pub(super) fn promote(&mut self, epoch: Epoch, addresses: Vec<Ipv4Addr>, guarded: bool) {
+    pub(super) fn promote(&mut self, epoch: Epoch, addresses: Vec<Ipv4Addr>, watch: Option<Watch>) {
         tracing::info!(epoch = epoch.0, "promote");
         let circumstances = self.circumstances(epoch, "granted", addresses);
         let phase = match &self.promote {
-            Some(hook) => starting(&self.begins, Direction::Promote, hook, &circumstances, guarded),
+            Some(hook) => starting(&self.begins, Direction::Promote, hook, &circumstances, watch),
             None => Phase::Running(Box::pin(std::future::ready(Ok(())))),
         };
         self.running = Some((Stage::Hook(Direction::Promote), phase));
@@ -195,7 +182,7 @@ impl Hooks {
         epoch: Epoch,
         reason: &str,
         addresses: Vec<Ipv4Addr>,
-        guarded: bool,
+        watch: Option<Watch>,
     ) -> Result<(), String> {
         tracing::warn!(epoch = epoch.0, reason, "recover");
         if !self.idle() {
@@ -203,7 +190,7 @@ impl Hooks {
         }
         let Some(hook) = &self.recover else { return Err("there is no recover hook".to_owned()) };
         let circumstances = self.circumstances(epoch, reason, addresses);
-        let phase = starting(&self.begins, Direction::Recover, hook, &circumstances, guarded);
+        let phase = starting(&self.begins, Direction::Recover, hook, &circumstances, watch);
         self.running = Some((Stage::Hook(Direction::Recover), phase));
         Ok(())
     }
@@ -234,7 +221,7 @@ impl Hooks {
         let started = self
             .demote
             .as_ref()
-            .map(|hook| hook::start(&self.stops, Direction::Demote, hook, &circumstances));
+            .map(|hook| hook::start(&self.stops, None, Direction::Demote, hook, &circumstances));
         let (target, fence) = (self.target.clone(), self.fence.clone().filter(|_| guarded));
         let stopped = async move {
             let outcome = match started {
@@ -278,9 +265,9 @@ fn starting(
     direction: Direction,
     hook: &Hook,
     circumstances: &Circumstances,
-    guarded: bool,
+    watch: Option<Watch>,
 ) -> Phase {
-    Phase::Starting { start: Box::pin(hook::start(starter, direction, hook, circumstances)), guarded }
+    Phase::Starting(Box::pin(hook::start(starter, watch, direction, hook, circumstances)))
 }
 
 async fn end(running: hook::Running) -> Outcome {
@@ -362,7 +349,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Act, CommandLine, Fence, Need, Recover, Shutdown, Traffic};
-    use crate::deadman::Paths;
+    use crate::deadman::{DeadMan, Paths};
     use crate::testing::namespace::in_namespace;
     use crate::testing::{eventually, is_alive};
 
@@ -397,6 +384,10 @@ mod tests {
         format!("n=0; while [ $n -lt 100 ]; do {look}; n=$((n+1)); sleep 0.02; done; echo alive > {into}")
     }
 
+    fn watch(dead_man: &DeadMan, is_needed: bool) -> Option<Watch> {
+        Some(Watch { teller: dead_man.teller(), is_needed })
+    }
+
     fn dead_man(directory: &Path) -> DeadMan {
         let target = Target::PidFile(directory.join("pid"));
         DeadMan::new(Paths::new(directory), "/nonexistent".into(), target).expect("made")
@@ -408,34 +399,49 @@ mod tests {
         let (mut hooks, mut dead_man) =
             (Hooks::new(&cluster(place.path()), Keepers::default()), dead_man(place.path()));
         let found = place.path().join("found");
-        hooks.recover(Epoch(1), "web: no answer", Vec::new(), false).expect("begun");
-        hooks.started(Some(&mut dead_man)).await.expect("started");
+        hooks.recover(Epoch(1), "web: no answer", Vec::new(), watch(&dead_man, false)).expect("begun");
+        hooks.started().await.expect("started");
         let group = dead_man.hook_group().expect("told, though nothing is guarded yet");
         assert!(is_alive(group));
-        assert!(hooks.recover(Epoch(1), "again", Vec::new(), true).is_err(), "one at a time");
+        assert!(
+            hooks.recover(Epoch(1), "again", Vec::new(), watch(&dead_man, true)).is_err(),
+            "one at a time"
+        );
         // A mode that guards nothing may become one that does, while the hook runs.
         dead_man.disarm().expect("disarmed");
         assert_eq!(dead_man.hook_group(), Some(group));
         hooks.demote = Some(hook(&finds(group, &found)));
         hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new(), false);
-        assert_eq!(hooks.finished(None).await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
         assert_eq!(std::fs::read_to_string(found).expect("written"), "gone\n");
+    }
+
+    #[test]
+    fn what_is_taken_back_of_a_hook_that_started_too_late_is_its_own_name() {
+        let place = tempfile::tempdir().expect("a directory");
+        let dead_man = dead_man(place.path());
+        let teller = dead_man.teller();
+        teller.name(5).expect("named");
+        teller.take_back(6).expect("it is another's");
+        assert_eq!(dead_man.hook_group(), Some(5));
+        teller.take_back(5).expect("taken back");
+        assert_eq!(dead_man.hook_group(), None);
     }
 
     #[tokio::test]
     async fn a_hook_that_the_dead_man_cannot_be_told_of_is_killed() {
         let place = tempfile::tempdir().expect("a directory");
-        let mut dead_man = dead_man(&place.path().join("o"));
+        let dead_man = dead_man(&place.path().join("o"));
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
-        hooks.recover(Epoch(1), "web", Vec::new(), true).expect("begun");
-        let (stage, refused) = hooks.finished(Some(&mut dead_man)).await;
+        hooks.recover(Epoch(1), "web", Vec::new(), watch(&dead_man, true)).expect("begun");
+        let (stage, refused) = hooks.finished().await;
         assert_eq!(stage, Stage::Hook(Direction::Recover));
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
         let group = dead_man.hook_group().expect("it was to be told");
         eventually("the hook is gone", || !is_alive(group)).await;
-        hooks.recover(Epoch(1), "web", Vec::new(), false).expect("begun");
-        hooks.started(Some(&mut dead_man)).await.expect("nothing is guarded");
+        hooks.recover(Epoch(1), "web", Vec::new(), watch(&dead_man, false)).expect("begun");
+        hooks.started().await.expect("nothing is guarded");
     }
 
     #[test]
@@ -461,11 +467,11 @@ mod tests {
                     String::from_utf8_lossy(&said.stdout).contains("accept")
                 };
                 hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), false);
-                assert!(hooks.finished(None).await.1.is_ok());
+                assert!(hooks.finished().await.1.is_ok());
                 assert!(passes(), "nothing is guarded");
                 hooks.demote(Some(Epoch(1)), Reason::Shutdown, Vec::new(), true);
                 assert!(passes(), "the service has the time to end its conversations");
-                assert!(hooks.finished(None).await.1.is_ok());
+                assert!(hooks.finished().await.1.is_ok());
                 assert!(!passes(), "before anybody is told that the service is down");
             });
         });
@@ -475,7 +481,7 @@ mod tests {
     async fn only_a_recover_hook_is_abandoned() {
         let place = tempfile::tempdir().expect("a directory");
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
-        hooks.recover(Epoch(1), "web", Vec::new(), false).expect("started");
+        hooks.recover(Epoch(1), "web", Vec::new(), None).expect("started");
         assert!(hooks.abandon_recovery() && hooks.idle() && !hooks.abandon_recovery());
         hooks.demote(None, Reason::Start, Vec::new(), false);
         assert!(!hooks.abandon_recovery() && !hooks.idle());

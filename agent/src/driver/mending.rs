@@ -201,7 +201,7 @@ impl Driver {
         let started = match self.node.serving().filter(|_| self.node.may_recover(now)) {
             Some(epoch) => {
                 let (addresses, guarded) = (self.addresses(), self.node.valid_until().is_some());
-                hooks.recover(epoch, what.as_str(), addresses, guarded)
+                hooks.recover(epoch, what.as_str(), addresses, self.watch(guarded))
             }
             None => Err("this node may not recover any more".to_owned()),
         };

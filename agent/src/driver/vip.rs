@@ -49,7 +49,7 @@ impl Driver {
         match outcome {
             Err(failed) => self.promote_failed(epoch, &failed.why),
             Ok(()) if self.node.may_promote(clock::boot(), guarded, self.guard_stands) => {
-                hooks.promote(epoch, self.addresses(), guarded);
+                hooks.promote(epoch, self.addresses(), self.watch(guarded));
             }
             Ok(()) => self.promote_failed(epoch, "validity ended before the virtual addresses were there"),
         }

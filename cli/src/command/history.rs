@@ -390,7 +390,7 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
                 holder_seq: holder_seq.map(|seq| seq.0),
                 holder_beat_at: holder_beat_at.map(rfc3339),
                 fence: *fence,
-                hook: hook.as_ref().map(FailedHook::of),
+                hook: hook.as_deref().map(FailedHook::of),
                 request: request.as_ref().map(ToString::to_string),
             }
         }
@@ -432,10 +432,12 @@ fn what_of(lease: &Lease, happening: &Happening) -> What {
         Happening::Restored { from, holder, asked, why, request } => {
             restored(*from, holder.as_ref().map(name), asked, why, request)
         }
-        Happening::Stuck { resource, why } => {
-            What::Stuck { resource: printable(resource), why: printable(why) }
-        }
+        Happening::Stuck { resource, why } => stuck(resource, why),
     }
+}
+
+fn stuck(resource: &str, why: &str) -> What {
+    What::Stuck { resource: printable(resource), why: printable(why) }
 }
 
 fn restored(from: Epoch, holder: Option<String>, asked: &str, why: &str, request: &RequestId) -> What {

@@ -276,7 +276,7 @@ fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Ca
         holder_beat_at: holder.map(|found| found.beat_at),
         claim: found.claim,
         fence,
-        hook: holder.and_then(|found| hook_of(found, lease.epoch)),
+        hook: holder.and_then(|found| hook_of(found, lease.epoch)).map(Box::new),
         request: intent.and_then(|intent| intent.request.clone()),
     };
     let what = Happening::Granted {

@@ -42,7 +42,7 @@ pub struct Evidence {
     pub fence: Option<Fenced>,
     /// The holder's hook that had failed last in the epoch that ends, if the holder told of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook: Option<HookFailure>,
+    pub hook: Option<Box<HookFailure>>,
     /// The request that the hand-over answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,

@@ -494,6 +494,6 @@ fn a_grant_has_what_the_holders_hook_said_and_none_of_an_earlier_epoch() {
         let Happening::Granted { ground, evidence, .. } = granted(&world).event.what else {
             panic!("a grant")
         };
-        assert_eq!((ground, evidence.hook), (Ground::Release, told.then(|| failure(1))));
+        assert_eq!((ground, evidence.hook), (Ground::Release, told.then(|| Box::new(failure(1)))));
     }
 }
