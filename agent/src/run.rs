@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baton_client::{Limits, Place, SdkConfig};
+use baton_client::{Limits, SdkConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config, ConfigError, Environment, Imds};
@@ -178,11 +178,7 @@ async fn surroundings(config: &Config) -> Result<Surroundings, Failure> {
     for cluster in &config.clusters {
         file::make_directory(&cluster.directory)?;
     }
-    let place = Place { profile: None, region: Some(region) };
-    let sdk = match config.imds {
-        Imds::V2 => baton_client::load_at(CALLS, &place).await,
-        Imds::V1 => baton_client::load_with(CALLS, &place, metadata.client()).await,
-    };
+    let sdk = baton_client::load_on_node(CALLS, region, metadata.client());
     Ok(Surroundings { identity, metadata, sdk, boot_id: file::boot_id()? })
 }
 

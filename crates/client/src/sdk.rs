@@ -3,17 +3,15 @@
 //!
 //! Region, endpoints (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`)
 //! and credentials (environment, profile, SSO, container, instance metadata) are found as every AWS tool
-//! finds them. A proxy named in the environment is not used: instance metadata and gateway endpoints must be
+//! finds them, for functions and for the command line; an agent has less around it, see `node`. A proxy named in the environment is not used: instance metadata and gateway endpoints must be
 //! reached directly.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -53,7 +51,7 @@ impl Limits {
         Self { connect: attempt.min(Duration::from_secs(1)), attempt }
     }
 
-    fn timeouts(self) -> TimeoutConfig {
+    pub(crate) fn timeouts(self) -> TimeoutConfig {
         TimeoutConfig::builder()
             .connect_timeout(self.connect)
             .read_timeout(self.attempt)
@@ -80,31 +78,11 @@ pub async fn load(limits: Limits) -> SdkConfig {
 
 /// The same, with profile and region as an operator named them.
 pub async fn load_at(limits: Limits, place: &Place) -> SdkConfig {
-    loader(limits, place).load().await
-}
-
-/// The same, with this client for the credentials that the instance metadata hand out. They are still the last that are looked
-/// for, after those of the environment, of a profile and of a container.
-pub async fn load_with(limits: Limits, place: &Place, metadata: aws_config::imds::Client) -> SdkConfig {
-    let region = place.region.clone().map(Region::new);
-    let surroundings =
-        ProviderConfig::without_region().with_region(region.clone()).with_http_client(http_client());
-    let mut chain =
-        DefaultCredentialsChain::builder().configure(surroundings).region(region).imds_client(metadata);
-    if let Some(profile) = &place.profile {
-        chain = chain.profile_name(profile);
-    }
-    loader(limits, place).credentials_provider(chain.build().await).load().await
-}
-
-fn loader(limits: Limits, place: &Place) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::disabled())
         .timeout_config(limits.timeouts());
-    // The name is a constant of this crate; were it ever refused, calls go out without it rather than not at
-    // all.
-    if let Ok(name) = AppName::new(concat!("baton-", env!("CARGO_PKG_VERSION"))) {
+    if let Some(name) = app_name() {
         loader = loader.app_name(name);
     }
     if let Some(profile) = &place.profile {
@@ -113,13 +91,19 @@ fn loader(limits: Limits, place: &Place) -> ConfigLoader {
     if let Some(region) = &place.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    loader
+    loader.load().await
+}
+
+/// What the calls name as their origin. It is a constant of this crate; were it ever refused, calls go out without it rather than
+/// not at all.
+pub(crate) fn app_name() -> Option<AppName> {
+    AppName::new(concat!("baton-", env!("CARGO_PKG_VERSION"))).ok()
 }
 
 /// A client with a pool of connections, shared by everything that is made from one configuration. It belongs
 /// to the runtime that first uses it, so it is not kept for the whole process. Making it is cheap:
 /// certificates are read when the first connection is opened, once per process.
-fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     let trust = TrustStore::empty().with_native_roots(has_usable_roots());
     match TlsContext::builder().with_trust_store(trust).build() {
