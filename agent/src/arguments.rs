@@ -9,6 +9,16 @@ use crate::config;
 const LEGEND: &str = "Files:\n  /etc/baton/agent.toml   the configuration\n  \
     /run/baton              what is kept for the next run\n  \
     /run/baton/status.sock  where `baton-agent status` asks\n\n\
+    Environment, besides BATON_CONFIG:\n  \
+    BATON_LOG                       a level such as `debug`, or levels by module\n  \
+    BATON_LOG_FORMAT                `text` or `json`\n  \
+    AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT\n                                  \
+    `true`: endpoints of that kind\n  \
+    AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE>\n                                  \
+    where calls go instead\n  \
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN\n                                  \
+    count before the instance's role, whose credentials are the only ones\n                                  \
+    that a cluster's node policy lets write\n\n\
     Exit codes:\n  0   ended in order\n  1   cannot go on; systemd starts it again\n  2   wrong usage\n  \
     78  the configuration was refused";
 
