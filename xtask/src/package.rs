@@ -38,7 +38,7 @@ struct Package {
 #[derive(Debug, Clone, Copy)]
 struct Program {
     name: &'static str,
-    /// In MB of 1,048,576 bytes.
+    /// In MB, of 1,000,000 bytes.
     most: u64,
 }
 
@@ -49,7 +49,7 @@ const PACKAGES: [Package; 2] = [
         programs: &[Program { name: "baton-agent", most: 8 }, Program { name: "baton-deadman", most: 1 }],
         pages: &["dist/baton-agent.toml.5"],
     },
-    Package { name: "baton", directory: "cli", programs: &[Program { name: "baton", most: 14 }], pages: &[] },
+    Package { name: "baton", directory: "cli", programs: &[Program { name: "baton", most: 10 }], pages: &[] },
 ];
 
 /// What programs are built with.
@@ -125,7 +125,7 @@ fn build(profile: Profile) -> Result<(), Box<dyn Error>> {
     tools::run(cargo.args(programs().flat_map(|program| ["--bin", program.name])))?;
     // What nobody gets promises nothing about where it runs.
     for program in programs().filter(|_| profile == Profile::Dist) {
-        let needs = gate::look_at(&profile.directory().join(program.name), program.most * 1024 * 1024)?;
+        let needs = gate::look_at(&profile.directory().join(program.name), program.most * 1_000_000)?;
         output::note(&output::dim(&needs));
     }
     for package in &PACKAGES {

@@ -55,8 +55,25 @@ enum Part {
     Guest,
 }
 
+impl Arguments {
+    /// Whether each is about the part that runs: one that nothing heeds would let a check pass that was never made.
+    fn fit(&self) -> Result<(), String> {
+        if self.guard && self.part != Some(Part::Templates) {
+            return Err("`--guard` is for one part: `cargo xtask test templates --guard`".to_owned());
+        }
+        if self.guard && !self.runner.is_empty() {
+            return Err("expected nothing after `--` with `--guard`, which runs no tests".to_owned());
+        }
+        if self.quick && self.part != Some(Part::Guest) {
+            return Err("`--quick` is for one part: `cargo xtask test guest --quick`".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// Runs the checks.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    arguments.fit()?;
     let all = [Part::Format, Part::Deny, Part::Sim, Part::Tests, Part::Lint];
     let parts = arguments.part.map_or_else(|| all.to_vec(), |part| vec![part]);
     for part in parts {
@@ -110,4 +127,30 @@ fn templates(runner: &[String]) -> Result<(), Box<dyn Error>> {
         .args(runner);
     tools::run(&mut test)?;
     tools::run(tools::cargo().args(["run", "--quiet", "--package", "baton-templates"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_nothing_would_heed_is_refused() {
+        let fit = |part, guard, quick, runner: &[&str]| {
+            let runner = runner.iter().map(|&argument| argument.to_owned()).collect();
+            Arguments { part, quick, guard, runner }.fit().is_ok()
+        };
+        assert!(fit(Some(Part::Templates), true, false, &[]) && fit(Some(Part::Guest), false, true, &[]));
+        assert!(
+            fit(None, false, false, &["--nocapture"]) && fit(Some(Part::Templates), false, false, &["one"])
+        );
+        for refused in [
+            fit(None, true, false, &[]),
+            fit(Some(Part::Lint), true, false, &[]),
+            fit(Some(Part::Templates), true, false, &["one"]),
+            fit(None, false, true, &[]),
+            fit(Some(Part::Package), false, true, &[]),
+        ] {
+            assert!(!refused);
+        }
+    }
 }

@@ -128,7 +128,7 @@ pub async fn measure(options: &Options, progress: &mut dyn FnMut(&str)) -> Resul
         rss_peak_mb: rounded(soak.peak_mb, 2),
         rss_growth_mb: rounded(soak.rss_mb - soak.rss_before_mb, 2),
         rss_growth: rounded(soak.rss_mb / soak.rss_before_mb - 1.0, 4),
-        binary_mb: rounded(binary as f64 / 1_048_576.0, 2),
+        binary_mb: rounded(binary as f64 / 1_000_000.0, 2),
         start_ms: rounded(start, 1),
         start_most_ms: rounded(starts[starts.len() - 1], 1),
         aws_cli_cpu_ms: rounded(aws_cli, 1),

@@ -38,7 +38,12 @@ fn guarded() -> Result<bool, String> {
         .map_err(|error| format!("the environment of checkov cannot be made: {error}"))?;
     let scratch = tempfile::tempdir().map_err(|error| format!("making a directory: {error}"))?;
     let (mut clean, mut out) = (true, io::stdout().lock());
-    for name in guard::templates()? {
+    let names = guard::templates()?;
+    // What was renamed or moved is not looked at, and would be clean.
+    if let Some(gone) = TEMPLATES.iter().find(|name| !names.iter().any(|found| found == *name)) {
+        return Err(format!("expected the template infra/{gone}, found {}", names.join(", ")));
+    }
+    for name in names {
         let (wrong, passed) = guard::examine(&venv, &name, scratch.path())?;
         let told: String = wrong.iter().map(|sentence| format!("  {sentence}\n")).collect();
         write!(out, "{name}: {passed} met, {} to see to\n{told}", wrong.len())
