@@ -25,6 +25,36 @@ fn instance(letter: char) -> InstanceId {
     arn(letter).instance_id()
 }
 
+const TABLE: &str = "rtb-0123456789abcdef0";
+
+/// A network ACL of these subnets that lets everything pass.
+fn open_acl(subnets: BTreeSet<String>) -> AclDetail {
+    let entry = |egress| AclEntry {
+        number: 100,
+        egress,
+        allow: true,
+        protocol: "-1".to_owned(),
+        ports: None,
+        network: "0.0.0.0/0".to_owned(),
+    };
+    let entries = [entry(true), entry(false)].into();
+    AclDetail { id: "acl-1".to_owned(), default: true, subnets, entries }
+}
+
+/// An endpoint that this table leads to.
+fn gateway(table: &str) -> EndpointDetail {
+    EndpointDetail {
+        id: "vpce-1".to_owned(),
+        service: "com.amazonaws.eu-west-1.dynamodb".to_owned(),
+        gateway: true,
+        state: "available".to_owned(),
+        tables: [table.to_owned()].into(),
+        groups: Vec::new(),
+        private_dns: false,
+        policy: Seen::Known(Policy::everything()),
+    }
+}
+
 /// An account with nothing to be found in it, but that db-b may be recovered by EC2, and db-c lets HTTPS out nowhere.
 fn survey() -> Survey {
     let letters = ['a', 'b', 'c'];
@@ -47,20 +77,11 @@ fn survey() -> Survey {
     let out = Rule { protocol: "-1".to_owned(), from: -1, to: -1, peer: "0.0.0.0/0".to_owned() };
     let open = GroupDetail { ingress: BTreeSet::new(), egress: [out].into() };
     let table = TableDetail {
-        id: "rtb-0123456789abcdef0".to_owned(),
+        id: TABLE.to_owned(),
         main: true,
         subnets: letters.map(|letter| format!("subnet-{letter}")).into(),
         tagged: true,
         ..TableDetail::default()
-    };
-    let endpoint = EndpointDetail {
-        id: "vpce-1".to_owned(),
-        service: "com.amazonaws.eu-west-1.dynamodb".to_owned(),
-        gateway: true,
-        state: "available".to_owned(),
-        tables: [table.id.clone()].into(),
-        groups: Vec::new(),
-        policy: Seen::Known(Policy::everything()),
     };
     let subnet = |letter: char| SubnetDetail {
         id: format!("subnet-{letter}"),
@@ -89,8 +110,8 @@ fn survey() -> Survey {
         zones: Seen::Known(Vec::new()),
         tables: Seen::Known(vec![table]),
         groups: Seen::Known(groups.into()),
-        acls: Seen::Known(Vec::new()),
-        endpoints: Seen::Known(vec![endpoint]),
+        acls: Seen::Known(vec![open_acl(letters.map(|letter| format!("subnet-{letter}")).into())]),
+        endpoints: Seen::Known(vec![gateway(TABLE)]),
         addresses: Seen::Known([(name("eipalloc-0123456789abcdef0"), AddressDetail { tagged: true })].into()),
         address_quota: Seen::Known(5),
         alarms: Seen::Known(Vec::new()),

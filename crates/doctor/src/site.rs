@@ -2,7 +2,7 @@
 
 use baton_protocol::lease::Member;
 
-use crate::survey::Survey;
+use crate::survey::{InterfaceDetail, Survey};
 
 /// Where a cluster is, or would be.
 #[derive(Debug, Clone, Copy)]
@@ -24,16 +24,24 @@ impl<'a> Site<'a> {
         Some(Self { region, table, members, survey })
     }
 
+    /// The interface that a node's own calls leave from: the one with device index 0, wherever routes lead. None where EC2 shows none.
+    pub(crate) fn own_interface(&self, member: &Member) -> Option<&'a InterfaceDetail> {
+        let instance = member.instance.instance_id();
+        let interfaces = self.survey.interfaces.known()?.values();
+        let mut own = interfaces.filter(|detail| detail.instance.as_ref() == Some(&instance));
+        own.find(|detail| detail.device_index == Some(0))
+    }
+
     /// The subnet that a node's own calls leave from.
     pub(crate) fn subnet_of(&self, member: &Member) -> Option<&'a str> {
-        let interfaces = self.survey.interfaces.known()?;
-        let instance = member.instance.instance_id();
-        let own = interfaces
-            .values()
-            .find(|detail| detail.instance.as_ref() == Some(&instance) && detail.device_index == Some(0));
-        own.or_else(|| interfaces.get(&member.interface))
-            .map(|detail| detail.subnet.as_str())
-            .filter(|subnet| !subnet.is_empty())
+        self.own_interface(member).map(|detail| detail.subnet.as_str()).filter(|subnet| !subnet.is_empty())
+    }
+
+    /// Whether a subnet is certainly of the nodes' account, to which EC2 shows everything in the VPC then.
+    pub(crate) fn is_own(&self, subnet: &str) -> bool {
+        let subnets = self.survey.subnets.known();
+        let found = subnets.and_then(|all| all.iter().find(|found| found.id == subnet));
+        found.is_some_and(|found| self.of_arn(4) == Some(&found.owner))
     }
 
     /// The account that owns a subnet, if it is not that of the nodes. Only that account may change what is of the VPC (Amazon

@@ -89,6 +89,9 @@ pub struct TableDetail {
     pub subnets: BTreeSet<String>,
     /// Where its default route leads, if it has one that is usable.
     pub default: Option<String>,
+    /// Where its other usable routes lead: not those within the VPC, and not those to gateway endpoints. By one of them DynamoDB may be
+    /// reached, as by an endpoint in another VPC, by IPv6, or where the default route stands in halves.
+    pub further: BTreeSet<String>,
     /// The prefix lists that it leads to gateway endpoints. In a shared VPC they show an endpoint that is not shown itself.
     pub lists: BTreeSet<String>,
     /// Whether it carries the tag of consent.
@@ -130,7 +133,7 @@ pub struct AclEntry {
     pub protocol: String,
     /// The first port, and the last; none: every.
     pub ports: Option<(i32, i32)>,
-    /// The network.
+    /// The network, of IPv4 or IPv6.
     pub network: String,
 }
 
@@ -162,6 +165,8 @@ pub struct EndpointDetail {
     pub tables: BTreeSet<String>,
     /// Its security groups; a gateway has none.
     pub groups: Vec<String>,
+    /// Whether the service's own name leads to it within the VPC; a gateway has no need of that.
+    pub private_dns: bool,
     /// What it lets through.
     pub policy: Seen<Policy>,
 }

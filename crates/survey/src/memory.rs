@@ -183,6 +183,7 @@ fn of_network(survey: &mut Survey, change: &Change) {
                     state: "available".to_owned(),
                     tables: tables.iter().cloned().collect(),
                     groups: Vec::new(),
+                    private_dns: false,
                     policy: Seen::Known(Policy::everything()),
                 });
             });

@@ -1,6 +1,11 @@
 //! The nodes' way to the table: routes and endpoints, and what security groups and network ACLs let out.
+//!
+//! Only what certainly keeps a node from the table is a violation. Where another way may be open it is unknown, and told.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod acl;
+mod group;
+
+use std::collections::BTreeMap;
 
 use baton_protocol::lease::Member;
 
@@ -12,17 +17,11 @@ use crate::finding::Severity;
 use crate::policy::{Ruling, TABLE_ACTIONS};
 use crate::row::Row;
 use crate::site::Site;
-use crate::survey::{AclDetail, AclEntry, EndpointDetail, GroupDetail, Rule, TableDetail};
+use crate::survey::{EndpointDetail, InterfaceDetail, TableDetail};
 use crate::world::Seen;
 
 /// Of HTTPS, by which everything at AWS is asked.
 const HTTPS: i32 = 443;
-/// The ports that Linux makes connections from, first and last (`net.ipv4.ip_local_port_range`); answers come to them.
-const ANSWERS: (i32, i32) = (32_768, 60_999);
-/// What a network ACL ought to let in for them, as AWS recommends (Amazon VPC, Ephemeral ports).
-const EPHEMERAL: (i32, i32) = (1_024, 65_535);
-/// The number of the entry `*`, which denies what no other one is about (Amazon VPC, Network ACL rules).
-const LAST: i32 = 32_767;
 const EVERYWHERE: &str = "0.0.0.0/0";
 
 /// Looks at the way of each node.
@@ -38,6 +37,83 @@ struct Way<'a, 'n> {
     notes: &'n mut Notes,
 }
 
+/// By what a node may go.
+struct Road<'a> {
+    node: String,
+    table: &'a TableDetail,
+    /// The account that owns the VPC, if it is another one.
+    owner: Option<&'a str>,
+    /// Whether the VPC is certainly of the nodes' account, which is shown every endpoint of it then.
+    is_own: bool,
+    /// The gateway endpoints that the table leads to.
+    gateways: Vec<&'a EndpointDetail>,
+    /// The endpoints with an interface. Which of them an agent asks is a matter of its settings.
+    interfaces: Vec<&'a EndpointDetail>,
+}
+
+/// Why a table needs a word.
+enum Lack<'a> {
+    /// The way is a default route, to this target.
+    Internet(&'a str),
+    /// The only way is this endpoint, which has no name that an agent asks for by itself.
+    Nameless(&'a str),
+    /// A route that leads to this target may be a way, as to another VPC with an endpoint.
+    Doubtful(&'a str),
+    /// An endpoint of the VPC's owner may not be shown.
+    Hidden,
+    /// There is no way.
+    Nothing,
+}
+
+/// An endpoint whose policy matters.
+struct Judged<'a> {
+    endpoint: &'a EndpointDetail,
+    node: String,
+    owner: Option<&'a str>,
+    /// Whether what it denies reaches the table by no other way.
+    is_only: bool,
+}
+
+impl<'a> Road<'a> {
+    /// The endpoints that DynamoDB's own name leads to, which is the name that an agent asks for unless it is told of another.
+    fn by_name(&self) -> impl Iterator<Item = &'a EndpointDetail> {
+        let of = |endpoint: &&EndpointDetail| endpoint.private_dns && !endpoint.service.ends_with(FIPS);
+        self.interfaces.iter().copied().filter(of)
+    }
+
+    /// Where a route leads that may be a way besides endpoints and the default route.
+    fn further(&self) -> Option<&'a str> {
+        self.table.further.first().map(String::as_str)
+    }
+
+    fn lack(&self) -> Option<Lack<'a>> {
+        if self.by_name().next().is_some() {
+            return None;
+        }
+        let first = self.interfaces.first().map(|endpoint| endpoint.id.as_str());
+        Some(match (self.table.default.as_deref(), first, self.further()) {
+            (Some(default), ..) => Lack::Internet(default),
+            (None, Some(endpoint), _) => Lack::Nameless(endpoint),
+            (None, None, Some(target)) => Lack::Doubtful(target),
+            (None, None, None) if !self.is_own => Lack::Hidden,
+            (None, None, None) => Lack::Nothing,
+        })
+    }
+
+    /// The endpoints whose policies matter to the node, and whether it has no other way than endpoints that are shown.
+    fn judged(&self) -> (Vec<&'a EndpointDetail>, bool) {
+        let by_name: Vec<_> = self.by_name().collect();
+        // A gateway endpoint goes before a default route, since its networks are smaller.
+        if !self.gateways.is_empty() {
+            let judged = self.gateways.iter().copied().chain(by_name).collect();
+            return (judged, self.further().is_none() && self.is_own);
+        }
+        let has_route = self.table.default.is_some() || self.further().is_some();
+        let judged = if by_name.is_empty() && !has_route { self.interfaces.clone() } else { by_name };
+        (judged, !has_route && self.is_own)
+    }
+}
+
 impl<'a> Way<'a, '_> {
     fn ways(&mut self) {
         let survey = self.site.survey;
@@ -45,39 +121,89 @@ impl<'a> Way<'a, '_> {
         let tables = self.notes.need(&survey.tables, "the route tables of the VPC", &rows);
         let endpoints = self.notes.need(&survey.endpoints, "the endpoints of the VPC", &rows);
         let (Some(tables), Some(endpoints)) = (tables, endpoints) else { return };
-        let (mut lacking, mut used, mut unseen) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut lacking, mut judged, mut unseen) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for member in self.site.members {
-            let Some(subnet) = self.site.subnet_of(member) else { continue };
-            let Some(table) = table_of(subnet, tables) else { continue };
-            let owner = self.site.owner_of(subnet);
-            let mut led =
-                gateways(endpoints).filter(|endpoint| endpoint.tables.contains(&table.id)).peekable();
-            if led.peek().is_some() {
-                used.extend(led.map(|endpoint| (&endpoint.id, (endpoint, named(member), owner))));
-            } else if let Some(list) = self.unshown(table, owner) {
-                unseen.insert(&table.id, (list, owner));
-            } else {
-                let bare = Bare { node: named(member), default: table.default.as_deref(), owner };
-                lacking.insert(&table.id, bare);
+            let Some(road) = self.road(member, tables, endpoints) else { continue };
+            let list = self.unshown(road.table, road.owner);
+            self.judge(&road, list.is_some(), &mut judged);
+            let (id, owner) = (&road.table.id, road.owner);
+            if !road.gateways.is_empty() {
+                continue;
             }
-        }
-        // An endpoint with an interface needs no route, and is the way of whoever has no other.
-        let interfaces = || endpoints.iter().filter(|endpoint| is_dynamodb(endpoint) && !endpoint.gateway);
-        for bare in lacking.values().filter(|bare| bare.default.is_none()) {
-            used.extend(
-                interfaces().map(|endpoint| (&endpoint.id, (endpoint, bare.node.clone(), bare.owner))),
-            );
-        }
-        if interfaces().next().is_some() {
-            lacking.retain(|_, bare| bare.default.is_some());
+            if let Some(list) = list {
+                unseen.insert(id, (list, owner));
+            } else if let Some(lack) = road.lack() {
+                lacking.insert(id, (lack, road.node, owner));
+            }
         }
         self.lacking(endpoints, &lacking);
         for (table, (list, owner)) in unseen {
             self.unseen(table, list, owner);
         }
-        for (endpoint, node, owner) in used.into_values() {
-            self.policy(endpoint, &node, owner);
+        for endpoint in judged.into_values() {
+            self.policy(&endpoint);
         }
+    }
+
+    /// By what a node may go. What is not shown of that is noted.
+    fn road(
+        &mut self,
+        member: &Member,
+        tables: &'a [TableDetail],
+        endpoints: &'a [EndpointDetail],
+    ) -> Option<Road<'a>> {
+        let rows = [Row::R10, Row::B1];
+        let subnet = self.own_interface(member, &rows)?.subnet.as_str();
+        let Some(table) = self.table_of(subnet, tables) else {
+            let why = format!("none is shown for {subnet} of {}", named(member));
+            self.notes.unread("the route tables of the nodes' subnets", &why, &rows);
+            return None;
+        };
+        Some(Road {
+            node: named(member),
+            table,
+            owner: self.site.owner_of(subnet),
+            is_own: self.site.is_own(subnet),
+            gateways: gateways(endpoints).filter(|endpoint| endpoint.tables.contains(&table.id)).collect(),
+            interfaces: interfaces(endpoints).collect(),
+        })
+    }
+
+    /// The interface that a node's own calls leave from, in a subnet, or a note that it is not shown.
+    fn own_interface(&mut self, member: &Member, rows: &[Row]) -> Option<&'a InterfaceDetail> {
+        let own = self.site.own_interface(member).filter(|detail| !detail.subnet.is_empty());
+        if own.is_none() {
+            let why = format!("none is shown for {}", named(member));
+            self.notes.unread("the interfaces that the agents call from", &why, rows);
+        }
+        own
+    }
+
+    /// The table of a subnet: its own, else the main one. Of a VPC that may be another account's, its own may not be shown.
+    fn table_of(&self, subnet: &str, tables: &'a [TableDetail]) -> Option<&'a TableDetail> {
+        let own = tables.iter().find(|table| table.subnets.contains(subnet));
+        own.or_else(|| tables.iter().find(|table| table.main && self.site.is_own(subnet)))
+    }
+
+    fn judge(&self, road: &Road<'a>, has_unshown: bool, judged: &mut BTreeMap<&'a str, Judged<'a>>) {
+        let (endpoints, without_other) = road.judged();
+        let mut usable = road.gateways.iter().chain(&road.interfaces);
+        let is_only = without_other && !has_unshown && usable.all(|endpoint| self.denies(endpoint));
+        for endpoint in endpoints {
+            let (node, owner) = (road.node.clone(), road.owner);
+            let this = Judged { endpoint, node, owner, is_only };
+            // What is certain for one node is certain.
+            if is_only || !judged.contains_key(endpoint.id.as_str()) {
+                judged.insert(&endpoint.id, this);
+            }
+        }
+    }
+
+    fn denies(&self, endpoint: &EndpointDetail) -> bool {
+        let (Some(policy), Some(table)) = (endpoint.policy.known(), self.site.table_arn()) else {
+            return false;
+        };
+        TABLE_ACTIONS.into_iter().any(|action| policy.ruling(action, &table) == Ruling::Denied)
     }
 
     /// The prefix list of DynamoDB, if a table leads it to an endpoint of the account that owns the VPC, which is not shown here.
@@ -92,26 +218,34 @@ impl<'a> Way<'a, '_> {
     }
 
     /// Tables that lead to no endpoint.
-    fn lacking(&mut self, endpoints: &[EndpointDetail], tables: &BTreeMap<&String, Bare<'a>>) {
+    fn lacking(
+        &mut self,
+        endpoints: &[EndpointDetail],
+        tables: &BTreeMap<&String, (Lack<'a>, String, Option<&'a str>)>,
+    ) {
         // One change leads all of these tables there.
         let change = self.endpoint(endpoints, tables.keys().map(|table| (*table).clone()).collect());
-        for (table, Bare { node, default, owner }) in tables {
-            let found = match default {
-                Some(default) => {
-                    let what = format!("{table}, by which {node} goes, leads to DynamoDB by {default} only");
+        for (table, (lack, node, owner)) in tables {
+            let goes = format!("{table}, by which {node} goes, leads");
+            let unknown =
+                |what: String| Finding::of(&check::WAY_TO_TABLE, table, what).weighing(Severity::Unknown);
+            let found = match lack {
+                Lack::Internet(default) => {
+                    let what = format!("{goes} to DynamoDB by {default} only");
                     Finding::of(&check::TABLE_ENDPOINT, table, what)
                 }
-                // An endpoint with an interface that is of the VPC's owner may not be shown.
-                None if owner.is_some() => {
-                    let what = format!(
-                        "{table}, by which {node} goes, leads neither to DynamoDB nor to the internet; an endpoint of the VPC's owner may not be shown here"
-                    );
-                    Finding::of(&check::WAY_TO_TABLE, table, what).weighing(Severity::Unknown)
-                }
-                None => {
-                    let what = format!(
-                        "{table}, by which {node} goes, leads neither to DynamoDB nor to the internet"
-                    );
+                Lack::Nameless(endpoint) => unknown(format!(
+                    "{goes} neither to DynamoDB nor to the internet, and {endpoint} has no private DNS: the agent has to be told of \
+                     its name by AWS_ENDPOINT_URL_DYNAMODB"
+                )),
+                Lack::Doubtful(target) => unknown(format!(
+                    "{goes} to no endpoint for DynamoDB, and whether it leads there by {target} is not known here; heartbeats show it"
+                )),
+                Lack::Hidden => unknown(format!(
+                    "{goes} neither to DynamoDB nor to the internet; an endpoint of the VPC's owner may not be shown here"
+                )),
+                Lack::Nothing => {
+                    let what = format!("{goes} neither to DynamoDB nor to the internet");
                     Finding::of(&check::WAY_TO_TABLE, table, what)
                 }
             };
@@ -137,11 +271,12 @@ impl<'a> Way<'a, '_> {
     }
 
     /// Whether the policy of an endpoint lets through what the node's agent asks of the table.
-    fn policy(&mut self, endpoint: &EndpointDetail, node: &str, owner: Option<&str>) {
+    fn policy(&mut self, judged: &Judged<'a>) {
+        let Judged { endpoint, node, owner, is_only } = judged;
         let id = &endpoint.id;
         let unknown = |why: String| {
             let what = format!("{why}; heartbeats show whether the way is open");
-            Finding::of(&check::ENDPOINT_POLICY, id, what).weighing(Severity::Unknown).owned(owner)
+            Finding::of(&check::ENDPOINT_POLICY, id, what).weighing(Severity::Unknown).owned(*owner)
         };
         let unread = match &endpoint.policy {
             Seen::Known(_) => "",
@@ -160,7 +295,10 @@ impl<'a> Way<'a, '_> {
         if !denied.is_empty() {
             let denied = denied.join(", ");
             let what = format!("the policy of {id}, by which {node} goes, denies {denied} on {table}");
-            self.notes.tell(Finding::of(&check::ENDPOINT_POLICY, id, what).owned(owner));
+            self.notes.tell(match is_only {
+                true => Finding::of(&check::ENDPOINT_POLICY, id, what).owned(*owner),
+                false => unknown(format!("{what}, and {node} may go by another way")),
+            });
         } else if !unclear.is_empty() {
             let unclear = unclear.join(", ");
             let why = format!(
@@ -169,131 +307,6 @@ impl<'a> Way<'a, '_> {
             self.notes.tell(unknown(why));
         }
     }
-
-    fn groups(&mut self) {
-        let survey = self.site.survey;
-        let (Some(groups), Some(interfaces)) =
-            (self.notes.need(&survey.groups, "the security groups", &[Row::R12]), survey.interfaces.known())
-        else {
-            return;
-        };
-        let mut told = BTreeSet::new();
-        for member in self.site.members {
-            let Some(detail) = interfaces.get(&member.interface) else { continue };
-            let of: Vec<_> = detail.groups.iter().filter_map(|id| Some((id, groups.get(id)?))).collect();
-            let Some((first, _)) = of.first().filter(|(first, _)| told.insert(*first)) else { continue };
-            let check = &check::PORT_443_GROUP;
-            let (what, severity) = match lets_https_out(&of, &self.endpoint_groups()) {
-                Out::Open => continue,
-                Out::Narrow(peers) => {
-                    let what =
-                        format!("the security groups of {} let HTTPS out to {peers} only", named(member));
-                    (what, Severity::Warning)
-                }
-                Out::Shut => {
-                    (format!("the security groups of {} let no HTTPS out", named(member)), check.severity)
-                }
-            };
-            let changes = self.peer(member).map(|peer| Change::AuthorizeEgress {
-                group: (*first).clone(),
-                rule: Rule { protocol: "tcp".to_owned(), from: HTTPS, to: HTTPS, peer },
-            });
-            let changes = changes.into_iter().collect();
-            self.notes.tell(Finding::of(check, *first, what).weighing(severity).mended(changes));
-        }
-    }
-
-    /// The security groups of the endpoints with an interface that DynamoDB is reached by.
-    fn endpoint_groups(&self) -> BTreeSet<&'a str> {
-        let endpoints = self.site.survey.endpoints.known().into_iter().flatten();
-        let of = endpoints.filter(|endpoint| is_dynamodb(endpoint)).flat_map(|endpoint| &endpoint.groups);
-        of.map(String::as_str).collect()
-    }
-
-    /// To whom HTTPS ought to be let out, as narrow as the way to the table is. None where that has a name that is not known.
-    fn peer(&self, member: &Member) -> Option<String> {
-        let survey = self.site.survey;
-        let endpoints = survey.endpoints.known().map_or(&[][..], Vec::as_slice);
-        let subnet = self.site.subnet_of(member);
-        let table = subnet.zip(survey.tables.known()).and_then(|(subnet, tables)| table_of(subnet, tables));
-        let owner = subnet.and_then(|subnet| self.site.owner_of(subnet));
-        let is_led = table.is_some_and(|table| {
-            gateways(endpoints).any(|endpoint| endpoint.tables.contains(&table.id))
-                || self.unshown(table, owner).is_some()
-        });
-        if is_led {
-            return self.list().map(str::to_owned);
-        }
-        let group = self.endpoint_groups().first().map(|group| (*group).to_owned());
-        Some(group.unwrap_or_else(|| EVERYWHERE.to_owned()))
-    }
-
-    fn acls(&mut self) {
-        let survey = self.site.survey;
-        let acls = self.notes.need(&survey.acls, "the network ACLs of the VPC", &[Row::R12]);
-        let Some(acls) = acls else { return };
-        let members = self.site.members.iter();
-        let subnets: BTreeMap<&str, String> =
-            members.filter_map(|member| Some((self.site.subnet_of(member)?, named(member)))).collect();
-        let mut told = BTreeSet::new();
-        for (subnet, node) in subnets {
-            let Some(acl) = acls.iter().find(|acl| acl.subnets.contains(subnet)) else { continue };
-            if !told.insert(&acl.id) {
-                continue;
-            }
-            let owner = self.site.owner_of(subnet);
-            self.acl(acl, &format!("the network ACL of {subnet} of {node}"), owner);
-        }
-    }
-
-    fn acl(&mut self, acl: &AclDetail, whose: &str, owner: Option<&str>) {
-        let (mut changes, mut shut, mut narrow) = (Vec::new(), Vec::new(), Vec::new());
-        let mut is_drawn_narrow = false;
-        for (egress, ports, needed, way) in [
-            (true, (HTTPS, HTTPS), (HTTPS, HTTPS), "HTTPS out"),
-            (false, ANSWERS, EPHEMERAL, "answers in, to ports 32768 to 60999"),
-        ] {
-            let ends = [ports.0, ports.1].map(|port| passes(acl, egress, port));
-            let networks: BTreeSet<&str> = ends.iter().flat_map(Pass::networks).collect();
-            is_drawn_narrow |= !networks.is_empty();
-            if let Some(entry) = ends.iter().find_map(Pass::denial) {
-                shut.push(way);
-                changes.extend(free_number(acl, egress, entry).map(|number| Change::AllowInAcl {
-                    acl: acl.id.clone(),
-                    number,
-                    egress,
-                    ports: needed,
-                }));
-            } else if !networks.is_empty() {
-                let networks: Vec<&str> = networks.into_iter().collect();
-                narrow.push(format!("{way}, for {} only", networks.join(", ")));
-            }
-        }
-        let narrow = narrow.join(", and ");
-        if !shut.is_empty() {
-            // What can only be mended by half is left to a person, and so is what somebody has drawn narrow: to open it wide is no
-            // repair.
-            let whole = changes.len() == shut.len() && !is_drawn_narrow;
-            let changes = if whole { changes } else { Vec::new() };
-            let also = if narrow.is_empty() { narrow } else { format!(", and lets {narrow}") };
-            let what = format!("{whose} lets no {}{also}", shut.join(" and no "));
-            self.notes.tell(Finding::of(&check::PORT_443_ACL, &acl.id, what).mended(changes).owned(owner));
-        } else if !narrow.is_empty() {
-            let what = format!(
-                "{whose} lets {narrow}; whether DynamoDB is among them is not known here, and heartbeats show whether the way is open"
-            );
-            let found = Finding::of(&check::PORT_443_ACL, &acl.id, what).weighing(Severity::Unknown);
-            self.notes.tell(found.owned(owner));
-        }
-    }
-}
-
-/// A table that leads to no endpoint.
-struct Bare<'a> {
-    node: String,
-    default: Option<&'a str>,
-    /// The account that owns the VPC, if it is another one.
-    owner: Option<&'a str>,
 }
 
 /// DynamoDB as endpoints and prefix lists name it; the partitions do so alike (`aws ec2 describe-vpc-endpoint-services`).
@@ -301,99 +314,20 @@ pub fn service(region: &str) -> String {
     format!("com.amazonaws.{region}.dynamodb")
 }
 
+/// How the service is named that asks by FIPS 140-3 alone. It has a name of its own, which agents ask for by
+/// `AWS_USE_FIPS_ENDPOINT` only.
+const FIPS: &str = ".dynamodb-fips";
+
 fn is_dynamodb(endpoint: &EndpointDetail) -> bool {
-    endpoint.service.ends_with(".dynamodb") && endpoint.state.eq_ignore_ascii_case("available")
+    let is_named = endpoint.service.ends_with(".dynamodb") || endpoint.service.ends_with(FIPS);
+    is_named && endpoint.state.eq_ignore_ascii_case("available")
 }
 
 fn gateways(endpoints: &[EndpointDetail]) -> impl Iterator<Item = &EndpointDetail> {
     endpoints.iter().filter(|endpoint| endpoint.gateway && is_dynamodb(endpoint))
 }
 
-/// The table of a subnet: its own, else the main one.
-fn table_of<'a>(subnet: &str, tables: &'a [TableDetail]) -> Option<&'a TableDetail> {
-    let own = tables.iter().find(|table| table.subnets.contains(subnet));
-    own.or_else(|| tables.iter().find(|table| table.main))
-}
-
-/// How HTTPS is let out.
-enum Out {
-    Open,
-    /// To these only, of which nobody here knows whether DynamoDB is among them.
-    Narrow(String),
-    Shut,
-}
-
-fn lets_https_out(groups: &[(&String, &GroupDetail)], endpoints: &BTreeSet<&str>) -> Out {
-    let fits = |rule: &&Rule| match rule.protocol.as_str() {
-        "-1" => true,
-        "tcp" | "6" => rule.from == -1 || (rule.from..=rule.to).contains(&HTTPS),
-        _ => false,
-    };
-    let rules = groups.iter().flat_map(|(_, group)| &group.egress).filter(fits);
-    let peers: BTreeSet<&str> = rules.map(|rule| rule.peer.as_str()).collect();
-    // A prefix list is how a gateway endpoint is named in a group, and its own group is how one with an interface is.
-    let reaches = |peer: &str| peer == EVERYWHERE || peer.starts_with("pl-") || endpoints.contains(peer);
-    if peers.iter().any(|peer| reaches(peer)) {
-        return Out::Open;
-    }
-    if peers.is_empty() {
-        return Out::Shut;
-    }
-    Out::Narrow(peers.into_iter().collect::<Vec<_>>().join(", "))
-}
-
-/// How a network ACL treats TCP at one port.
-enum Pass<'a> {
-    /// It lets it pass.
-    Open,
-    /// For these networks only, of which nobody here knows whether DynamoDB is among them.
-    Narrow(Vec<&'a str>),
-    /// The entry of this number denies it.
-    Shut(i32),
-}
-
-impl<'a> Pass<'a> {
-    fn denial(&self) -> Option<i32> {
-        match self {
-            Self::Shut(entry) => Some(*entry),
-            Self::Open | Self::Narrow(_) => None,
-        }
-    }
-
-    fn networks(&self) -> impl Iterator<Item = &'a str> {
-        let networks = match self {
-            Self::Narrow(networks) => networks.as_slice(),
-            Self::Open | Self::Shut(_) => &[],
-        };
-        networks.iter().copied()
-    }
-}
-
-/// How TCP at this port passes. Where everything is let pass, entries that deny it to a part of the internet are passed over:
-/// whether DynamoDB is in that part is not known here.
-fn passes(acl: &AclDetail, egress: bool, port: i32) -> Pass<'_> {
-    let fits = |entry: &&AclEntry| {
-        entry.egress == egress
-            && matches!(entry.protocol.as_str(), "6" | "-1")
-            && entry.ports.is_none_or(|(from, to)| (from..=to).contains(&port))
-    };
-    let fitting: Vec<&AclEntry> = acl.entries.iter().filter(fits).collect();
-    let first = fitting.iter().filter(|entry| entry.network == EVERYWHERE).min_by_key(|entry| entry.number);
-    // Where none fits there is nothing that allows, as by the entry that is always the last.
-    let denial = match first {
-        Some(entry) if entry.allow => return Pass::Open,
-        Some(entry) => entry.number,
-        None => LAST,
-    };
-    // What comes after the denial of everything has no effect.
-    let allowed = fitting.iter().filter(|entry| entry.allow && entry.number < denial);
-    let networks: Vec<&str> = allowed.map(|entry| entry.network.as_str()).collect();
-    if networks.is_empty() { Pass::Shut(denial) } else { Pass::Narrow(networks) }
-}
-
-/// The largest number that nothing has and that is looked at before this one.
-fn free_number(acl: &AclDetail, egress: bool, before: i32) -> Option<i32> {
-    let taken: BTreeSet<i32> =
-        acl.entries.iter().filter(|entry| entry.egress == egress).map(|entry| entry.number).collect();
-    (1..before.min(LAST)).rev().find(|number| !taken.contains(number))
+/// The endpoints with an interface, which need no route.
+fn interfaces(endpoints: &[EndpointDetail]) -> impl Iterator<Item = &EndpointDetail> {
+    endpoints.iter().filter(|endpoint| !endpoint.gateway && is_dynamodb(endpoint))
 }

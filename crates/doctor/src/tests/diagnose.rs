@@ -1,6 +1,7 @@
 //! The diagnosis of a registered cluster, each check broken by itself.
 
 mod caution;
+mod doubt;
 mod way;
 
 use std::time::Duration;
@@ -142,6 +143,7 @@ fn survey() -> Survey {
         state: "available".to_owned(),
         tables: [table(1).to_string()].into(),
         groups: Vec::new(),
+        private_dns: false,
         policy: Seen::Known(Policy::everything()),
     };
     let group = GroupDetail { ingress: [rule("sg-1")].into(), egress: [rule("0.0.0.0/0")].into() };
@@ -229,6 +231,16 @@ fn first(case: &mut Case) -> &mut InstanceDetail {
 
 fn at_first(case: &mut Case) -> &mut InterfaceDetail {
     edit(&mut case.survey.interfaces).get_mut(&interface(1)).expect("there")
+}
+
+/// What leads to the second node leads to its second interface, which this is; its first is in the same network.
+fn another_first(case: &mut Case) -> &mut InterfaceDetail {
+    let interfaces = edit(&mut case.survey.interfaces);
+    let first = interfaces[&interface(2)].clone();
+    interfaces.insert(interface(20), first);
+    let second = interfaces.get_mut(&interface(2)).expect("there");
+    second.device_index = Some(1);
+    second
 }
 
 #[test]
@@ -338,20 +350,12 @@ fn what_is_wrong_with_the_network_is_found_and_mended() {
         &["aws ec2 associate-route-table --subnet-id subnet-2 --route-table-id rtb-main"],
     );
     one(
-        |c| edit(&mut c.survey.interfaces).get_mut(&interface(2)).expect("there").instance = None,
+        |c| another_first(c).instance = None,
         "interface-attached",
         Violation,
         &["aws ec2 attach-network-interface --network-interface-id eni-00000002 --instance-id i-00000002"],
     );
-    one(
-        |c| {
-            edit(&mut c.survey.interfaces).get_mut(&interface(2)).expect("there").instance =
-                Some(instance(9));
-        },
-        "interface-attached",
-        Violation,
-        &[],
-    );
+    one(|c| another_first(c).instance = Some(instance(9)), "interface-attached", Violation, &[]);
     one(
         |c| at_first(c).source_dest_check = true,
         "source-dest-check",
@@ -391,7 +395,11 @@ fn the_way_to_the_table_is_an_endpoint_and_port_443_is_open() {
     );
     let extend = "aws ec2 modify-vpc-endpoint --vpc-endpoint-id vpce-1 --add-route-table-ids rtb-00000001";
     one(|c| edit(&mut c.survey.endpoints)[0].tables.clear(), "way-to-table", Violation, &[extend]);
-    assert_eq!(seen_of(|c| edit(&mut c.survey.endpoints)[0].gateway = false), [], "an interface endpoint");
+    let by_interface = |c: &mut Case| {
+        let endpoint = &mut edit(&mut c.survey.endpoints)[0];
+        (endpoint.gateway, endpoint.private_dns) = (false, true);
+    };
+    assert_eq!(seen_of(by_interface), [], "an interface endpoint");
     let out = |peer: Option<&str>| {
         let egress: BTreeSet<Rule> = peer.map(rule).into_iter().collect();
         move |c: &mut Case| edit(&mut c.survey.groups).get_mut("sg-1").expect("there").egress = egress
@@ -399,7 +407,8 @@ fn the_way_to_the_table_is_an_endpoint_and_port_443_is_open() {
     let allow = "aws ec2 authorize-security-group-egress --group-id sg-1";
     one(out(None), "port-443-group", Violation, &[allow]);
     one(out(Some("10.0.0.0/8")), "port-443-group", Warning, &[allow]);
-    assert_eq!(seen_of(out(Some("pl-1"))), [], "a prefix list is how an endpoint is named");
+    assert_eq!(seen_of(out(Some("pl-0table"))), [], "a prefix list is how an endpoint is named");
+    one(out(Some("pl-1")), "port-443-group", Warning, &[allow]);
     let acl =
         |entries: Vec<AclEntry>| move |c: &mut Case| edit(&mut c.survey.acls)[0].entries.extend(entries);
     one(

@@ -26,6 +26,7 @@ const TABLES: &str = "ec2:DescribeRouteTables";
 const GROUPS: &str = "ec2:DescribeSecurityGroups";
 const ACLS: &str = "ec2:DescribeNetworkAcls";
 const ENDPOINTS: &str = "ec2:DescribeVpcEndpoints";
+const EVERYWHERE: &str = "0.0.0.0/0";
 const LISTS: &str = "ec2:DescribeManagedPrefixLists";
 
 fn owned(field: Option<&str>) -> String {
@@ -116,6 +117,7 @@ pub(super) async fn tables(ec2: &Client, vpc: &str) -> Answer<Vec<TableDetail>> 
             .map(str::to_owned)
             .collect(),
         default: row.routes().iter().find_map(default),
+        further: row.routes().iter().filter_map(further).collect(),
         lists: row.routes().iter().filter_map(list).collect(),
         tagged: tagged(row.tags()),
     });
@@ -124,8 +126,17 @@ pub(super) async fn tables(ec2: &Client, vpc: &str) -> Answer<Vec<TableDetail>> 
 
 /// Where a route leads, if it is a default route that leads anywhere.
 fn default(route: &Route) -> Option<String> {
-    let usable =
-        route.destination_cidr_block() == Some("0.0.0.0/0") && route.state() != Some(&RouteState::Blackhole);
+    target(route).filter(|_| route.destination_cidr_block() == Some(EVERYWHERE))
+}
+
+/// Where a route leads that is neither a default route of IPv4 nor one to a gateway endpoint.
+fn further(route: &Route) -> Option<String> {
+    let is_further = route.destination_cidr_block() != Some(EVERYWHERE) && list(route).is_none();
+    target(route).filter(|_| is_further)
+}
+
+/// Where a usable route leads out of the VPC. EC2 may know kinds of targets that are not known here, which lead somewhere as well.
+fn target(route: &Route) -> Option<String> {
     let targets = [
         route.gateway_id(),
         route.nat_gateway_id(),
@@ -133,9 +144,13 @@ fn default(route: &Route) -> Option<String> {
         route.vpc_peering_connection_id(),
         route.network_interface_id(),
         route.local_gateway_id(),
+        route.carrier_gateway_id(),
+        route.egress_only_internet_gateway_id(),
         route.core_network_arn(),
     ];
-    targets.into_iter().flatten().find(|id| !id.is_empty()).filter(|_| usable).map(str::to_owned)
+    let target =
+        targets.into_iter().flatten().find(|id| !id.is_empty()).unwrap_or("a target of another kind");
+    (target != "local" && route.state() != Some(&RouteState::Blackhole)).then(|| target.to_owned())
 }
 
 /// The prefix list that a route leads to a gateway endpoint, if it is such a route.
@@ -195,8 +210,8 @@ fn acl(row: &NetworkAcl) -> Answer<AclDetail> {
     let mut entries = BTreeSet::new();
     for entry in row.entries() {
         let missing = |what: &str| unreadable(ACLS, format_args!("an entry without {what}"));
-        // An IPv6 network stands elsewhere; nothing of Baton's goes by IPv6 only.
-        let Some(network) = entry.cidr_block().filter(|network| !network.is_empty()) else { continue };
+        let networks = [entry.cidr_block(), entry.ipv6_cidr_block()];
+        let network = networks.into_iter().flatten().find(|network| !network.is_empty());
         let ports = entry.port_range().and_then(|range| range.from().zip(range.to()));
         entries.insert(AclEntry {
             number: entry.rule_number().ok_or_else(|| missing("a number"))?,
@@ -204,7 +219,7 @@ fn acl(row: &NetworkAcl) -> Answer<AclDetail> {
             allow: entry.rule_action() == Some(&RuleAction::Allow),
             protocol: owned(entry.protocol()),
             ports,
-            network: network.to_owned(),
+            network: network.ok_or_else(|| missing("a network"))?.to_owned(),
         });
     }
     let subnets = row.associations().iter().filter_map(|at| at.subnet_id().map(str::to_owned)).collect();
@@ -222,6 +237,7 @@ pub(super) async fn endpoints(ec2: &Client, vpc: &str) -> Answer<Vec<EndpointDet
         state: row.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         tables: row.route_table_ids().iter().cloned().collect(),
         groups: row.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect(),
+        private_dns: row.private_dns_enabled() == Some(true),
         policy: match row.policy_document().map(policy::parse) {
             Some(Ok(policy)) => Seen::Known(policy),
             Some(Err(why)) => Seen::Unknown(why),
@@ -229,4 +245,67 @@ pub(super) async fn endpoints(ec2: &Client, vpc: &str) -> Answer<Vec<EndpointDet
         },
     });
     Ok(rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::builders::RouteBuilder;
+    use aws_sdk_ec2::types::{NetworkAclEntry, PortRange};
+
+    use super::*;
+
+    /// The default route, the further one and the list of a gateway endpoint that this route is.
+    fn read(route: impl FnOnce(RouteBuilder) -> RouteBuilder) -> [Option<String>; 3] {
+        let route = route(Route::builder()).build();
+        [default(&route), further(&route), list(&route)]
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn every_usable_route_out_of_the_vpc_is_a_default_one_a_further_one_or_that_of_a_gateway_endpoint() {
+        let everywhere = |route: RouteBuilder| route.destination_cidr_block(EVERYWHERE);
+        assert_eq!(read(|r| everywhere(r).nat_gateway_id("nat-1")), [some("nat-1"), None, None]);
+        assert_eq!(read(|r| everywhere(r).carrier_gateway_id("cagw-1")), [some("cagw-1"), None, None]);
+        assert_eq!(read(|r| everywhere(r).gateway_id("vpce-1")), [some("vpce-1"), None, None], "a firewall");
+        let blackhole = |r| everywhere(r).nat_gateway_id("nat-1").state(RouteState::Blackhole);
+        assert_eq!(read(blackhole), [None, None, None]);
+        let hub = |r: RouteBuilder| r.destination_cidr_block("10.0.0.0/8").transit_gateway_id("tgw-1");
+        assert_eq!(read(hub), [None, some("tgw-1"), None]);
+        let half = |r: RouteBuilder| r.destination_cidr_block("128.0.0.0/1").nat_gateway_id("nat-1");
+        assert_eq!(read(half), [None, some("nat-1"), None]);
+        let v6 =
+            |r: RouteBuilder| r.destination_ipv6_cidr_block("::/0").egress_only_internet_gateway_id("eigw-1");
+        assert_eq!(read(v6), [None, some("eigw-1"), None]);
+        let peering =
+            |r: RouteBuilder| r.destination_prefix_list_id("pl-1").vpc_peering_connection_id("pcx-1");
+        assert_eq!(read(peering), [None, some("pcx-1"), None]);
+        let unheard_of = |r: RouteBuilder| r.destination_cidr_block("10.0.0.0/8");
+        assert_eq!(read(unheard_of), [None, some("a target of another kind"), None]);
+        let within = |r: RouteBuilder| r.destination_cidr_block("10.0.0.0/16").gateway_id("local");
+        assert_eq!(read(within), [None, None, None]);
+        let endpoint = |r: RouteBuilder| r.destination_prefix_list_id("pl-1").gateway_id("vpce-1");
+        assert_eq!(read(endpoint), [None, None, some("pl-1")]);
+    }
+
+    #[test]
+    fn entries_of_both_families_are_read_and_one_without_a_network_makes_the_answer_unreadable() {
+        let entry = || {
+            let ports = PortRange::builder().from(443).to(443).build();
+            let entry = NetworkAclEntry::builder().rule_number(100).egress(true).protocol("6");
+            entry.rule_action(RuleAction::Allow).port_range(ports)
+        };
+        let of = |entry: NetworkAclEntry| acl(&NetworkAcl::builder().entries(entry).build());
+        for (row, network) in
+            [(entry().cidr_block("10.0.0.0/8"), "10.0.0.0/8"), (entry().ipv6_cidr_block("::/0"), "::/0")]
+        {
+            let read = of(row.build()).expect("it can be read");
+            let networks: Vec<&str> = read.entries.iter().map(|entry| entry.network.as_str()).collect();
+            assert_eq!(networks, [network]);
+        }
+        let nameless = of(entry().build()).expect_err("it cannot be read");
+        assert!(nameless.to_string().contains("an entry without a network"), "{nameless}");
+    }
 }

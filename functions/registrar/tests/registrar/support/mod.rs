@@ -13,7 +13,8 @@ use baton_cloud::memory::MemoryNode;
 use baton_doctor::Seen;
 use baton_doctor::policy::Policy;
 use baton_doctor::survey::{
-    AclDetail, AclEntry, EndpointDetail, GroupDetail, InterfaceDetail, Rule, Survey, TableDetail,
+    AclDetail, AclEntry, EndpointDetail, GroupDetail, InterfaceDetail, Rule, SubnetDetail, Survey,
+    TableDetail,
 };
 use baton_protocol::history::Event;
 use baton_protocol::ids::{ClusterName, RegistrationUid, RouteTableId};
@@ -83,11 +84,19 @@ fn network(nodes: &[MemoryNode]) -> Survey {
         state: "available".to_owned(),
         tables: [table.id.clone()].into(),
         groups: Vec::new(),
+        private_dns: false,
         policy: Seen::Known(Policy::everything()),
     };
     let group = GroupDetail { egress: [out].into(), ..GroupDetail::default() };
+    let owned = |number: usize| SubnetDetail {
+        id: subnet(number),
+        zone: String::new(),
+        network: format!("10.0.{number}.0/24"),
+        owner: "123456789012".to_owned(),
+    };
     Survey {
         interfaces: Seen::Known(interfaces.collect()),
+        subnets: Seen::Known((0..nodes.len()).map(owned).collect()),
         tables: Seen::Known(vec![table]),
         groups: Seen::Known([("sg-1".to_owned(), group)].into()),
         acls: Seen::Known(vec![AclDetail {
