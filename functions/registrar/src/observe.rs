@@ -22,7 +22,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::patience::Patience;
-use crate::property::Desired;
+use crate::property::{Desired, DesiredNode};
 
 /// How many other clusters are read side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -108,28 +108,40 @@ pub async fn observe<S: Store, C: Cloud>(
 }
 
 impl Observation {
+    /// Each node that was asked for, as the member that it will be. `None` if something that the requirements demand of it is not
+    /// there.
+    pub fn members<'o>(
+        &'o self,
+        desired: &'o Desired,
+    ) -> impl Iterator<Item = (&'o DesiredNode, Option<Member>)> {
+        self.world.wanted.nodes.iter().zip(&desired.nodes).map(|(wanted, node)| {
+            let member = || {
+                let seen = self.instances.get(&node.instance).filter(|seen| is_there(seen));
+                if let Some(member) = self.kept.get(&node.instance).filter(|_| seen.is_none()) {
+                    return Some(Member { priority: node.priority, ..member.clone() });
+                }
+                let seen = seen?;
+                let Some(Places { interface, placements }) = places(&self.world, wanted) else {
+                    let kept = self.kept.get(&node.instance)?;
+                    return Some(Member { priority: node.priority, ..kept.clone() });
+                };
+                Some(Member {
+                    node: node.node.clone(),
+                    instance: seen.arn.clone(),
+                    zone: seen.zone.clone(),
+                    interface,
+                    placements,
+                    priority: node.priority,
+                })
+            };
+            (node, member())
+        })
+    }
+
     /// The members and resources that the registration will hold. `None` if something that the requirements demand is
     /// not there.
     pub fn configuration(&self, desired: &Desired) -> Option<(Vec<Member>, Resources)> {
-        let members = self.world.wanted.nodes.iter().zip(&desired.nodes).map(|(wanted, node)| {
-            let seen = self.instances.get(&node.instance).filter(|seen| is_there(seen));
-            if let Some(member) = self.kept.get(&node.instance).filter(|_| seen.is_none()) {
-                return Some(Member { priority: node.priority, ..member.clone() });
-            }
-            let seen = seen?;
-            let Some(Places { interface, placements }) = places(&self.world, wanted) else {
-                let kept = self.kept.get(&node.instance)?;
-                return Some(Member { priority: node.priority, ..kept.clone() });
-            };
-            Some(Member {
-                node: node.node.clone(),
-                instance: seen.arn.clone(),
-                zone: seen.zone.clone(),
-                interface,
-                placements,
-                priority: node.priority,
-            })
-        });
+        let members = self.members(desired).map(|(_, member)| member);
         let seen = self.world.addresses.known()?;
         let addresses = desired.addresses.iter().map(|allocation| {
             Some(Address { allocation: allocation.clone(), public_ip: seen.get(allocation)?.public_ip })

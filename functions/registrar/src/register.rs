@@ -22,7 +22,7 @@ use crate::identity::{Owner, PhysicalId};
 use crate::observe::{Observation, neighbours, observe};
 use crate::patience::{Patience, Pauses};
 use crate::predecessor;
-use crate::property::Desired;
+use crate::property::{Desired, DesiredNode};
 use crate::refusal::Refusal;
 use crate::roster;
 
@@ -277,11 +277,9 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         for finding in &findings {
             tell(desired, finding);
         }
-        // Whether those that were members before reach it is shown by their heartbeats.
-        let is_new = |member: &Member| lease.is_none_or(|lease| lease.member(&member.instance).is_none());
-        let (members, _) = seen.configuration(desired).unwrap_or_default();
-        let joining: Vec<Member> = members.into_iter().filter(is_new).collect();
-        let shut = self.shut(desired, &joining).await;
+        let shut = self.shut(desired, &joining(desired, seen, lease)).await;
+        // Whoever joins by a tag was named by nobody, and keeps no update from its end; the arbiter takes it in as well.
+        let shut = if desired.roster.is_some() && lease.is_some() { Vec::new() } else { shut };
         if refuses(&findings) || !shut.is_empty() {
             let cluster = desired.cluster.clone();
             return Err(Refusal::RequirementsNotMet { cluster, findings, shut });
@@ -318,6 +316,20 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
             event: Event { cluster: desired.cluster.clone(), epoch, at: self.now, by: self.by.clone(), what },
         })
     }
+}
+
+/// The nodes that were no members before. Whether those that were reach the table is shown by their heartbeats.
+fn joining(desired: &Desired, seen: &Observation, lease: Option<&Lease>) -> Vec<Member> {
+    let is_new = |member: &Member| lease.is_none_or(|lease| lease.member(&member.instance).is_none());
+    let told = |(node, member): (&DesiredNode, Option<Member>)| {
+        if member.is_none() {
+            let (cluster, instance) = (&desired.cluster, &node.instance);
+            let reason = "something that the node has to have is missing";
+            tracing::warn!(%cluster, %instance, reason, "the network of a node was not looked at");
+        }
+        member
+    };
+    seen.members(desired).filter_map(told).filter(is_new).collect()
 }
 
 fn standing(lease: &Lease) -> Standing {

@@ -52,7 +52,7 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         let Some(site) = Site::of(members, self.table, &survey) else { return Vec::new() };
         let (shut, rest): (Vec<Diagnosis>, Vec<Diagnosis>) =
             reach(&site).into_iter().partition(|found| found.severity == Severity::Violation);
-        for found in &rest {
+        for found in rest.iter().chain(&shut) {
             tell(desired, found);
         }
         shut

@@ -1,5 +1,6 @@
 //! The network around the nodes: what certainly keeps one from the table refuses it, and nothing else does.
 
+use baton_cloud::memory::{Fault, Trouble};
 use baton_doctor::Seen;
 use baton_doctor::survey::{GroupDetail, Rule, Survey};
 use baton_survey::SurveyFailure;
@@ -135,4 +136,52 @@ async fn a_change_looks_at_the_network_of_nodes_that_join_and_of_no_other() {
     assert_eq!(succeeded(&bench.update("update-2", &id, properties.clone()).await), id);
     properties["Mode"] = json!("available");
     assert_eq!(succeeded(&bench.update("update-3", &id, properties).await), id);
+}
+
+#[tokio::test]
+async fn a_node_that_lacks_something_keeps_no_other_from_being_looked_at() {
+    // Of one node a place is missing; of the addresses nothing is known.
+    let missing = |bench: &Bench| {
+        let mut properties = bench.properties();
+        properties["Nodes"][0]["InstanceId"] = json!("i-0fffffffffffffff0");
+        properties
+    };
+    let unread = |bench: &Bench| {
+        bench.cloud.fail(Fault::on("DescribeAddresses", Trouble::Deny).always());
+        bench.properties()
+    };
+    let breaks: [&dyn Fn(&Bench) -> serde_json::Value; 2] = [&missing, &unread];
+    for break_it in breaks {
+        let bench = Bench::new().await;
+        bench.edit(shut_group);
+        let properties = break_it(&bench);
+        let reason = failed(&bench.create("create-1", STACK, properties).await);
+        assert!(reason.contains("let no HTTPS out") && reason.contains("(2) "), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_joins_by_a_tag_and_is_shut_keeps_no_update_from_its_end() {
+    let bench = Bench::new().await;
+    let mut properties = bench.properties();
+    properties.as_object_mut().expect("a map").remove("Nodes");
+    properties["NodesFrom"] = json!({ "AutoScalingGroupName": "nat" });
+    let launch = |number: usize| {
+        bench.cloud.tag(&bench.nodes[number].instance, "aws:autoscaling:groupName", "nat");
+    };
+    launch(0);
+    let id = succeeded(&bench.create("create-1", STACK, properties.clone()).await);
+    launch(1);
+    bench.edit(shut_group);
+    properties["CoolDownSeconds"] = json!("60");
+    assert_eq!(succeeded(&bench.update("update-1", &id, properties.clone()).await), id);
+    let standing = bench.standing().await;
+    assert_eq!((standing.members.len(), standing.cool_down_ms), (2, 60_000));
+    // A registration anew is somebody's word for the nodes that are there.
+    let other = Bench::new().await;
+    other.cloud.tag(&other.nodes[0].instance, "aws:autoscaling:groupName", "nat");
+    other.edit(shut_group);
+    properties["Addresses"] = other.properties()["Addresses"].clone();
+    properties["Routes"] = other.properties()["Routes"].clone();
+    assert!(failed(&other.create("create-1", STACK, properties).await).contains("let no HTTPS out"));
 }
