@@ -49,6 +49,8 @@ struct Road<'a> {
     gateways: Vec<&'a EndpointDetail>,
     /// The endpoints with an interface. Which of them an agent asks is a matter of its settings.
     interfaces: Vec<&'a EndpointDetail>,
+    /// Where a route leads that may be a way besides endpoints and the default route.
+    further: Option<&'a str>,
 }
 
 /// Why a table needs a word.
@@ -81,17 +83,12 @@ impl<'a> Road<'a> {
         self.interfaces.iter().copied().filter(of)
     }
 
-    /// Where a route leads that may be a way besides endpoints and the default route.
-    fn further(&self) -> Option<&'a str> {
-        self.table.further.first().map(String::as_str)
-    }
-
     fn lack(&self) -> Option<Lack<'a>> {
         if self.by_name().next().is_some() {
             return None;
         }
         let first = self.interfaces.first().map(|endpoint| endpoint.id.as_str());
-        Some(match (self.table.default.as_deref(), first, self.further()) {
+        Some(match (self.table.default.as_deref(), first, self.further) {
             (Some(default), ..) => Lack::Internet(default),
             (None, Some(endpoint), _) => Lack::Nameless(endpoint),
             (None, None, Some(target)) => Lack::Doubtful(target),
@@ -106,9 +103,9 @@ impl<'a> Road<'a> {
         // A gateway endpoint goes before a default route, since its networks are smaller.
         if !self.gateways.is_empty() {
             let judged = self.gateways.iter().copied().chain(by_name).collect();
-            return (judged, self.further().is_none() && self.is_own);
+            return (judged, self.further.is_none() && self.is_own);
         }
-        let has_route = self.table.default.is_some() || self.further().is_some();
+        let has_route = self.table.default.is_some() || self.further.is_some();
         let judged = if by_name.is_empty() && !has_route { self.interfaces.clone() } else { by_name };
         (judged, !has_route && self.is_own)
     }
@@ -166,6 +163,18 @@ impl<'a> Way<'a, '_> {
             is_own: self.site.is_own(subnet),
             gateways: gateways(endpoints).filter(|endpoint| endpoint.tables.contains(&table.id)).collect(),
             interfaces: interfaces(endpoints).collect(),
+            further: table.further.iter().map(String::as_str).find(|target| !self.is_of_a_node(target)),
+        })
+    }
+
+    /// Whether this is an interface of a node, as what the cluster moves leads to. Such a route is no way to the table: it ends with
+    /// the node that it leads to.
+    fn is_of_a_node(&self, target: &str) -> bool {
+        let mut interfaces = self.site.survey.interfaces.known().into_iter().flatten();
+        let found =
+            interfaces.find(|(id, _)| id.as_str() == target).and_then(|(_, detail)| detail.instance.as_ref());
+        found.is_some_and(|found| {
+            self.site.members.iter().any(|member| member.instance.instance_id() == *found)
         })
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpointType,
+    IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpoint,
+    VpcEndpointType,
 };
 use baton_doctor::Seen;
 use baton_doctor::survey::{
@@ -230,14 +231,15 @@ fn acl(row: &NetworkAcl) -> Answer<AclDetail> {
 pub(super) async fn endpoints(ec2: &Client, vpc: &str) -> Answer<Vec<EndpointDetail>> {
     let pages = pages!(ENDPOINTS, ec2.describe_vpc_endpoints().filters(filter("vpc-id", &[vpc])));
     let rows = pages.iter().flat_map(|page| page.vpc_endpoints());
+    let is_gateway = |row: &VpcEndpoint| row.vpc_endpoint_type() == Some(&VpcEndpointType::Gateway);
     let rows = rows.map(|row| EndpointDetail {
         id: owned(row.vpc_endpoint_id()),
         service: owned(row.service_name()),
-        gateway: row.vpc_endpoint_type() == Some(&VpcEndpointType::Gateway),
+        gateway: is_gateway(row),
         state: row.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         tables: row.route_table_ids().iter().cloned().collect(),
         groups: row.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect(),
-        private_dns: row.private_dns_enabled() == Some(true),
+        private_dns: row.private_dns_enabled() == Some(true) && !is_gateway(row),
         policy: match row.policy_document().map(policy::parse) {
             Some(Ok(policy)) => Seen::Known(policy),
             Some(Err(why)) => Seen::Unknown(why),

@@ -48,6 +48,17 @@ fn a_route_that_may_lead_to_an_endpoint_elsewhere_is_a_doubt_and_no_want_of_a_wa
         with_table(|table| table.further = ["tgw-1".to_owned()].into())(c);
     };
     only(besides, "endpoint-policy", Severity::Unknown, "may go by another way");
+    // What the cluster moves leads to its own nodes, and is no way.
+    let own = |c: &mut Case| {
+        endpoints(c).clear();
+        with_table(|table| table.further = [interface(1).to_string()].into())(c);
+    };
+    only(own, "way-to-table", Severity::Violation, "neither to DynamoDB nor to the internet");
+    let anothers = |c: &mut Case| {
+        endpoints(c).clear();
+        with_table(|table| table.further = [interface(9).to_string()].into())(c);
+    };
+    only(anothers, "way-to-table", Severity::Unknown, "heartbeats show it");
     // The default route is none: a gateway endpoint goes before it.
     let default = |c: &mut Case| {
         deny(&mut endpoints(c)[0]);
