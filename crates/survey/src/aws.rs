@@ -22,7 +22,7 @@ use baton_doctor::survey::Survey;
 use baton_doctor::{Change, Seen, TAG};
 
 use crate::signed::{Signed, cut};
-use crate::{Account, Question, SurveyFailure};
+use crate::{Account, Network, Question, SurveyFailure};
 
 /// AWS, in the account and region of a configuration, with its rights.
 #[derive(Debug, Clone)]
@@ -47,8 +47,9 @@ impl Account for AwsAccount {
     async fn survey(&self, question: &Question) -> Survey {
         let (ec2, ids) = (&self.ec2, &question.instances);
         let watch = watch::Watch { signed: &self.signed, region: &self.region };
-        let (around, profiles, zones, addresses, address_quota, alarms, without_token, trails) = tokio::join!(
-            around::around(ec2, question, &self.region),
+        let mut network = Network::default();
+        let ((), profiles, zones, addresses, address_quota, alarms, without_token, trails) = tokio::join!(
+            around::around(ec2, question, &self.region, &mut network),
             instance::profiles(ec2, ids),
             network::zones(ec2),
             address::addresses(ec2),
@@ -57,11 +58,11 @@ impl Account for AwsAccount {
             watch.without_token(ids, question.now),
             watch.trails(),
         );
-        let statuses = match around.instances.as_ref() {
-            Ok((found, _)) => {
+        let statuses = match network.instances.known() {
+            Some((found, _)) => {
                 Seen::from(instance::statuses(ec2, &found.keys().cloned().collect::<Vec<_>>()).await)
             }
-            Err(_) => Seen::Unasked,
+            None => Seen::Unasked,
         };
         Survey {
             statuses,
@@ -72,13 +73,12 @@ impl Account for AwsAccount {
             alarms: Seen::from(alarms),
             without_token: Seen::from(without_token),
             trails: Seen::from(trails),
-            ..around.told()
+            ..network.told()
         }
     }
 
-    async fn network(&self, question: &Question) -> Result<Survey, SurveyFailure> {
-        let around = around::around(&self.ec2, question, &self.region).await;
-        around.passing().map_or_else(|| Ok(around.told()), Err)
+    async fn network(&self, question: &Question, found: &mut Network) {
+        around::around(&self.ec2, question, &self.region, found).await;
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {
@@ -145,7 +145,7 @@ pub(crate) fn classify(action: &'static str, status: u16, code: &str, message: &
 }
 
 fn unreadable(action: &'static str, what: impl Display) -> SurveyFailure {
-    SurveyFailure::Unknown { action, said: cut(&format!("an answer that cannot be read: {what}")) }
+    SurveyFailure::Unreadable { action, said: cut(&what.to_string()) }
 }
 
 /// Parses a field that must be there.

@@ -6,6 +6,7 @@
 
 mod aws;
 mod memory;
+mod network;
 mod policy;
 mod signed;
 
@@ -18,6 +19,7 @@ use baton_protocol::time::WallTime;
 
 pub use aws::AwsAccount;
 pub use memory::MemoryAccount;
+pub use network::Network;
 
 /// What is to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,15 @@ pub enum SurveyFailure {
         /// What AWS said.
         said: String,
     },
-    /// No answer, or one that cannot be read: it may or may not have been done.
+    /// An answer that cannot be read. Asking again would bring the same.
+    #[error("{action} was answered with what cannot be read: {said}")]
+    Unreadable {
+        /// The action.
+        action: &'static str,
+        /// What cannot be read.
+        said: String,
+    },
+    /// No answer: it may or may not have been done.
     #[error("{action} has an unknown outcome: {said}")]
     Unknown {
         /// The action.
@@ -63,6 +73,17 @@ pub enum SurveyFailure {
 }
 
 impl SurveyFailure {
+    /// The action that failed, as a policy names it.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Denied { action, .. }
+            | Self::Throttled(action)
+            | Self::Refused { action, .. }
+            | Self::Unreadable { action, .. }
+            | Self::Unknown { action, .. } => action,
+        }
+    }
+
     /// Whether asking again, unchanged, can help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Throttled(_) | Self::Unknown { .. })
@@ -74,9 +95,10 @@ pub trait Account: Send + Sync {
     /// Looks at everything. What cannot be read says so in its place.
     fn survey(&self, question: &Question) -> impl Future<Output = Survey> + Send;
 
-    /// Looks at the network around the nodes, and at nothing else. What may not be read says so in its place; what passes by itself
-    /// fails as a whole, to be asked again.
-    fn network(&self, question: &Question) -> impl Future<Output = Result<Survey, SurveyFailure>> + Send;
+    /// Looks at the network around the nodes, and at nothing else, as far as it is not found yet: a look that is made again asks only
+    /// for what was throttled or had no answer. What cannot be read says so in its place. It may be given up at any time; what was
+    /// found until then stays.
+    fn network(&self, question: &Question, found: &mut Network) -> impl Future<Output = ()> + Send;
 
     /// Whether a change would be allowed; nothing is done. `None` where AWS cannot be asked that.
     fn may(&self, change: &Change) -> impl Future<Output = Option<Result<(), SurveyFailure>>> + Send;

@@ -1,5 +1,6 @@
 //! The twin in memory: an account that is as it was made, and changes as it is asked to.
 
+use std::future::pending;
 use std::sync::{Mutex, PoisonError};
 
 use baton_doctor::policy::Policy;
@@ -7,6 +8,7 @@ use baton_doctor::survey::{AclEntry, AddressDetail, EndpointDetail, SubnetDetail
 use baton_doctor::{Change, Seen};
 use baton_protocol::ids::AllocationId;
 
+use crate::network::{ACLS, ENDPOINTS, GROUPS, INSTANCES, INTERFACES, LISTS, Network, SUBNETS, TABLES, VPCS};
 use crate::{Account, Question, SurveyFailure};
 
 /// An account in memory.
@@ -16,6 +18,8 @@ pub struct MemoryAccount {
     denied: Mutex<Vec<&'static str>>,
     made: Mutex<Vec<Change>>,
     failures: Mutex<Vec<SurveyFailure>>,
+    silent: Mutex<Option<&'static str>>,
+    asked: Mutex<Vec<&'static str>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -30,6 +34,8 @@ impl MemoryAccount {
             denied: Mutex::default(),
             made: Mutex::default(),
             failures: Mutex::default(),
+            silent: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -43,9 +49,43 @@ impl MemoryAccount {
         how(&mut lock(&self.state));
     }
 
-    /// The next looks at the network fail so, the last of these first.
+    /// The next looks at the network fail so in the part of this action, one each, the last of these first.
     pub fn fail(&self, failures: Vec<SurveyFailure>) {
         *lock(&self.failures) = failures;
+    }
+
+    /// From now on, looks at the network bring no answer to this action, however long it is waited for.
+    pub fn silence(&self, action: &'static str) {
+        *lock(&self.silent) = Some(action);
+    }
+
+    /// What looks at the network have asked, in order.
+    pub fn asked(&self) -> Vec<&'static str> {
+        lock(&self.asked).clone()
+    }
+
+    /// The answer to one question of a look, of which one other may fail.
+    async fn answer<T>(
+        &self,
+        action: &'static str,
+        seen: &Seen<T>,
+        failure: Option<&SurveyFailure>,
+    ) -> Result<T, SurveyFailure>
+    where
+        T: Clone,
+    {
+        lock(&self.asked).push(action);
+        if *lock(&self.silent) == Some(action) {
+            return pending().await;
+        }
+        match (seen, failure.filter(|failure| failure.action() == action)) {
+            (_, Some(failure)) => Err(failure.clone()),
+            (Seen::Known(found), None) => Ok(found.clone()),
+            (Seen::Unknown(why), None) => Err(SurveyFailure::Denied { action, said: why.clone() }),
+            (Seen::Unasked, None) => {
+                Err(SurveyFailure::Denied { action, said: "it is not to be seen here".to_owned() })
+            }
+        }
     }
 
     /// What was changed, in order.
@@ -67,11 +107,25 @@ impl Account for MemoryAccount {
         lock(&self.state).clone()
     }
 
-    async fn network(&self, _question: &Question) -> Result<Survey, SurveyFailure> {
-        match lock(&self.failures).pop() {
-            Some(failure) => Err(failure),
-            None => Ok(lock(&self.state).clone()),
-        }
+    async fn network(&self, _question: &Question, found: &mut Network) {
+        let (state, failure) = (lock(&self.state).clone(), lock(&self.failures).pop());
+        let failure = failure.as_ref();
+        let instances = match state.instances.clone() {
+            Seen::Known(instances) => Seen::Known((instances, None)),
+            Seen::Unknown(why) => Seen::Unknown(why),
+            Seen::Unasked => Seen::Unasked,
+        };
+        tokio::join!(
+            found.instances.ask(INSTANCES, self.answer(INSTANCES, &instances, failure)),
+            found.interfaces.ask(INTERFACES, self.answer(INTERFACES, &state.interfaces, failure)),
+            found.table_list.ask(LISTS, self.answer(LISTS, &state.table_list, failure)),
+            found.groups.ask(GROUPS, self.answer(GROUPS, &state.groups, failure)),
+            found.vpc.ask(VPCS, self.answer(VPCS, &state.vpc, failure)),
+            found.subnets.ask(SUBNETS, self.answer(SUBNETS, &state.subnets, failure)),
+            found.tables.ask(TABLES, self.answer(TABLES, &state.tables, failure)),
+            found.acls.ask(ACLS, self.answer(ACLS, &state.acls, failure)),
+            found.endpoints.ask(ENDPOINTS, self.answer(ENDPOINTS, &state.endpoints, failure)),
+        );
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {

@@ -25,6 +25,7 @@ use crate::predecessor;
 use crate::property::{Desired, DesiredNode};
 use crate::refusal::Refusal;
 use crate::roster;
+use crate::surround::Surroundings;
 
 /// What one request works with.
 #[derive(Debug)]
@@ -56,6 +57,15 @@ pub struct Standing {
     pub epoch: Epoch,
 }
 
+/// What the attempts of one request have seen.
+#[derive(Debug, Default)]
+struct Sights {
+    /// What is moved, and where to.
+    world: Option<Observation>,
+    /// The network around the nodes.
+    around: Surroundings,
+}
+
 /// How one attempt ended, if not with a registration that stands.
 enum Missed {
     /// The request cannot be carried out.
@@ -75,7 +85,7 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     /// is where the rollback of an update to another name returns to.
     pub async fn create(&self, desired: &Desired, uid: &RegistrationUid) -> Result<Standing, Refusal> {
         let doing = format!("the registration of {}", desired.cluster);
-        self.settle(&doing, async |seen: &mut Option<Observation>| {
+        self.settle(&doing, async |seen: &mut Sights| {
             let lease = self.lease(desired).await?;
             match lease {
                 Some(lease) if lease.state == LeaseState::Active && lease.uid == *uid => Ok(standing(&lease)),
@@ -95,7 +105,7 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     /// Changes the registration that CloudFormation knows as `id`.
     pub async fn change(&self, desired: &Desired, id: &PhysicalId) -> Result<Standing, Refusal> {
         let doing = format!("the change of {}", desired.cluster);
-        self.settle(&doing, async |seen: &mut Option<Observation>| {
+        self.settle(&doing, async |seen: &mut Sights| {
             let lease = self.lease(desired).await?;
             match lease {
                 Some(lease) if lease.state == LeaseState::Active && lease.uid == id.uid => {
@@ -112,10 +122,10 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     async fn settle(
         &self,
         doing: &str,
-        attempt: impl AsyncFn(&mut Option<Observation>) -> Result<Standing, Missed>,
+        attempt: impl AsyncFn(&mut Sights) -> Result<Standing, Missed>,
     ) -> Result<Standing, Refusal> {
         let mut pauses = Pauses::new(self.patience);
-        let mut seen = None;
+        let mut seen = Sights::default();
         let mut unsure = None;
         loop {
             let missed = match attempt(&mut seen).await {
@@ -161,14 +171,14 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         desired: &Desired,
         uid: &RegistrationUid,
         retired: Option<Lease>,
-        seen: &mut Option<Observation>,
+        sights: &mut Sights,
     ) -> Result<Standing, Missed> {
-        let desired = &self.resolve(desired, retired.as_ref(), seen).await?;
+        let desired = &self.resolve(desired, retired.as_ref(), sights).await?;
         if let Some(lease) = &retired {
             predecessor::check(self.store, self.cloud, self.patience, lease, desired, self.now).await?;
         }
-        let seen = self.look(desired, None, seen).await;
-        self.require(desired, seen, None).await?;
+        let seen = self.look(desired, None, &mut sights.world).await;
+        self.require(desired, seen, None, &mut sights.around).await?;
         let (epoch, revision) =
             retired.map_or((Epoch(0), 1), |lease| (lease.epoch.next(), lease.revision + 1));
         let registration = self.registration(desired, uid, seen, epoch, revision)?;
@@ -201,9 +211,9 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         &self,
         desired: &Desired,
         lease: Lease,
-        seen: &mut Option<Observation>,
+        sights: &mut Sights,
     ) -> Result<Standing, Missed> {
-        let desired = &match self.resolve(desired, Some(&lease), seen).await {
+        let desired = &match self.resolve(desired, Some(&lease), sights).await {
             Ok(resolved) => resolved,
             Err(refusal) if says_the_same(&lease, desired) => return Ok(left(&lease, &refusal)),
             Err(refusal) => return Err(refusal.into()),
@@ -216,8 +226,9 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
             let holder = predecessor::named(&lease, holder);
             return Err(Refusal::HolderRemoved { cluster: lease.cluster, holder }.into());
         }
-        let seen = self.look(desired, Some(&lease), seen).await;
-        if let Err(refusal) = self.require(desired, seen, Some(&lease)).await {
+        let seen = self.look(desired, Some(&lease), &mut sights.world).await;
+        let around = &mut sights.around;
+        if let Err(refusal) = self.require(desired, seen, Some(&lease), around).await {
             if says_the_same(&lease, desired) {
                 return Ok(left(&lease, &refusal));
             }
@@ -245,10 +256,10 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         &self,
         desired: &Desired,
         lease: Option<&Lease>,
-        seen: &mut Option<Observation>,
+        seen: &mut Sights,
     ) -> Result<Desired, Refusal> {
         if desired.roster.is_some() || !desired.choices.tables.is_empty() {
-            *seen = None;
+            seen.world = None;
         }
         roster::resolve(self.store, self.cloud, self.patience, desired, lease, self.now).await
     }
@@ -272,12 +283,13 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
         desired: &Desired,
         seen: &Observation,
         lease: Option<&Lease>,
+        around: &mut Surroundings,
     ) -> Result<(), Refusal> {
         let findings = examine(&seen.world);
         for finding in &findings {
             tell(desired, finding);
         }
-        let shut = self.shut(desired, &joining(desired, seen, lease)).await;
+        let shut = self.shut(desired, &joining(desired, seen, lease), around).await;
         // Whoever joins by a tag was named by nobody, and keeps no update from its end; the arbiter takes it in as well.
         let shut = if desired.roster.is_some() && lease.is_some() { Vec::new() } else { shut };
         if refuses(&findings) || !shut.is_empty() {

@@ -11,26 +11,28 @@ use baton_doctor::survey::Survey;
 use baton_doctor::{Diagnosis, Severity, Site, reach};
 use baton_protocol::lease::Member;
 use baton_store::Store;
-use baton_survey::{Account, Question, SurveyFailure};
-use tokio::time::Instant;
+use baton_survey::{Account, Network, Question};
+use tokio::time::{Instant, timeout_at};
 
-use crate::patience::{Patience, Transient};
+use crate::patience::{Patience, Pauses};
 use crate::property::Desired;
 use crate::register::Errand;
 
-/// No look begins later than this: what is not known by then refuses nobody, and the rest of the minute that Lambda gives is for the
+/// A look takes no longer than this: what is not known by then refuses nobody, and the rest of the minute that Lambda gives is for the
 /// registration itself.
 const FOR_THE_LOOK: Duration = Duration::from_secs(10);
 
-impl Transient for SurveyFailure {
-    fn is_transient(&self) -> bool {
-        Self::is_transient(self)
-    }
-}
+/// What was asked of the network, and what came of it. A further attempt does not ask the same again.
+pub(crate) type Surroundings = Option<(Question, Survey)>;
 
 impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
     /// What certainly keeps one of these nodes from the table.
-    pub(crate) async fn shut(&self, desired: &Desired, members: &[Member]) -> Vec<Diagnosis> {
+    pub(crate) async fn shut(
+        &self,
+        desired: &Desired,
+        members: &[Member],
+        around: &mut Surroundings,
+    ) -> Vec<Diagnosis> {
         if members.is_empty() {
             return Vec::new();
         }
@@ -40,22 +42,43 @@ impl<S: Store, C: Cloud, A: Account> Errand<'_, S, C, A> {
             interfaces: interfaces.into_iter().collect(),
             now: self.now,
         };
-        let until = self.patience.until.min(Instant::now() + FOR_THE_LOOK);
-        let patience = Patience { until, ..self.patience };
-        let survey = match patience.ask(|| self.account.network(&question)).await {
-            Ok(survey) => survey,
-            Err(failure) => {
-                tracing::warn!(cluster = %desired.cluster, reason = %failure, "the network was not looked at");
-                Survey::unasked()
+        let known = around.take().filter(|(asked, _)| *asked == question);
+        let (_, survey) = match known {
+            Some(known) => around.insert(known),
+            None => {
+                let survey = self.look_around(desired, &question).await;
+                around.insert((question, survey))
             }
         };
-        let Some(site) = Site::of(members, self.table, &survey) else { return Vec::new() };
+        let Some(site) = Site::of(members, self.table, survey) else { return Vec::new() };
         let (shut, rest): (Vec<Diagnosis>, Vec<Diagnosis>) =
             reach(&site).into_iter().partition(|found| found.severity == Severity::Violation);
         for found in rest.iter().chain(&shut) {
             tell(desired, found);
         }
         shut
+    }
+
+    /// Looks until everything has an answer that stands, or there is no time left. No attempt of the registration begins later than
+    /// `patience.until`, so neither does what comes after the look.
+    async fn look_around(&self, desired: &Desired, question: &Question) -> Survey {
+        let until = self.patience.until.min(Instant::now() + FOR_THE_LOOK);
+        let mut pauses = Pauses::new(Patience { until, ..self.patience });
+        let mut network = Network::default();
+        let look = async {
+            loop {
+                self.account.network(question, &mut network).await;
+                if network.passing().is_none() || !pauses.pass().await {
+                    break;
+                }
+            }
+        };
+        // What was found until the time is up is kept.
+        let _ = timeout_at(until, look).await;
+        if let Some(reason) = network.passing() {
+            tracing::warn!(cluster = %desired.cluster, %reason, "not all of the network was looked at");
+        }
+        network.told()
     }
 }
 

@@ -6,7 +6,7 @@ use baton_doctor::{Change, Seen};
 use baton_protocol::ids::{ClusterName, InstanceId, InterfaceId};
 use baton_protocol::time::WallTime;
 use baton_sandbox::{Options, Sandbox};
-use baton_survey::{Account, AwsAccount, MemoryAccount, Question, SurveyFailure};
+use baton_survey::{Account, AwsAccount, MemoryAccount, Network, Question, SurveyFailure};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -112,6 +112,13 @@ fn the_twin_of_an_account_changes_as_the_server_does() {
         let mut before = server.survey(&question).await;
         // An interface that nothing is attached to yet is not found by its instance, but by its id.
         assert!(before.interfaces.known().is_some_and(|found| found.len() == 4), "{:?}", before.interfaces);
+        let mut network = Network::default();
+        server.network(&question, &mut network).await;
+        assert_eq!(network.passing(), None);
+        let told = network.told();
+        assert_eq!((&told.tables, &told.acls), (&before.tables, &before.acls));
+        assert_eq!((&told.endpoints, &told.groups), (&before.endpoints, &before.groups));
+        assert_eq!(told.trails, Seen::Unasked, "nothing besides");
         for change in changes {
             // The twin begins each time as the server is, since it makes ids of its own.
             let twin = MemoryAccount::new(before.clone());

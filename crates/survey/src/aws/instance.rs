@@ -10,8 +10,8 @@ use baton_doctor::survey::{InstanceDetail, StatusDetail};
 use baton_protocol::ids::InstanceId;
 
 use super::{Answer, filter, pages, required, tagged, unreadable};
+use crate::network::INSTANCES;
 
-const DESCRIBE: &str = "ec2:DescribeInstances";
 const STATUS: &str = "ec2:DescribeInstanceStatus";
 const PROFILES: &str = "ec2:DescribeIamInstanceProfileAssociations";
 
@@ -23,11 +23,11 @@ pub(super) async fn instances(
     if ids.is_empty() {
         return Ok((BTreeMap::new(), None));
     }
-    let pages = pages!(DESCRIBE, ec2.describe_instances().filters(filter("instance-id", ids)));
+    let pages = pages!(INSTANCES, ec2.describe_instances().filters(filter("instance-id", ids)));
     let mut found = BTreeMap::new();
     let mut vpcs = Vec::new();
     for row in pages.iter().flat_map(|page| page.reservations()).flat_map(|made| made.instances()) {
-        let id: InstanceId = required(DESCRIBE, "the id of an instance", row.instance_id())?;
+        let id: InstanceId = required(INSTANCES, "the id of an instance", row.instance_id())?;
         if ids.contains(&id) {
             found.insert(id.clone(), detail(&id, row)?);
             vpcs.extend(row.vpc_id().filter(|vpc| !vpc.is_empty()).map(str::to_owned));
@@ -42,7 +42,7 @@ pub(super) async fn instances(
 
 fn detail(id: &InstanceId, row: &Instance) -> Answer<InstanceDetail> {
     let state = row.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned());
-    let state = state.ok_or_else(|| unreadable(DESCRIBE, format_args!("{id} without a state")))?;
+    let state = state.ok_or_else(|| unreadable(INSTANCES, format_args!("{id} without a state")))?;
     let metadata = row.metadata_options();
     // EC2 gives these of every instance that is not terminated; where it does not, its defaults hold.
     let endpoint = metadata.and_then(|options| options.http_endpoint());

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpoint,
-    VpcEndpointType,
+    IpPermission, NetworkAcl, NetworkInterface, Route, RouteState, RuleAction, VpcEndpoint, VpcEndpointType,
 };
 use baton_doctor::Seen;
 use baton_doctor::survey::{
@@ -15,20 +14,13 @@ use baton_doctor::survey::{
 use baton_protocol::ids::{InstanceId, InterfaceId};
 
 use super::{Answer, failure, filter, pages, required, tagged, unreadable};
+use crate::network::{ACLS, ENDPOINTS, GROUPS, INTERFACES, LISTS, SUBNETS, TABLES, VPCS};
 use crate::policy;
 
 /// EC2 takes at most this many values for one filter.
 const VALUES_PER_FILTER: usize = 200;
-const INTERFACES: &str = "ec2:DescribeNetworkInterfaces";
-const VPCS: &str = "ec2:DescribeVpcs";
-const SUBNETS: &str = "ec2:DescribeSubnets";
 const ZONES: &str = "ec2:DescribeAvailabilityZones";
-const TABLES: &str = "ec2:DescribeRouteTables";
-const GROUPS: &str = "ec2:DescribeSecurityGroups";
-const ACLS: &str = "ec2:DescribeNetworkAcls";
-const ENDPOINTS: &str = "ec2:DescribeVpcEndpoints";
 const EVERYWHERE: &str = "0.0.0.0/0";
-const LISTS: &str = "ec2:DescribeManagedPrefixLists";
 
 fn owned(field: Option<&str>) -> String {
     field.unwrap_or_default().to_owned()

@@ -1,11 +1,15 @@
 //! The network around the nodes: what certainly keeps one from the table refuses it, and nothing else does.
 
-use baton_cloud::memory::{Fault, Trouble};
+use std::time::Duration;
+
+use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
 use baton_doctor::Seen;
 use baton_doctor::survey::{GroupDetail, Rule, Survey};
+use baton_protocol::outcome::Failure;
 use baton_survey::SurveyFailure;
 use serde_json::json;
 
+use crate::support::faulty::Trouble;
 use crate::support::{Bench, STACK, failed, succeeded};
 
 impl Bench {
@@ -99,16 +103,59 @@ async fn advice_and_what_is_not_known_for_certain_refuse_nobody() {
 }
 
 #[tokio::test]
-async fn a_look_at_the_network_that_fails_is_made_again() {
+async fn only_what_was_throttled_or_lost_is_asked_again() {
     let bench = Bench::new().await;
     bench.edit(shut_group);
-    let unknown = SurveyFailure::Unknown { action: "ec2:DescribeVpcs", said: "no answer".to_owned() };
-    bench.registrar.account.fail(vec![unknown, SurveyFailure::Throttled("ec2:DescribeVpcs")]);
+    let vpcs = "ec2:DescribeVpcs";
+    let unknown = SurveyFailure::Unknown { action: vpcs, said: "no answer".to_owned() };
+    let account = &bench.registrar.account;
+    account.fail(vec![unknown, SurveyFailure::Throttled(vpcs)]);
     assert!(failed(&bench.register().await).contains("let no HTTPS out"));
-    // One that will not pass is told in the log, and refuses nobody.
-    let said = "UnauthorizedOperation".to_owned();
-    bench.registrar.account.fail(vec![SurveyFailure::Denied { action: "ec2:DescribeVpcs", said }]);
-    succeeded(&bench.create("create-2", STACK, bench.properties()).await);
+    let times = |action| account.asked().iter().filter(|asked| **asked == action).count();
+    assert_eq!((times(vpcs), times("ec2:DescribeSecurityGroups")), (3, 1));
+    // What will not pass is told in the log, refuses nobody, and is not asked again.
+    let said = || "x".to_owned();
+    for failure in [
+        SurveyFailure::Denied { action: "ec2:DescribeSecurityGroups", said: said() },
+        SurveyFailure::Unreadable { action: "ec2:DescribeSecurityGroups", said: said() },
+    ] {
+        let bench = Bench::new().await;
+        bench.edit(shut_group);
+        bench.registrar.account.fail(vec![failure]);
+        succeeded(&bench.register().await);
+        assert_eq!(bench.registrar.account.asked().len(), 9);
+    }
+}
+
+#[tokio::test]
+async fn what_is_certain_refuses_even_if_another_part_has_no_answer_until_the_time_is_up() {
+    let bench = Bench::new().await;
+    bench.edit(shut_group);
+    bench.registrar.account.silence("ec2:DescribeNetworkAcls");
+    // What is left for attempts, when the time for the answer and for the last of them is kept.
+    let time = Duration::from_millis(5_900);
+    let request = bench.request("Create", "create-1", STACK, bench.properties());
+    bench.invoke(request, time).await.expect("the answer is delivered");
+    let reason = failed(&bench.cloudformation.last());
+    assert!(reason.contains("let no HTTPS out"), "{reason}");
+    // And without it there is time to register.
+    bench.edit(|survey| {
+        let out = Rule { protocol: "-1".to_owned(), from: -1, to: -1, peer: "0.0.0.0/0".to_owned() };
+        let group = GroupDetail { egress: [out].into(), ..GroupDetail::default() };
+        known(&mut survey.groups).insert("sg-1".to_owned(), group);
+    });
+    let request = bench.request("Create", "create-2", STACK, bench.properties());
+    bench.invoke(request, time).await.expect("the answer is delivered");
+    succeeded(&bench.cloudformation.last());
+}
+
+#[tokio::test]
+async fn the_network_is_looked_at_once_for_all_attempts_of_a_request() {
+    let bench = Bench::new().await;
+    let conflict = || Trouble::Before(Failure::Conflict);
+    bench.registrar.store.on_writes([conflict(), Trouble::Before(Failure::Throttled), conflict()]);
+    succeeded(&bench.register().await);
+    assert_eq!(bench.registrar.account.asked().len(), 9);
 }
 
 #[tokio::test]
@@ -147,7 +194,7 @@ async fn a_node_that_lacks_something_keeps_no_other_from_being_looked_at() {
         properties
     };
     let unread = |bench: &Bench| {
-        bench.cloud.fail(Fault::on("DescribeAddresses", Trouble::Deny).always());
+        bench.cloud.fail(Fault::on("DescribeAddresses", CloudTrouble::Deny).always());
         bench.properties()
     };
     let breaks: [&dyn Fn(&Bench) -> serde_json::Value; 2] = [&missing, &unread];
