@@ -10,6 +10,7 @@ mod instance;
 mod network;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -22,6 +23,7 @@ use baton_doctor::survey::Survey;
 use baton_doctor::{Change, Seen, TAG};
 
 use crate::signed::{Signed, cut};
+use crate::tally::Tally;
 use crate::{Account, Network, Question, SurveyFailure};
 
 /// AWS, in the account and region of a configuration, with its rights.
@@ -30,6 +32,7 @@ pub struct AwsAccount {
     ec2: Client,
     signed: Signed,
     region: String,
+    throttled: Tally,
 }
 
 /// What came of one question.
@@ -39,7 +42,7 @@ impl AwsAccount {
     /// A client for this configuration, whose timeouts and retries are taken as they are.
     pub fn new(config: &SdkConfig) -> Self {
         let region = config.region().map(ToString::to_string).unwrap_or_default();
-        Self { ec2: Client::new(config), signed: Signed::new(config), region }
+        Self { ec2: Client::new(config), signed: Signed::new(config), region, throttled: Tally::default() }
     }
 }
 
@@ -49,7 +52,7 @@ impl Account for AwsAccount {
         let watch = watch::Watch { signed: &self.signed, region: &self.region };
         let mut network = Network::default();
         let ((), profiles, zones, addresses, address_quota, alarms, without_token, trails) = tokio::join!(
-            around::around(ec2, question, &self.region, &mut network),
+            around::around(ec2, question, &self.region, &self.throttled, &mut network),
             instance::profiles(ec2, ids),
             network::zones(ec2),
             address::addresses(ec2),
@@ -78,7 +81,11 @@ impl Account for AwsAccount {
     }
 
     async fn network(&self, question: &Question, found: &mut Network) {
-        around::around(&self.ec2, question, &self.region, found).await;
+        around::around(&self.ec2, question, &self.region, &self.throttled, found).await;
+    }
+
+    fn take_throttled(&self) -> BTreeMap<&'static str, u64> {
+        self.throttled.take()
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {

@@ -9,7 +9,9 @@ mod memory;
 mod network;
 mod policy;
 mod signed;
+mod tally;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use baton_doctor::Change;
@@ -99,6 +101,9 @@ pub trait Account: Send + Sync {
     /// for what was throttled or had no answer. What cannot be read says so in its place. It may be given up at any time; what was
     /// found until then stays.
     fn network(&self, question: &Question, found: &mut Network) -> impl Future<Output = ()> + Send;
+
+    /// How often looks at the network were throttled since this was last asked, by the action that IAM names; empty: never.
+    fn take_throttled(&self) -> BTreeMap<&'static str, u64>;
 
     /// Whether a change would be allowed; nothing is done. `None` where AWS cannot be asked that.
     fn may(&self, change: &Change) -> impl Future<Output = Option<Result<(), SurveyFailure>>> + Send;

@@ -1,5 +1,6 @@
 //! The twin in memory: an account that is as it was made, and changes as it is asked to.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,6 +10,7 @@ use baton_doctor::{Change, Seen};
 use baton_protocol::ids::AllocationId;
 
 use crate::network::{ACLS, ENDPOINTS, GROUPS, INSTANCES, INTERFACES, LISTS, Network, SUBNETS, TABLES, VPCS};
+use crate::tally::Tally;
 use crate::{Account, Question, SurveyFailure};
 
 /// An account in memory.
@@ -20,6 +22,7 @@ pub struct MemoryAccount {
     failures: Mutex<Vec<SurveyFailure>>,
     silent: Mutex<Option<&'static str>>,
     asked: Mutex<Vec<&'static str>>,
+    throttled: Tally,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -36,6 +39,7 @@ impl MemoryAccount {
             failures: Mutex::default(),
             silent: Mutex::default(),
             asked: Mutex::default(),
+            throttled: Tally::default(),
         }
     }
 
@@ -109,23 +113,27 @@ impl Account for MemoryAccount {
 
     async fn network(&self, _question: &Question, found: &mut Network) {
         let (state, failure) = (lock(&self.state).clone(), lock(&self.failures).pop());
-        let failure = failure.as_ref();
+        let (failure, throttled) = (failure.as_ref(), &self.throttled);
         let instances = match state.instances.clone() {
             Seen::Known(instances) => Seen::Known((instances, None)),
             Seen::Unknown(why) => Seen::Unknown(why),
             Seen::Unasked => Seen::Unasked,
         };
         tokio::join!(
-            found.instances.ask(INSTANCES, self.answer(INSTANCES, &instances, failure)),
-            found.interfaces.ask(INTERFACES, self.answer(INTERFACES, &state.interfaces, failure)),
-            found.table_list.ask(LISTS, self.answer(LISTS, &state.table_list, failure)),
-            found.groups.ask(GROUPS, self.answer(GROUPS, &state.groups, failure)),
-            found.vpc.ask(VPCS, self.answer(VPCS, &state.vpc, failure)),
-            found.subnets.ask(SUBNETS, self.answer(SUBNETS, &state.subnets, failure)),
-            found.tables.ask(TABLES, self.answer(TABLES, &state.tables, failure)),
-            found.acls.ask(ACLS, self.answer(ACLS, &state.acls, failure)),
-            found.endpoints.ask(ENDPOINTS, self.answer(ENDPOINTS, &state.endpoints, failure)),
+            found.instances.ask(INSTANCES, throttled, self.answer(INSTANCES, &instances, failure)),
+            found.interfaces.ask(INTERFACES, throttled, self.answer(INTERFACES, &state.interfaces, failure)),
+            found.table_list.ask(LISTS, throttled, self.answer(LISTS, &state.table_list, failure)),
+            found.groups.ask(GROUPS, throttled, self.answer(GROUPS, &state.groups, failure)),
+            found.vpc.ask(VPCS, throttled, self.answer(VPCS, &state.vpc, failure)),
+            found.subnets.ask(SUBNETS, throttled, self.answer(SUBNETS, &state.subnets, failure)),
+            found.tables.ask(TABLES, throttled, self.answer(TABLES, &state.tables, failure)),
+            found.acls.ask(ACLS, throttled, self.answer(ACLS, &state.acls, failure)),
+            found.endpoints.ask(ENDPOINTS, throttled, self.answer(ENDPOINTS, &state.endpoints, failure)),
         );
+    }
+
+    fn take_throttled(&self) -> BTreeMap<&'static str, u64> {
+        self.throttled.take()
     }
 
     async fn may(&self, change: &Change) -> Option<Result<(), SurveyFailure>> {

@@ -12,6 +12,7 @@ use baton_doctor::survey::{
 use baton_protocol::ids::{InstanceId, InterfaceId};
 
 use crate::SurveyFailure;
+use crate::tally::Tally;
 
 pub(crate) const INSTANCES: &str = "ec2:DescribeInstances";
 pub(crate) const INTERFACES: &str = "ec2:DescribeNetworkInterfaces";
@@ -49,10 +50,11 @@ impl<T> Default for Part<T> {
 }
 
 impl<T> Part<T> {
-    /// Asks, unless there is an answer that asking again does not change. What is given up meanwhile had no answer in time.
+    /// Asks and counts, unless there is an answer that asking again does not change. What is given up meanwhile had no answer in time.
     pub(crate) async fn ask(
         &mut self,
         action: &'static str,
+        throttled: &Tally,
         asked: impl Future<Output = Result<T, SurveyFailure>>,
     ) {
         if self.0.as_ref().is_some_and(|answer| !matches!(answer, Err(failure) if failure.is_transient())) {
@@ -60,7 +62,9 @@ impl<T> Part<T> {
         }
         let said = "no answer in time".to_owned();
         self.0.get_or_insert(Err(SurveyFailure::Unknown { action, said }));
-        self.0 = Some(asked.await);
+        let answer = asked.await;
+        throttled.count(&answer);
+        self.0 = Some(answer);
     }
 
     pub(crate) fn known(&self) -> Option<&T> {

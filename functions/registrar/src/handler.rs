@@ -4,11 +4,12 @@
 //! left of the time is enough to answer. Lambda is told of a failure only if the answer could not be delivered: then it
 //! sends the same request again, which finds everything as the first attempt left it.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::cloudformation::CloudFormationCustomResourceRequest as Request;
-use baton_cloud::Cloud;
+use baton_cloud::{Cloud, Counted};
 use baton_protocol::ids::RegistrationUid;
 use baton_protocol::time::WallTime;
 use baton_store::Store;
@@ -89,6 +90,17 @@ impl From<Error> for Diagnostic {
 enum Settled {
     Stands(Standing),
     Retired(Retired),
+}
+
+impl<S, C, A: Account, W> Registrar<S, Counted<C>, A, W> {
+    /// How many requests EC2 has throttled since this was last asked, by action: of what is moved, and of the network.
+    pub fn take_throttled(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = self.cloud.take_throttled();
+        for (action, times) in self.account.take_throttled() {
+            *all.entry(action).or_default() += times;
+        }
+        all
+    }
 }
 
 impl<S: Store, C: Cloud, A: Account, W: Waker> Registrar<S, C, A, W> {

@@ -34,8 +34,7 @@ async fn main() -> Result<(), Error> {
     // Boxed, since the compiler would otherwise follow the whole request through every layer of the runtime.
     let handle = async |event: LambdaEvent<Value>| {
         let handled = Box::pin(registrar.handle(event)).await;
-        let throttled = registrar.cloud.take_throttled();
-        metric::throttled(&name, now().0, &throttled).iter().for_each(metric::emit);
+        metric::throttled(&name, now().0, &registrar.take_throttled()).iter().for_each(metric::emit);
         handled
     };
     lambda_runtime::run(service_fn(handle)).await

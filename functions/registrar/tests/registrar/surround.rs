@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use baton_cloud::Counted;
 use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
 use baton_doctor::Seen;
 use baton_doctor::survey::{GroupDetail, Rule, Survey};
 use baton_protocol::outcome::Failure;
-use baton_survey::SurveyFailure;
+use baton_registrar::handler::Registrar;
+use baton_registrar::respond::Responder;
+use baton_survey::{MemoryAccount, SurveyFailure};
+use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 
-use crate::support::faulty::Trouble;
+use crate::support::faulty::{Faulty, Trouble};
 use crate::support::{Bench, STACK, failed, succeeded};
 
 impl Bench {
@@ -231,4 +235,29 @@ async fn a_node_that_joins_by_a_tag_and_is_shut_keeps_no_update_from_its_end() {
     properties["Addresses"] = other.properties()["Addresses"].clone();
     properties["Routes"] = other.properties()["Routes"].clone();
     assert!(failed(&other.create("create-1", STACK, properties).await).contains("let no HTTPS out"));
+}
+
+#[tokio::test]
+async fn what_was_throttled_of_the_network_counts_with_the_rest() {
+    let bench = Bench::new().await;
+    bench.cloud.fail(Fault::on("DescribeInstances", CloudTrouble::Throttle).times(2));
+    bench.cloud.fail(Fault::on("DescribeAddresses", CloudTrouble::Throttle));
+    let account = MemoryAccount::new(Survey::unasked());
+    let (addresses, instances) = ("ec2:DescribeAddresses", "ec2:DescribeInstances");
+    account.fail([instances; 2].map(SurveyFailure::Throttled).into());
+    let registrar = Registrar {
+        store: Faulty::default(),
+        cloud: Counted::new(bench.cloud.clone()),
+        account,
+        table: "baton".to_owned(),
+        waker: bench.bus.clone(),
+        responder: Responder::new(Duration::from_millis(1)),
+        first_pause: Duration::from_millis(1),
+    };
+    let request = bench.request("Create", "create-1", STACK, bench.properties());
+    let event = LambdaEvent::new(request, Context::default());
+    registrar.handle(event).await.expect("the answer is delivered");
+    succeeded(&bench.cloudformation.last());
+    assert_eq!(registrar.take_throttled(), [(instances, 4), (addresses, 1)].into());
+    assert!(registrar.take_throttled().is_empty());
 }
