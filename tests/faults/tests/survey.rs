@@ -1,5 +1,7 @@
 //! The twin of an account changes as a real server does: both begin alike, are asked for the same change, and are looked at.
 
+use std::collections::BTreeSet;
+
 use baton_conformance::engine::config_at;
 use baton_doctor::survey::{Rule, Survey};
 use baton_doctor::{Change, Seen};
@@ -44,6 +46,26 @@ fn alike(mut survey: Survey) -> Survey {
         tables.sort_by(|a, b| a.id.cmp(&b.id));
     }
     survey
+}
+
+/// Ways that may lead to the table besides endpoints: to another VPC, and by IPv6. The targets, and the table that leads there.
+fn further_ways(sandbox: &Sandbox) -> (BTreeSet<String>, String) {
+    let world = sandbox.world();
+    let table = &world.route_tables[1];
+    let made = call(sandbox, "create_transit_gateway", json!({}));
+    let hub = text(&made["TransitGateway"]["TransitGatewayId"]);
+    let route =
+        json!({ "RouteTableId": table, "DestinationCidrBlock": "172.16.0.0/12", "TransitGatewayId": hub });
+    call(sandbox, "create_route", route);
+    let made = call(sandbox, "create_egress_only_internet_gateway", json!({ "VpcId": world.vpc }));
+    let v6 = text(&made["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]);
+    let route = json!({
+        "RouteTableId": table,
+        "DestinationIpv6CidrBlock": "::/0",
+        "EgressOnlyInternetGatewayId": v6,
+    });
+    call(sandbox, "create_route", route);
+    ([hub, v6].into(), table.clone())
 }
 
 /// A sandbox that lacks what the changes bring, and what is asked about it.
@@ -106,12 +128,16 @@ fn world(sandbox: &Sandbox) -> (Question, Vec<Change>) {
 fn the_twin_of_an_account_changes_as_the_server_does() {
     let sandbox = Sandbox::start(&Options::default(), &mut |_| ()).expect("the servers start");
     let (question, changes) = world(&sandbox);
+    let (further, by) = further_ways(&sandbox);
     Runtime::new().expect("threads can be started").block_on(async {
         let limits = baton_client::Limits::cli();
         let server = AwsAccount::new(&config_at(&sandbox.moto().endpoint(), limits).await);
         let mut before = server.survey(&question).await;
         // An interface that nothing is attached to yet is not found by its instance, but by its id.
         assert!(before.interfaces.known().is_some_and(|found| found.len() == 4), "{:?}", before.interfaces);
+        let tables = before.tables.known().expect("they are read");
+        let table = tables.iter().find(|table| table.id == by).expect("it is there");
+        assert!(table.further.is_superset(&further), "{:?}", table.further);
         let mut network = Network::default();
         server.network(&question, &mut network).await;
         assert_eq!(network.passing(), None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_cloud::Counted;
 use baton_cloud::memory::{Fault, Trouble as CloudTrouble};
 use baton_doctor::Seen;
-use baton_doctor::survey::{GroupDetail, Rule, Survey};
+use baton_doctor::survey::{AclEntry, GroupDetail, Rule, Survey};
 use baton_protocol::outcome::Failure;
 use baton_registrar::handler::Registrar;
 use baton_registrar::respond::Responder;
@@ -83,11 +83,21 @@ async fn nodes_that_cannot_reach_the_table_are_refused_with_everything_else_in_o
 
 #[tokio::test]
 async fn advice_and_what_is_not_known_for_certain_refuse_nobody() {
-    let edits: [fn(&mut Survey); 4] = [
+    let edits: [fn(&mut Survey); 6] = [
         // The way is the internet's.
         |survey| {
             shut_way(survey);
             known(&mut survey.tables)[0].default = Some("nat-1".to_owned());
+        },
+        // The way may be a hub's, or IPv6's.
+        |survey| {
+            shut_way(survey);
+            known(&mut survey.tables)[0].further = ["tgw-1".to_owned()].into();
+        },
+        |survey| {
+            let entries = std::mem::take(&mut known(&mut survey.acls)[0].entries);
+            let v6 = entries.into_iter().map(|entry| AclEntry { network: "::/0".to_owned(), ..entry });
+            known(&mut survey.acls)[0].entries = v6.collect();
         },
         |survey| known(&mut known(&mut survey.endpoints)[0].policy).statements[0].conditional = true,
         |survey| {
