@@ -5,13 +5,12 @@
 //! escapes. When the command ends by itself the group is left alone, because a promote hook may have started
 //! the service in it.
 
-use std::future::Future;
+mod starter;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_protocol::time::BootTime;
@@ -19,9 +18,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
 
 use crate::clock::{self, Timer};
+pub use starter::{Starter, end_orphans, end_own};
 
 /// How much of a command's output is kept: its last 4 KB, where shells and interpreters put the reason.
 const OUTPUT_KEPT: usize = 4096;
@@ -93,108 +92,6 @@ pub fn start(mut command: Command, timeout: Duration) -> io::Result<Running> {
     let group = Pid::from_raw(id.expect("a child that was not waited for has its id"));
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     Ok(Running { child, group, output, kept: Vec::new(), started, limit, ended: false })
-}
-
-/// Starts a command again and again, each time on a thread of its own: where the file system hangs that a program lies on, the
-/// kernel does not come back from starting it, and the agent's loop must not wait for that. While one start has not come back
-/// there is no other, since two threads in one hung file system would be one too many.
-#[derive(Debug, Clone, Default)]
-pub struct Starter(Arc<AtomicBool>);
-
-/// A start that is under way; dropped once it has come back, or where there was no thread for it.
-struct Busy(Arc<AtomicBool>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Starter {
-    /// Starts `command` as [`start`] does, from this call on. The future ends once it runs, or `timeout` has passed. What starts
-    /// later than it is waited for is killed. Called within a runtime.
-    pub fn start(
-        &self,
-        command: Command,
-        timeout: Duration,
-    ) -> impl Future<Output = io::Result<Running>> + Send + use<> {
-        self.start_with(command, timeout, |_| Ok(()), |_| ())
-    }
-
-    /// The same, with a word with its group as soon as it runs, on the thread that has started it; an error kills it. `late` is told
-    /// the group of one that was killed since nobody waited for it any more.
-    pub fn start_with<B, L>(
-        &self,
-        command: Command,
-        timeout: Duration,
-        begun: B,
-        late: L,
-    ) -> impl Future<Output = io::Result<Running>> + Send + use<B, L>
-    where
-        B: FnOnce(i32) -> io::Result<()> + Send + 'static,
-        L: FnOnce(i32) + Send + 'static,
-    {
-        let start = move || {
-            let running = start(command, timeout)?;
-            begun(running.group())?;
-            Ok(running)
-        };
-        self.start_by(timeout, start, late)
-    }
-
-    /// The same by other means.
-    pub(crate) fn start_by<F, L>(
-        &self,
-        timeout: Duration,
-        start: F,
-        late: L,
-    ) -> impl Future<Output = io::Result<Running>> + Send + use<F, L>
-    where
-        F: FnOnce() -> io::Result<Running> + Send + 'static,
-        L: FnOnce(i32) + Send + 'static,
-    {
-        let begun = self.begin(timeout, start, late);
-        async move {
-            let (limit, told) = begun?;
-            tokio::select! {
-                started = told => started.unwrap_or_else(|_| Err(io::Error::other("its start was lost sight of"))),
-                expired = limit.expired() => {
-                    expired?;
-                    let why = "it did not start in time; see whether the file system that it lies on hangs";
-                    Err(io::Error::new(io::ErrorKind::TimedOut, why))
-                }
-            }
-        }
-    }
-
-    fn begin(
-        &self,
-        timeout: Duration,
-        start: impl FnOnce() -> io::Result<Running> + Send + 'static,
-        late: impl FnOnce(i32) + Send + 'static,
-    ) -> io::Result<(Timer, oneshot::Receiver<io::Result<Running>>)> {
-        if self.0.swap(true, Ordering::SeqCst) {
-            let why =
-                "an earlier start of it has not come back; see whether the file system that it lies on hangs";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
-        }
-        let busy = Busy(Arc::clone(&self.0));
-        let limit = Timer::after(timeout)?;
-        let (tell, told) = oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
-        // A plain thread, because a runtime would wait for its own at the end, and a hung disk would keep the agent from ending.
-        std::thread::Builder::new().name("baton-start".to_owned()).spawn(move || {
-            let _entered = runtime.enter();
-            let started = start();
-            if let Err(Ok(running)) = tell.send(started) {
-                let group = running.group();
-                drop(running);
-                late(group);
-            }
-            drop(busy);
-        })?;
-        Ok((limit, told))
-    }
 }
 
 impl Running {

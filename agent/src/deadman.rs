@@ -150,15 +150,26 @@ pub enum DeadManError {
     /// The dead-man has fired and does not end.
     #[error("the dead-man has fired and is still there after {LEAVE_LIMIT:?}; see what it cannot kill")]
     Lingers,
+    /// The driver that started a hook has ended meanwhile.
+    #[error("whoever started the hook has ended")]
+    Closed,
 }
 
-/// The agent's side of the dead-man of one cluster. Dropping it changes nothing: the dead-man guards on.
+/// What the agent has told the dead-man last. Whoever holds the lock on it is the one who writes the file.
+#[derive(Debug)]
+struct Told {
+    validity: Validity,
+    /// Whether another may write the file by now, so that a thread which still starts a hook must not.
+    is_closed: bool,
+}
+
+/// The agent's side of the dead-man of one cluster. Dropping it changes nothing for the dead-man, which guards on.
 #[derive(Debug)]
 pub struct DeadMan {
     paths: Paths,
     program: PathBuf,
     /// Shared with the thread that starts a hook, which names its group.
-    validity: Arc<Mutex<Validity>>,
+    told: Arc<Mutex<Told>>,
     /// The dead-man, if this run of the agent started it; kept to be waited for.
     child: Option<Child>,
 }
@@ -182,12 +193,13 @@ impl DeadMan {
                 Validity { armed, epoch, valid_until, boot_id, hook_group: None, target, vip: None }
             }
         };
-        Ok(Self { paths, program, validity: Arc::new(Mutex::new(validity)), child: None })
+        let told = Arc::new(Mutex::new(Told { validity, is_closed: false }));
+        Ok(Self { paths, program, told, child: None })
     }
 
     /// Names the virtual addresses that go with the service.
     pub fn also_lowering(self, vip: Option<Vip>) -> Self {
-        locked(&self.validity).vip = vip;
+        locked(&self.told).validity.vip = vip;
         self
     }
 
@@ -220,12 +232,12 @@ impl DeadMan {
 
     /// What names a hook that is started, from another thread.
     pub fn teller(&self) -> Teller {
-        Teller { paths: self.paths.clone(), validity: Arc::clone(&self.validity) }
+        Teller { paths: self.paths.clone(), told: Arc::clone(&self.told) }
     }
 
     /// The process group of the hook that runs; at the start of a run, of one that an earlier run started and never saw end.
     pub fn hook_group(&self) -> Option<i32> {
-        locked(&self.validity).hook_group
+        locked(&self.told).validity.hook_group
     }
 
     /// Says that there is nothing to guard. The dead-man leaves within half a second, without killing
@@ -286,12 +298,13 @@ impl DeadMan {
 
     /// The epoch and the end of validity that the dead-man was last told, if it is armed.
     pub fn armed(&self) -> Option<(Epoch, BootTime)> {
-        let validity = locked(&self.validity);
+        let told = locked(&self.told);
+        let validity = &told.validity;
         validity.armed.then_some((validity.epoch, validity.valid_until))
     }
 
     fn start(&mut self) -> Result<(), DeadManError> {
-        let Validity { target, vip, .. } = locked(&self.validity).clone();
+        let Validity { target, vip, .. } = locked(&self.told).validity.clone();
         let (flag, path) = target.as_arguments();
         let mut command = Command::new(&self.program);
         // Nothing of the agent's surroundings is needed, and credentials least of all.
@@ -318,7 +331,7 @@ impl DeadMan {
     }
 
     fn write(&self, change: impl FnOnce(&mut Validity)) -> Result<(), DeadManError> {
-        write(&self.paths, &mut locked(&self.validity), change)
+        write(&self.paths, &mut locked(&self.told).validity, change)
     }
 
     /// Waits for a dead-man of ours that has ended, so that no zombie stays.
@@ -335,33 +348,44 @@ impl DeadMan {
     }
 }
 
+/// Whoever comes next writes the file: nothing of this one does so any more.
+impl Drop for DeadMan {
+    fn drop(&mut self) {
+        locked(&self.told).is_closed = true;
+    }
+}
+
 /// Names the process group of a hook, on the thread that starts it: whatever holds up the agent's loop, or ends the agent, the
-/// dead-man and the next run know of the hook.
+/// dead-man and the next run know of the hook. Once its [`DeadMan`] is gone it writes nothing.
 #[derive(Debug, Clone)]
 pub struct Teller {
     paths: Paths,
-    validity: Arc<Mutex<Validity>>,
+    told: Arc<Mutex<Told>>,
 }
 
 impl Teller {
     /// Names a hook that runs.
     pub fn name(&self, group: i32) -> Result<(), DeadManError> {
-        write(&self.paths, &mut locked(&self.validity), |validity| validity.hook_group = Some(group))
+        let mut told = locked(&self.told);
+        if told.is_closed {
+            return Err(DeadManError::Closed);
+        }
+        write(&self.paths, &mut told.validity, |validity| validity.hook_group = Some(group))
     }
 
     /// Takes that back of a hook that was killed since nobody waited for it, unless another one is named by now.
     pub fn take_back(&self, group: i32) -> Result<(), DeadManError> {
-        let mut validity = locked(&self.validity);
-        if validity.hook_group != Some(group) {
+        let mut told = locked(&self.told);
+        if told.is_closed || told.validity.hook_group != Some(group) {
             return Ok(());
         }
-        write(&self.paths, &mut validity, |validity| validity.hook_group = None)
+        write(&self.paths, &mut told.validity, |validity| validity.hook_group = None)
     }
 }
 
-fn locked(validity: &Mutex<Validity>) -> MutexGuard<'_, Validity> {
+fn locked(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
     // Whoever panicked with it has changed whole fields at most.
-    validity.lock().unwrap_or_else(PoisonError::into_inner)
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Under the lock, so that what is in the file is what was changed last.

@@ -252,6 +252,7 @@ impl Driver {
             if let Some(exit) = self.exit.take_if(|_| hooks.idle() && open.is_empty() && changes.settled()) {
                 // What stays here stays under the dead-man, until the next run.
                 self.guard.disarm();
+                hooks.settled().await;
                 self.fencing.leave(&mut changes).await;
                 return match exit {
                     Exit::Orderly => Ok(self.ended()),

@@ -26,7 +26,7 @@ use crate::check::{self, systemctl};
 use crate::clock;
 use crate::command::{self, End, Finished, Starter};
 use crate::config::{self, Act};
-use crate::deadman::Teller;
+use crate::deadman::{DeadManError, Teller};
 use crate::log::chain;
 
 /// A unit is looked at for so long at least, however late its job has ended: a look takes some milliseconds.
@@ -162,7 +162,7 @@ struct Unit {
 }
 
 /// Starts a hook, from here on up to its timeout, on a thread of its own: a disk that is loaded or hangs must not keep the loop
-/// from a heartbeat. The future ends once the hook runs, or has not started in time. Dropping it kills a hook that starts later.
+/// from a heartbeat. The future ends once the hook runs, or has not started in time. Dropping it ends the start.
 /// Called within a runtime. `watch` is told of the hook before anybody else is.
 pub fn start(
     starter: &Starter,
@@ -209,7 +209,10 @@ fn watched(
 ) -> impl Future<Output = io::Result<command::Running>> + Send + use<> {
     let told = watch.clone();
     let begun = move |group| match told.map(|watch| (watch.teller.name(group), watch.is_needed)) {
-        Some((Err(error), true)) => Err(io::Error::other(error)),
+        // Another driver may guard by now what this hook would start.
+        Some((Err(error @ DeadManError::Closed), _)) | Some((Err(error), true)) => {
+            Err(io::Error::other(error))
+        }
         Some((Err(error), false)) => {
             tracing::warn!(reason = chain(&error), "the dead-man does not know of this hook");
             Ok(())

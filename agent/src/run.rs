@@ -22,7 +22,7 @@ use crate::identity::{Identity, Metadata};
 use crate::log::{self, chain};
 use crate::status::socket::{Desk, Socket};
 use crate::status::{self, Configuration, Status};
-use crate::{clock, file, metrics, notify, packet_fence};
+use crate::{clock, command, file, metrics, notify, packet_fence};
 use drivers::Drivers;
 
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
@@ -47,7 +47,10 @@ pub fn run(config: Config, file: PathBuf) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail_early(&error),
     };
-    match runtime.block_on(serve(config, file)) {
+    let ended = runtime.block_on(serve(config, file));
+    // Of a driver that has ended in order there is none.
+    command::end_own();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(reason = %chain(&*error), "the agent ends");
@@ -69,6 +72,10 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
     remove_strays(&config);
+    match command::end_orphans() {
+        0 => {}
+        hooks => tracing::warn!(hooks, "ended what an earlier run was starting when it was killed"),
+    }
     let desk = Desk::new(said_of(&surroundings.identity, &file, config.imds));
     let socket = Socket::listen(&status::path(&config), desk.clone());
     if let Err(error) = &socket {

@@ -283,16 +283,18 @@ fn signal(pid: Pid, stopped: &mut Stopped) -> u32 {
 }
 
 /// A process as the kernel describes it.
-#[derive(Debug, Clone, Copy)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    group: i32,
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) group: i32,
     started: BootTime,
+    /// That of the program, or of the thread that made it while it has no program yet.
+    pub(crate) name: String,
 }
 
 /// All living processes.
-fn processes() -> Vec<Process> {
+pub(crate) fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids =
         entries.filter_map(|entry| std::str::from_utf8(entry.file_name().as_bytes()).ok()?.parse().ok());
@@ -303,14 +305,17 @@ fn processes() -> Vec<Process> {
 fn process(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in brackets and may hold anything, brackets and spaces included.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (begin, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let name = begin.split_once('(')?.1.to_owned();
     if matches!(*fields.first()?, "Z" | "X") {
         return None;
     }
     let ticks: u64 = fields.get(19)?.parse().ok()?;
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| u64::try_from(n).ok())?;
     let started = BootTime(ticks.checked_mul(1_000_000_000 / per_second.max(1))?);
-    Some(Process { pid, parent: fields.get(1)?.parse().ok()?, group: fields.get(2)?.parse().ok()?, started })
+    let (parent, group) = (fields.get(1)?.parse().ok()?, fields.get(2)?.parse().ok()?);
+    Some(Process { pid, parent, group, started, name })
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(super) struct Hooks {
     begins: Starter,
     /// What starts the demote hook, which is not to wait for another that hangs.
     stops: Starter,
-    /// Which one. Dropping it kills the hook's process group, also of one that starts only later.
+    /// Which one. Dropping it kills the hook's process group, or ends its start.
     running: Option<(Stage, Phase)>,
 }
 
@@ -200,6 +200,14 @@ impl Hooks {
         self.running.take_if(|(stage, _)| *stage == Stage::Hook(Direction::Recover)).is_some()
     }
 
+    /// Waits until no hook is being started any more. A driver that ends leaves none to run when nobody limits it.
+    pub(super) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (begins, stops) = (self.begins.settled(), self.stops.settled());
+        async {
+            join(begins, stops).await;
+        }
+    }
+
     /// Stops the service by its hook; by force where there is none, or where it fails. The virtual addresses go when it has
     /// stopped, or beside it where there is no time to wait. Then the packet fence is closed, where something is guarded.
     pub(super) fn demote(
@@ -218,12 +226,14 @@ impl Hooks {
             keeper.wish(if reason.leaves_time() { Wish::AsItIs } else { Wish::Down });
         }
         let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
-        let started = self
-            .demote
-            .as_ref()
-            .map(|hook| hook::start(&self.stops, None, Direction::Demote, hook, &circumstances));
+        // What was being started must not come after what stops it, whatever has become of waiting for it.
+        let settled = self.begins.settled();
+        let (stops, demote) = (self.stops.clone(), self.demote.clone());
         let (target, fence) = (self.target.clone(), self.fence.clone().filter(|_| guarded));
         let stopped = async move {
+            settled.await;
+            let started =
+                demote.map(|hook| hook::start(&stops, None, Direction::Demote, &hook, &circumstances));
             let outcome = match started {
                 Some(start) => match start.await {
                     Ok(running) => end(running).await,
@@ -442,6 +452,49 @@ mod tests {
         eventually("the hook is gone", || !is_alive(group)).await;
         hooks.recover(Epoch(1), "web", Vec::new(), watch(&dead_man, false)).expect("begun");
         hooks.started().await.expect("nothing is guarded");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_starts_when_its_driver_is_gone_is_killed_and_the_next_one_is_not_spoken_for() {
+        let place = tempfile::tempdir().expect("a directory");
+        let paths = Paths::new(place.path());
+        let before = dead_man(place.path());
+        let watch = watch(&before, false);
+        drop(before);
+        let mut after = dead_man(place.path());
+        after.set_hook_group(Some(7)).expect("written");
+        let written = std::fs::read(paths.validity()).expect("there");
+        let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
+        hooks.recover(Epoch(1), "web", Vec::new(), watch.clone()).expect("begun");
+        let (_, refused) = hooks.finished().await;
+        assert!(refused.expect_err("killed").why.contains("has ended"));
+        watch.expect("made").teller.take_back(7).expect("it is another's");
+        assert_eq!(std::fs::read(paths.validity()).expect("there"), written);
+        assert_eq!(after.hook_group(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_demote_waits_for_a_start_that_was_given_up_and_has_made_no_process_yet() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (ran, told) = (place.path().join("ran"), place.path().join("demoted"));
+        let start = move || {
+            held.recv().expect("let go");
+            std::fs::write(ran, "").expect("written");
+            Err(std::io::Error::other("no process"))
+        };
+        let late = hooks.begins.start_by(Duration::from_millis(1), start, |_| ());
+        late.await.map(drop).expect_err("it is late");
+        let text =
+            format!("test -e {} && echo in order > {}", place.path().join("ran").display(), told.display());
+        hooks.demote = Some(hook(&text));
+        hooks.demote(Some(Epoch(1)), Reason::PromoteFailed, Vec::new(), false);
+        let early = tokio::time::timeout(Duration::from_millis(300), hooks.finished()).await;
+        assert!(early.is_err(), "it did not wait: {early:?}");
+        let_go.send(()).expect("it waits");
+        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(std::fs::read_to_string(told).expect("written"), "in order\n");
     }
 
     #[test]

@@ -204,6 +204,13 @@ impl Node {
         self.recover = Some(Recover { hook: Hook { act: Act::Command(shell(text)), timeout }, limit });
     }
 
+    /// Gives the node a recover hook that is this program.
+    pub(crate) fn recover_by(&mut self, program: PathBuf) {
+        let limit = Limit { times: 1, within: Duration::from_secs(600) };
+        let act = Act::Command(CommandLine { program, arguments: Vec::new() });
+        self.recover = Some(Recover { hook: Hook { act, timeout: Duration::from_secs(20) }, limit });
+    }
+
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
         let hooks = self.path("hooks");
@@ -247,7 +254,17 @@ impl Node {
 
     /// Asks the agent to end and waits until it has.
     pub(crate) async fn stop(&mut self) {
-        self.stop.send_replace(Some(Ending::AsConfigured));
+        self.end(Ending::AsConfigured).await;
+    }
+
+    /// The same for another driver, as after a reload.
+    pub(crate) async fn end_for_another(&mut self) {
+        self.end(Ending::Reload).await;
+        self.stop.send_replace(None);
+    }
+
+    async fn end(&mut self, ending: Ending) {
+        self.stop.send_replace(Some(ending));
         let running = self.running.take().expect("it runs");
         tokio::time::timeout(BOUND, running).await.expect("in time").expect("in order");
     }
