@@ -22,6 +22,7 @@ use baton_protocol::time::WallTime;
 
 use crate::config::Imds;
 use crate::leaving;
+use crate::log::chain;
 use tokenless::Tokenless;
 
 /// One try may take this long. The service is on the same machine, so it answers in milliseconds or not at
@@ -231,13 +232,14 @@ impl Metadata {
             return Ok(found);
         }
         let path = format!("{below}/interface-id");
-        if let Some(text) = self.page(&path).await? {
-            let id = InterfaceId::new(text.trim());
-            found.id = Some(id.map_err(|_| Self::malformed(&path, "the id of an interface", &text))?);
-        }
-        found.private_ips = self.addresses(&format!("{below}/local-ipv4s")).await?;
+        let id = self.page(&path).await.and_then(|text| {
+            let id = text.as_ref().map(|text| InterfaceId::new(text.trim())).transpose();
+            id.map_err(|_| Self::malformed(&path, "the id of an interface", &text.unwrap_or_default()))
+        });
+        found.id = told(id);
+        found.private_ips = told(self.addresses(&format!("{below}/local-ipv4s")).await);
         for (public, behind) in found.public_ips.iter_mut().filter(|(public, _)| placed.contains(public)) {
-            let there = self.addresses(&format!("{below}/ipv4-associations/{public}")).await?;
+            let there = told(self.addresses(&format!("{below}/ipv4-associations/{public}")).await);
             *behind = there.and_then(|there| there.first().copied());
         }
         Ok(found)
@@ -305,6 +307,14 @@ impl Metadata {
     }
 }
 
+/// What is asked beside what must be known: whatever is wrong with it, it is not told.
+fn told<T>(found: Result<Option<T>, IdentityError>) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        tracing::debug!(reason = chain(&error), "the instance metadata do not tell it");
+        None
+    })
+}
+
 fn classify(path: &str, error: ImdsError) -> IdentityError {
     let path = path.to_owned();
     match &error {
@@ -324,8 +334,14 @@ fn classify(path: &str, error: ImdsError) -> IdentityError {
                 Some(SdkError::ServiceError(service)) if service.raw().status().as_u16() == 403 => {
                     IdentityError::Disabled { source: Box::new(error) }
                 }
-                Some(SdkError::ServiceError(service)) if !service.raw().status().is_success() => {
+                // So answers whoever knows of no tokens. Anything else says nothing of them.
+                Some(SdkError::ServiceError(service))
+                    if matches!(service.raw().status().as_u16(), 400 | 404 | 405 | 501) =>
+                {
                     IdentityError::NoTokens { path, status: service.raw().status().as_u16() }
+                }
+                Some(SdkError::ServiceError(service)) if !service.raw().status().is_success() => {
+                    IdentityError::Status { path, status: service.raw().status().as_u16() }
                 }
                 _ => IdentityError::Unusable { path, source: Box::new(error) },
             }

@@ -81,14 +81,58 @@ async fn where_addresses_have_a_place_it_is_told_which_interface_and_which_priva
         public_ips: [(ours, Some(secondary)), (foreign, None)].into(),
     };
     // Of the second one nothing is told.
-    assert_eq!(found, [first, Attached::default()]);
+    assert_eq!(found, [first.clone(), Attached::default()]);
 
     let many: String = (0..65).map(|n| format!("10.0.1.{n}\n")).collect();
     let endless: String = (0..65).map(|n| format!("0a:00:00:00:00:{n:02x}/\n")).collect();
-    for (path, text) in [(id.as_str(), "eni"), (&local, &many), (&behind, "<html>"), (MACS, &endless)] {
+    for (path, text) in [(public.as_str(), "<html>"), (&public, &many), (MACS, &endless)] {
         let odd = pages.map(|(known, good)| (known, if known == path { text } else { good }));
         let refused = at(service(&odd).await).attached(&[ours].into()).await.expect_err(path);
         assert!(matches!(refused, IdentityError::Malformed { .. }), "{path}: {refused}");
+    }
+    for (path, text) in [(id.as_str(), "eni"), (&local, &many), (&behind, "<html>")] {
+        let odd = pages.map(|(known, good)| (known, if known == path { text } else { good }));
+        let found = at(service(&odd).await).attached(&[ours].into()).await.expect(path);
+        assert_eq!(found, [without(&first, path), Attached::default()], "{path}");
+    }
+}
+
+/// What is seen of an interface that does not tell this.
+fn without(attached: &Attached, path: &str) -> Attached {
+    let mut found = attached.clone();
+    if path.ends_with("/interface-id") {
+        found.id = None;
+    } else if path.ends_with("/local-ipv4s") {
+        found.private_ips = None;
+    } else {
+        found.public_ips.values_mut().for_each(|behind| *behind = None);
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_a_host_refuses_to_tell_of_an_interface_takes_no_address_away() {
+    const MACS: &str = "meta-data/network/interfaces/macs/";
+    let ours = Ipv4Addr::new(203, 0, 113, 7);
+    for status in ["400 Bad Request", "403 Forbidden", "500 Internal Server Error"] {
+        let seen = |refuses: &'static str| async move {
+            let host = serve(move |head| match head.split(' ').nth(1).unwrap_or_default() {
+                path if path.ends_with("/api/token") => ("200 OK", TOKEN.to_owned()),
+                path if path.ends_with(MACS) && refuses != MACS => {
+                    ("200 OK", "0a:00:00:00:00:01/".to_owned())
+                }
+                path if path.ends_with("/public-ipv4s") && refuses != "/public-ipv4s" => {
+                    ("200 OK", ours.to_string())
+                }
+                _ => (status, String::new()),
+            });
+            at(host.await).attached(&[ours].into()).await
+        };
+        let expected = Attached { public_ips: [(ours, None)].into(), ..Attached::default() };
+        assert_eq!(seen("").await.expect(status), [expected]);
+        for needed in [MACS, "/public-ipv4s"] {
+            seen(needed).await.expect_err(needed);
+        }
     }
 }
 
@@ -182,6 +226,14 @@ async fn a_host_that_gives_no_tokens_is_asked_by_version_1_where_that_is_chosen_
         assert_eq!(identity.instance.instance_id().to_string(), "i-0123456789abcdef0");
         assert_eq!(chosen.leaving(WallTime(0), WallTime(1)).await.expect("asked"), None, "404 is no page");
     }
+    // Who has no token to give at this moment may have one later.
+    let refused =
+        at(legacy("429 Too Many Requests", &INSTANCE).await).identity().await.expect_err("no token");
+    assert!(matches!(refused, IdentityError::Status { status: 429, .. }), "{refused:?}");
+    let refused =
+        at(legacy("503 Service Unavailable", &INSTANCE).await).identity().await.expect_err("no token");
+    // The client asks again, as long as there is time.
+    assert!(matches!(refused, IdentityError::Status { .. } | IdentityError::Silent { .. }), "{refused:?}");
     let refused = at(legacy("403 Forbidden", &INSTANCE).await).identity().await.expect_err("disabled");
     assert!(refused.to_string().contains(r#"`imds = "v1"`"#), "{refused}");
 }
