@@ -38,7 +38,7 @@ use crate::watchdog::Watchdog;
 use crate::{clock, notify};
 use desk::Desk;
 use fence::{Changes, Fencing};
-use hooks::{Hooks, Outcome, Stage};
+use hooks::{Failed, Hooks, Outcome, Stage};
 use looks::Looks;
 use mending::Mending;
 use places::Places;
@@ -354,11 +354,12 @@ impl Driver {
         None
     }
 
-    fn promote_failed(&mut self, epoch: Epoch, reason: &str) {
+    fn promote_failed(&mut self, epoch: Epoch, failed: &Failed) {
+        let reason = failed.why.as_str();
         tracing::error!(epoch = epoch.0, reason, "promote failed");
         self.desk.note(About::Promote, &Err(reason));
         self.mending.handle_promoted(Some(reason));
-        self.tell_failure(clock::now(), Direction::Promote, &reason.to_owned().into());
+        self.tell_failure(clock::now(), Direction::Promote, epoch, failed);
         self.node.handle_promoted(clock::now(), HookOutcome::Failed);
     }
 
@@ -418,14 +419,14 @@ impl Driver {
     }
 
     fn take_hook(&mut self, stage: Stage, outcome: Outcome, hooks: &mut Hooks) {
-        let direction = match stage {
-            Stage::Hook(direction) => direction,
+        let (direction, epoch) = match stage {
+            Stage::Hook { direction, epoch } => (direction, epoch),
             Stage::Raise { epoch, guarded } => return self.take_raised(epoch, guarded, outcome, hooks),
         };
         let now = clock::now();
         let done = if outcome.is_ok() { HookOutcome::Done } else { HookOutcome::Failed };
         if let Some(failed) = outcome.as_ref().err().filter(|failed| !failed.is_absence) {
-            self.tell_failure(now, direction, failed);
+            self.tell_failure(now, direction, epoch, failed);
         }
         match direction {
             Direction::Promote => {

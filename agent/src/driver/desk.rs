@@ -156,7 +156,7 @@ impl Driver {
         match (self.node.duty(), hooks.stage()) {
             (Duty::Serve, _) => State::Serving,
             (Duty::Start, _) => State::Starting,
-            (Duty::StandBy, Some(Stage::Hook(Direction::Demote))) => State::Stopping,
+            (Duty::StandBy, Some(Stage::Hook { direction: Direction::Demote, .. })) => State::Stopping,
             (Duty::StandBy, _) if self.node.lease().is_none() => State::Waiting,
             (Duty::StandBy, _) => State::Standby,
         }
@@ -190,9 +190,9 @@ fn seen<S, W>(lease: &Lease, parts: &Parts<S, W>) -> SeenLease {
 fn stage_word(stage: Stage) -> &'static str {
     match stage {
         Stage::Raise { .. } => "vip",
-        Stage::Hook(Direction::Promote) => "promote",
-        Stage::Hook(Direction::Demote) => "demote",
-        Stage::Hook(Direction::Recover) => "recover",
+        Stage::Hook { direction: Direction::Promote, .. } => "promote",
+        Stage::Hook { direction: Direction::Demote, .. } => "demote",
+        Stage::Hook { direction: Direction::Recover, .. } => "recover",
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::node::Reason;
-use baton_protocol::time::BootTime;
+use baton_protocol::time::{BootTime, WallTime};
 use futures_util::future::join;
 
 use crate::check::Keepers;
+use crate::clock;
 use crate::command::Starter;
 use crate::config::{Cluster, Hook};
 use crate::deadman::{Target, target};
@@ -27,17 +28,19 @@ use super::fence;
 pub(super) type Outcome = Result<(), Failed>;
 
 /// Why something failed, in one line, and the end of what the hook wrote.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failed {
     pub(super) why: String,
     pub(super) output: String,
+    /// When, by the wall clock. What is done about it afterwards may take long, and the log has its lines from here on.
+    pub(super) at: WallTime,
     /// Whether that is so because there is no such hook, which is nothing to tell others of.
     pub(super) is_absence: bool,
 }
 
 impl From<String> for Failed {
     fn from(why: String) -> Self {
-        Self { why, ..Self::default() }
+        Self { why, output: String::new(), at: clock::wall(), is_absence: false }
     }
 }
 
@@ -58,7 +61,22 @@ pub(super) enum Stage {
         guarded: bool,
     },
     /// A hook.
-    Hook(Direction),
+    Hook {
+        /// Which.
+        direction: Direction,
+        /// The epoch that it is run for, as it is told.
+        epoch: Epoch,
+    },
+}
+
+impl Stage {
+    fn hook(direction: Direction, epoch: Epoch) -> Self {
+        Self::Hook { direction, epoch }
+    }
+
+    fn is_recovery(self) -> bool {
+        matches!(self, Self::Hook { direction: Direction::Recover, .. })
+    }
 }
 
 type Ending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -172,7 +190,7 @@ impl Hooks {
             Some(hook) => starting(&self.begins, Direction::Promote, hook, &circumstances, watch),
             None => Phase::Running(Box::pin(std::future::ready(Ok(())))),
         };
-        self.running = Some((Stage::Hook(Direction::Promote), phase));
+        self.running = Some((Stage::hook(Direction::Promote, epoch), phase));
     }
 
     /// Starts the recover hook beside the service. It may start what must not outlast the validity, so the dead-man is told its
@@ -191,13 +209,13 @@ impl Hooks {
         let Some(hook) = &self.recover else { return Err("there is no recover hook".to_owned()) };
         let circumstances = self.circumstances(epoch, reason, addresses);
         let phase = starting(&self.begins, Direction::Recover, hook, &circumstances, watch);
-        self.running = Some((Stage::Hook(Direction::Recover), phase));
+        self.running = Some((Stage::hook(Direction::Recover, epoch), phase));
         Ok(())
     }
 
     /// Kills a recover hook that still runs; whether one did.
     pub(super) fn abandon_recovery(&mut self) -> bool {
-        self.running.take_if(|(stage, _)| *stage == Stage::Hook(Direction::Recover)).is_some()
+        self.running.take_if(|(stage, _)| stage.is_recovery()).is_some()
     }
 
     /// Waits until no hook is being started any more. A driver that ends leaves none to run when nobody limits it.
@@ -225,7 +243,8 @@ impl Hooks {
             // From here on nothing is raised any more, late though it may come.
             keeper.wish(if reason.leaves_time() { Wish::AsItIs } else { Wish::Down });
         }
-        let circumstances = self.circumstances(epoch.unwrap_or_default(), reason.as_str(), addresses);
+        let epoch = epoch.unwrap_or_default();
+        let circumstances = self.circumstances(epoch, reason.as_str(), addresses);
         // What was being started must not come after what stops it, whatever has become of waiting for it.
         let settled = self.begins.settled();
         let (stops, demote) = (self.stops.clone(), self.demote.clone());
@@ -261,7 +280,7 @@ impl Hooks {
             }),
             Some(keeper) => Box::pin(async move { join(stopped, lower(keeper)).await.0 }),
         };
-        self.running = Some((Stage::Hook(Direction::Demote), Phase::Running(ending)));
+        self.running = Some((Stage::hook(Direction::Demote, epoch), Phase::Running(ending)));
     }
 
     fn circumstances(&self, epoch: Epoch, reason: &str, addresses: Vec<Ipv4Addr>) -> Circumstances {
@@ -281,7 +300,10 @@ fn starting(
 }
 
 async fn end(running: hook::Running) -> Outcome {
-    match running.finish().await {
+    let finished = running.finish().await;
+    // Before the line of the log, so that it is among those from here on.
+    let at = clock::wall();
+    match finished {
         Ok(result) if result.succeeded() => {
             tracing::info!(reason = %result, "hook");
             Ok(())
@@ -289,11 +311,12 @@ async fn end(running: hook::Running) -> Outcome {
         Ok(result) => {
             // All that is kept of it; the table has only the end (ADR 0042).
             tracing::error!(reason = %result, output = result.output, "hook");
-            Err(Failed { why: result.in_words(), output: result.output, is_absence: false })
+            let why = result.in_words();
+            Err(Failed { why, output: result.output, at, is_absence: false })
         }
         Err(error) => {
             tracing::error!(reason = chain(&error), "hook");
-            Err(chain(&error).into())
+            Err(Failed { at, ..Failed::from(chain(&error)) })
         }
     }
 }
@@ -355,6 +378,7 @@ async fn beside(call: impl FnOnce() -> Result<(), VipError> + Send + 'static) ->
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
     use std::path::Path;
 
     use super::*;
@@ -422,7 +446,7 @@ mod tests {
         assert_eq!(dead_man.hook_group(), Some(group));
         hooks.demote = Some(hook(&finds(group, &found)));
         hooks.demote(Some(Epoch(1)), Reason::SelfFence, Vec::new(), false);
-        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(hooks.finished().await, (Stage::hook(Direction::Demote, Epoch(1)), Ok(())));
         assert_eq!(std::fs::read_to_string(found).expect("written"), "gone\n");
     }
 
@@ -446,7 +470,7 @@ mod tests {
         std::fs::remove_dir_all(place.path().join("o")).expect("removed");
         hooks.recover(Epoch(1), "web", Vec::new(), watch(&dead_man, true)).expect("begun");
         let (stage, refused) = hooks.finished().await;
-        assert_eq!(stage, Stage::Hook(Direction::Recover));
+        assert_eq!(stage, Stage::hook(Direction::Recover, Epoch(1)));
         assert!(refused.is_err() && hooks.idle(), "{refused:?}");
         let group = dead_man.hook_group().expect("it was to be told");
         eventually("the hook is gone", || !is_alive(group)).await;
@@ -478,14 +502,19 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
         let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (enter, entered) = tokio::sync::oneshot::channel();
         let (ran, told) = (place.path().join("ran"), place.path().join("demoted"));
         let start = move || {
+            enter.send(()).expect("waited for");
             held.recv().expect("let go");
             std::fs::write(ran, "").expect("written");
             Err(std::io::Error::other("no process"))
         };
-        let late = hooks.begins.start_by(Duration::from_millis(1), start, |_| ());
-        late.await.map(drop).expect_err("it is late");
+        let late = hooks.begins.start_by(Duration::from_secs(600), start, |_| ());
+        tokio::select! {
+            _ = late => panic!("it is held"),
+            is_in = entered => is_in.expect("it begins"),
+        }
         let text =
             format!("test -e {} && echo in order > {}", place.path().join("ran").display(), told.display());
         hooks.demote = Some(hook(&text));
@@ -493,8 +522,30 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(300), hooks.finished()).await;
         assert!(early.is_err(), "it did not wait: {early:?}");
         let_go.send(()).expect("it waits");
-        assert_eq!(hooks.finished().await, (Stage::Hook(Direction::Demote), Ok(())));
+        assert_eq!(hooks.finished().await, (Stage::hook(Direction::Demote, Epoch(1)), Ok(())));
         assert_eq!(std::fs::read_to_string(told).expect("written"), "in order\n");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_of_the_epoch_that_the_hook_ran_for_and_of_the_moment_at_which_it_ended() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut hooks = Hooks::new(&cluster(place.path()), Keepers::default());
+        // To stop it by force takes some looks after the hook has ended.
+        let mut service = std::process::Command::new("sleep");
+        service.arg("600").process_group(0);
+        let mut service = service.spawn().expect("a service");
+        std::fs::write(place.path().join("pid"), service.id().to_string()).expect("written");
+        hooks.target = Some(Target::PidFile(place.path().join("pid")));
+        let told = place.path().join("ended");
+        hooks.demote = Some(hook(&format!("date +%s%3N > {}; exit 3", told.display())));
+        hooks.demote(Some(Epoch(7)), Reason::SelfFence, Vec::new(), false);
+        let (stage, outcome) = hooks.finished().await;
+        service.wait().expect("it was stopped");
+        assert_eq!(stage, Stage::hook(Direction::Demote, Epoch(7)));
+        let failed = outcome.expect_err("3");
+        let ended: u64 = std::fs::read_to_string(told).expect("written").trim().parse().expect("a time");
+        assert!(failed.at >= WallTime(ended), "{failed:?}");
+        assert!(failed.at < clock::wall(), "{failed:?}");
     }
 
     #[test]

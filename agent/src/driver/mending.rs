@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baton_protocol::findings::{Ended, Findings, Hook, HookFailure, Recovery, Remark};
 use baton_protocol::heartbeat::Health;
+use baton_protocol::ids::Epoch;
 use baton_protocol::node::Duty;
 use baton_protocol::recovery::LocalRecovery;
 use baton_protocol::time::{BootTime, Now};
@@ -171,16 +172,15 @@ impl Driver {
         news
     }
 
-    /// Tells of a hook that has failed, before the node acts on it: it may release the lease at once.
-    pub(super) fn tell_failure(&mut self, now: Now, direction: Direction, failed: &Failed) {
+    /// Tells of a hook that has failed, before the node acts on it: it may release the lease at once. It was run for this epoch.
+    pub(super) fn tell_failure(&mut self, now: Now, direction: Direction, epoch: Epoch, failed: &Failed) {
         let hook = match direction {
             Direction::Promote => Hook::Promote,
             Direction::Demote => Hook::Demote,
             Direction::Recover => Hook::Recover,
         };
-        let epoch = self.node.lease().map(|lease| lease.epoch).unwrap_or_default();
         let (how, output) = (failed.why.as_str().into(), failed.output.as_str().into());
-        self.mending.handle_failed(now, HookFailure { hook, epoch, at: now.wall, how, output });
+        self.mending.handle_failed(now, HookFailure { hook, epoch, at: failed.at, how, output });
         let findings = Findings {
             hook: self.mending.hook.as_ref().map(|(_, failure)| failure.clone()),
             ..self.mending.findings.clone()
@@ -245,7 +245,6 @@ fn judging(checks: &[Check]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use baton_protocol::ids::Epoch;
     use baton_protocol::time::WallTime;
 
     use super::*;

@@ -47,11 +47,14 @@ impl Driver {
     /// The addresses are there, or cannot be. That took time, in which the right to promote may have ended.
     pub(super) fn take_raised(&mut self, epoch: Epoch, guarded: bool, outcome: Outcome, hooks: &mut Hooks) {
         match outcome {
-            Err(failed) => self.promote_failed(epoch, &failed.why),
+            Err(failed) => self.promote_failed(epoch, &failed),
             Ok(()) if self.node.may_promote(clock::boot(), guarded, self.guard_stands) => {
                 hooks.promote(epoch, self.addresses(), self.watch(guarded));
             }
-            Ok(()) => self.promote_failed(epoch, "validity ended before the virtual addresses were there"),
+            Ok(()) => {
+                let why = "validity ended before the virtual addresses were there";
+                self.promote_failed(epoch, &why.to_owned().into());
+            }
         }
     }
 
