@@ -147,6 +147,7 @@ fn refused(request: &Request, found: Option<&Lease>) -> Trouble {
             Wish::Include { .. } => {
                 overtaken(request, "another request ended or replaced the exclusion meanwhile")
             }
+            Wish::Fence { .. } => overtaken(request, "another request that a node be stopped came first"),
             _ => Trouble::new(Exit::Unexpected, format!("the request id {} is taken", request.id))
                 .help("run the command again"),
         },

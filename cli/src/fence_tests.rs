@@ -1,7 +1,7 @@
 //! `baton fence` as an operator types it.
 
 use baton_protocol::ids::Epoch;
-use baton_protocol::request::Wish;
+use baton_protocol::request::{Request, Wish};
 use baton_store::{MemoryStore, Store};
 
 use crate::exit::Exit;
@@ -32,6 +32,22 @@ fn a_standby_is_asked_to_be_stopped_and_the_lease_carries_it() {
     let second = world.run("fence db-c --yes");
     assert_eq!(second.exit, Exit::Refused, "{}", second.err);
     assert!(second.err.contains("alice@ops-1 has asked that db-b be stopped"), "{}", second.err);
+    assert_eq!(world.requests().len(), 1);
+}
+
+#[test]
+fn of_two_operators_at_once_the_second_is_told_that_another_came_first() {
+    let world = World::new();
+    world.store.meanwhile("ask", 0, |store| {
+        let wish = Wish::Fence { node: arn('c'), uid: lease().uid, why: String::new() };
+        let by_bob =
+            Request { id: name("bob-1"), wish, by: "bob".to_owned(), ..crate::testing::request(None) };
+        ready(store.ask(&Request { epoch: Epoch(1), ..by_bob })).expect("asked");
+    });
+    let run = world.run("fence db-b --yes");
+    assert_eq!(run.exit, Exit::Lost, "{}", run.err);
+    assert!(run.err.contains("another request that a node be stopped came first"), "{}", run.err);
+    assert_eq!(world.lease().fence.expect("bob's").node, arn('c'));
     assert_eq!(world.requests().len(), 1);
 }
 

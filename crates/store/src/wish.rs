@@ -137,6 +137,13 @@ pub(crate) fn standing(lease: &Lease, place: Place) -> Option<(&RequestId, WallT
     }
 }
 
+/// Whether another word that a node be stopped stands and has not ended: one is asked for at a time, since whoever gave that one
+/// counts on it. A word that reaches nobody any more does not stand in the way.
+pub(crate) fn is_barred(lease: &Lease, carried: &Carried, request: &Request) -> bool {
+    let other = lease.live_fence(request.at).is_some_and(|word| word.request != request.id);
+    other && matches!(carried, Carried::Fence(_))
+}
+
 /// The request whose wish goes from the lease when this one is written, and what that is answered with: whoever has asked
 /// would wait for it in vain.
 pub(crate) fn displaced(lease: &Lease, carried: &Carried, request: &Request) -> Option<(RequestId, String)> {

@@ -97,6 +97,8 @@ promises! {
         a_request_without_a_lease_is_refused,
         a_switchover_is_carried_as_an_intent,
         a_fence_is_carried_until_it_is_ended,
+        a_live_fence_is_replaced_by_no_other,
+        a_fence_of_another_registration_is_replaced,
         a_failback_is_written_at_its_own_epoch_only,
         a_pause_is_carried_until_it_is_resumed,
         a_request_whose_id_is_taken_is_refused,

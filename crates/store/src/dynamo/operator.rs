@@ -12,7 +12,7 @@ use super::action::Action;
 use crate::error::Cancelled;
 use crate::item::{attribute, number, read_request, text, write_request};
 use crate::key::Key;
-use crate::wish::{Carried, Place, carried, displaced, is_same, place, standing};
+use crate::wish::{Carried, Place, carried, displaced, is_barred, is_same, place, standing};
 use crate::{Store, condition};
 
 /// How often a request is put anew because what it takes the place of has changed since it was read. The next ones are left to
@@ -29,8 +29,10 @@ impl DynamoStore {
                 Some(_) => self.lease(&request.cluster).await?,
                 None => None,
             };
-            let displaced = before.as_ref().and_then(|lease| displaced(lease, &carried, request));
-            let mut actions = vec![as_read(lease_action(request, &carried)?, &carried, before.as_ref())];
+            // A repeat of what was asked already is no other word, and is found by its row.
+            let free = before.as_ref().filter(|lease| !is_barred(lease, &carried, request));
+            let displaced = free.and_then(|lease| displaced(lease, &carried, request));
+            let mut actions = vec![as_read(lease_action(request, &carried)?, &carried, free)];
             actions.push(
                 Action::update(Key::request(&request.cluster, &request.id), "SET #request = :request")
                     .only_if(condition::ABSENT)
@@ -61,7 +63,7 @@ impl DynamoStore {
             }
             let of = |lease: &Option<Lease>| Some(standing(lease.as_ref()?, place(&carried)?)?.0.clone());
             if of(&before) == of(&after) {
-                // There is no lease, or another exclusion stands than the one that was read.
+                // There is no lease, another exclusion stands than the one that was read, or a word that is not replaced.
                 return Err(WriteFailure::Refused(after));
             }
         }
@@ -77,7 +79,7 @@ fn answer_action(cluster: &ClusterName, request: &RequestId, answer: &str) -> Ac
     if mutant!(ReplacedAnswersAgain) { action } else { action.only_if(condition::UNANSWERED) }
 }
 
-/// What stands in the place of the lease that is taken or emptied is still what was seen there.
+/// What stands in the place of the lease that is taken or emptied is still what was seen there; without a lease, nothing does.
 fn as_read(action: Action, carried: &Carried, lease: Option<&Lease>) -> Action {
     let Some(place) = place(carried) else { return action };
     let (seen, none) = match place {

@@ -26,7 +26,7 @@ use crate::superseded::{
     lost_on_candidate, lost_on_holder, lost_on_lease, refuse_unsafe, restoration_lost_on_lease,
     restoration_lost_on_node,
 };
-use crate::wish::{Carried, carried, displaced, is_same};
+use crate::wish::{Carried, carried, displaced, is_barred, is_same};
 use crate::{Entry, Moved, Registration, Start};
 
 /// Everything in the table, by its keys.
@@ -266,6 +266,9 @@ impl Table {
             return if is_same(standing, request) { Ok(()) } else { refused() };
         }
         let carried = carried(request);
+        if is_barred(lease, &carried, request) {
+            return Err(WriteFailure::Refused(Some(lease.clone())));
+        }
         let displaced = displaced(lease, &carried, request);
         match carried {
             Carried::Intent(intent) => lease.intent = Some(intent),

@@ -1,8 +1,10 @@
 //! What the store promises to operators.
 
+use std::time::Duration;
+
 use baton_protocol::fence::Word;
 use baton_protocol::history::Happening;
-use baton_protocol::ids::{Epoch, RequestId};
+use baton_protocol::ids::{Epoch, RegistrationUid, RequestId};
 use baton_protocol::lease::{Intent, Pause};
 use baton_protocol::request::{Request, Wish};
 use baton_protocol::time::WallTime;
@@ -61,13 +63,49 @@ pub async fn a_fence_is_carried_until_it_is_ended(record: &impl Record) {
     assert_eq!(after.fence.take(), Some(word));
     assert_eq!(after, before);
     let next = request("2-fence", wish("it hangs again"), Epoch(1));
-    store.ask(&next).await.expect("asked");
+    let next = Request { at: ask.until, until: ask.until + Duration::from_secs(60), ..next };
+    store.ask(&next).await.expect("the first one has ended");
     store.end_fence(&cluster(), &ask.id).await.expect("there is nothing to end");
     assert_eq!(lease(store).await.fence.map(|word| word.request), Some(next.id.clone()));
     for _ in 0..2 {
         store.end_fence(&cluster(), &next.id).await.expect("ended");
         assert_eq!(lease(store).await, before);
     }
+}
+
+/// Whoever has asked that a node be stopped counts on it until that ends: another word is refused as long, whomever it names, and
+/// leaves nothing behind.
+pub async fn a_live_fence_is_replaced_by_no_other(record: &impl Record) {
+    let store = record.store();
+    let uid = held_by_the_first(store).await.uid;
+    let fence =
+        |n, uid: &RegistrationUid| Wish::Fence { node: node(n), uid: uid.clone(), why: String::new() };
+    let first = request("1-fence", fence(2, &uid), Epoch(1));
+    store.ask(&first).await.expect("asked");
+    let before = lease(store).await;
+    for n in [2, 3] {
+        let late =
+            Request { at: WallTime(first.until.0 - 1), ..request("2-fence", fence(n, &uid), Epoch(1)) };
+        assert_eq!(refused(store.ask(&late).await), Some(before.clone()));
+    }
+    store.ask(&first).await.expect("asked already");
+    assert_eq!(store.requests(&cluster(), 10).await, Ok(vec![first.clone()]));
+    let next = request("3-fence", fence(3, &uid), Epoch(1));
+    let next = Request { at: first.until, until: first.until + Duration::from_secs(60), ..next };
+    store.ask(&next).await.expect("the first one has ended");
+    assert_eq!(lease(store).await.fence.map(|word| word.request), Some(next.id));
+    store.ask(&first).await.expect("asked already, whatever stands now");
+}
+
+/// A word about an earlier registration reaches nobody.
+pub async fn a_fence_of_another_registration_is_replaced(record: &impl Record) {
+    let store = record.store();
+    assert_eq!(held_by_the_first(store).await.uid, uid(1));
+    let fence = |uid: RegistrationUid| Wish::Fence { node: node(2), uid, why: String::new() };
+    store.ask(&request("1-fence", fence(uid(2)), Epoch(1))).await.expect("asked");
+    let next = request("2-fence", fence(uid(1)), Epoch(1));
+    store.ask(&next).await.expect("asked");
+    assert_eq!(lease(store).await.fence.map(|word| word.request), Some(next.id));
 }
 
 /// A pause is carried and taken away, and nothing else of the lease changes.
@@ -230,8 +268,11 @@ pub async fn a_request_that_another_takes_the_place_of_is_answered_so(record: &i
     }
     let fence = |n| Wish::Fence { node: node(n), uid: uid.clone(), why: String::new() };
     ask("a-fence", fence(1)).await;
-    ask("b-fence", fence(2)).await;
-    assert_eq!(answer("a-fence").await, Some(format!("replaced by fence asked by ada at {at}")));
+    let ended = request("a-fence", fence(1), Epoch(1)).until;
+    let later = request("b-fence", fence(2), Epoch(1));
+    store.ask(&Request { at: ended, until: ended + Duration::from_secs(60), ..later }).await.expect("asked");
+    let (end, by) = (ended.utc(), format!("replaced by fence asked by ada at {}", ended.utc()));
+    assert_eq!(answer("a-fence").await, Some(format!("ended at {end}, and then {by}")));
     let restore = || Wish::Restore { uid: uid.clone(), why: String::new() };
     ask("c-restore", restore()).await;
     ask("d-restore", restore()).await;
