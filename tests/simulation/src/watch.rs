@@ -220,14 +220,18 @@ impl Sim<'_> {
     pub(crate) fn replaced_is_answered(&mut self, before: &Lease, by: &RequestId) {
         let places = |lease: &Lease| {
             let intent = lease.intent.as_ref().and_then(|intent| intent.request.clone());
-            [intent, lease.fence.as_ref().map(|word| word.request.clone())]
+            let fence = lease.fence.as_ref().map(|word| word.request.clone());
+            let restore = lease.restore.as_ref().map(|word| word.request.clone());
+            [intent, fence, restore]
         };
         let gone = places(before).into_iter().zip(places(&self.lease)).filter(|(was, is)| was != is);
         let gone: Vec<_> = gone.filter_map(|(was, _)| was).collect();
         if gone.is_empty() {
             return;
         }
-        let rows = ready(self.store.requests(&self.cluster, usize::MAX)).unwrap_or_default();
+        let rows = ready(self.store.requests(&self.cluster, usize::MAX));
+        // Nothing fails in the twin of the table, and nothing may pass for want of a look.
+        let rows = rows.expect("the twin answers");
         for row in rows.into_iter().filter(|row| gone.contains(&row.id)) {
             let Some(answer) = row.answer else {
                 return self.broken("I29", format!("{by} took the place of {}, which has no answer", row.id));
