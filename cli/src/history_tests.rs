@@ -7,8 +7,9 @@ use baton_protocol::ids::{Epoch, Seq};
 use baton_protocol::time::WallTime;
 use baton_store::Store;
 
+use crate::console::Look;
 use crate::testing::world::{World, event, grant, ready, release};
-use crate::testing::{NOW, TERMINAL, arn, assert_golden, before, name};
+use crate::testing::{NOW, PIPE, TERMINAL, arn, assert_golden, before, name};
 
 fn with_history() -> World {
     let world = World::new();
@@ -138,14 +139,14 @@ fn a_request_stands_before_the_grant_that_followed_it_whatever_the_clocks_say() 
     assert_eq!(what, ["what", "asked", "granted"]);
 }
 
-#[test]
-fn a_grant_shows_what_the_hook_of_the_holder_wrote_and_where_the_rest_is() {
+/// A grant after a promote hook of the holder has failed.
+fn after_a_hook_that_wrote(output: &str) -> World {
     let failure = HookFailure {
         hook: Hook::Promote,
         epoch: Epoch(1),
         at: NOW,
         how: "promote hook failed with exit code 3 after 41 ms: no licence".into(),
-        output: "reading /etc/app.conf\n\u{1b}[31mno licence".into(),
+        output: output.into(),
     };
     let world = World::new();
     let what = Happening::Granted {
@@ -156,6 +157,34 @@ fn a_grant_shows_what_the_hook_of_the_holder_wrote_and_where_the_rest_is() {
         evidence: Evidence { hook: Some(Box::new(failure)), ..Evidence::default() },
     };
     ready(world.store.inner.append(&event("orders", Epoch(2), "arbiter", what, after(1)))).expect("appends");
+    world
+}
+
+#[test]
+fn each_piece_of_a_hooks_long_line_bears_the_margin_and_nothing_turns_it() {
+    let words: Vec<String> = (0..60).map(|n| format!("word{n:02}")).collect();
+    let mut world = after_a_hook_that_wrote(&format!("\u{202e}{}\u{2028}end", words.join(" ")));
+    for borders in [true, false] {
+        for width in [80, 100, 131] {
+            world.look = Look { width: Some(width), borders, ..PIPE };
+            let shown = world.run("history").out;
+            assert!(!shown.contains(['\u{202e}', '\u{2028}']), "{shown}");
+            let lines: Vec<&str> = shown.lines().filter(|line| line.contains("word")).collect();
+            assert!(lines.len() > 3 && lines.iter().all(|line| line.contains("| ")), "{width}: {shown}");
+            assert!(shown.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}: {shown}");
+            let joined: String = lines
+                .iter()
+                .map(|line| line.split("| ").last().unwrap_or_default().trim_end_matches([' ', '│']))
+                .collect();
+            let count = |text: &str| text.matches("word").count();
+            assert!(count(&joined) >= 58, "{width}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_grant_shows_what_the_hook_of_the_holder_wrote_and_where_the_rest_is() {
+    let world = after_a_hook_that_wrote("reading /etc/app.conf\n\u{1b}[31mno licence");
     let shown = world.run("history").out;
     for line in [
         "db-a -> db-b by release: db-a released the lease; before that, promote hook failed with exit code 3 after 41 ms: no licence at",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::findings::steers;
 use baton_protocol::time::WallTime;
 use jiff::{SignedDuration, Timestamp};
 
@@ -59,7 +60,7 @@ pub fn ago(at: WallTime, now: WallTime) -> String {
 
 /// A text from the table or from AWS, without what could steer a terminal or break a line.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 /// Parses a duration that an operator typed: `10s`, `1m30s`, `2 hours`, `PT5M`.

@@ -38,6 +38,9 @@ pub struct Rows {
     pub rows: Vec<Row>,
 }
 
+/// Stands before each line that a hook wrote.
+pub const MARGIN: &str = "| ";
+
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
@@ -275,7 +278,7 @@ impl Row {
     /// What a hook wrote before the lease went to another node, and where the rest is; nothing otherwise.
     pub fn output(&self) -> Vec<String> {
         let What::Granted { from: Some(from), hook: Some(hook), .. } = &self.what else { return Vec::new() };
-        let lines = hook.output.iter().map(|line| format!("| {line}"));
+        let lines = hook.output.iter().map(|line| format!("{MARGIN}{line}"));
         // As every version of journalctl reads it.
         let since = to_second(&hook.at).replace('T', " ").replace('Z', " UTC");
         let rest = format!("all of it, on {from}: journalctl -u baton-agent --since '{since}'");

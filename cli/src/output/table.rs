@@ -6,13 +6,19 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
 };
 
-use crate::command::history::Rows;
+use crate::command::history::{MARGIN, Row, Rows};
 use crate::console::Look;
 use crate::text::{length, seconds, to_second};
 use crate::view::{NodeView, State, View, health_word};
 
 /// The narrowest terminal that is honoured. Some report no width at all.
 const NARROWEST: u16 = 80;
+
+/// The columns of a history.
+const HISTORY: [&str; 5] = ["Time", "Age", "Epoch", "What", "Detail"];
+
+/// A piece of a line that was broken is not shorter than that, however little is left.
+const LINE_SHORTEST: usize = 10;
 
 /// The state of a cluster: a title, a row per node, footers.
 pub fn status(view: &View, look: Look) -> String {
@@ -43,7 +49,7 @@ pub fn history(rows: &Rows, look: Look) -> String {
     if rows.rows.is_empty() {
         return format!("Cluster {}: nothing has happened yet\n", rows.cluster);
     }
-    let mut table = table(look, &["Time", "Age", "Epoch", "What", "Detail"]);
+    let mut table = table(look, &HISTORY);
     // Only sentences may be broken. The table of nodes stays as wide as it is: half an instance id is no id.
     if let Some(width) = look.width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(NARROWEST));
@@ -51,16 +57,65 @@ pub fn history(rows: &Rows, look: Look) -> String {
             column.set_constraint(ColumnConstraint::ContentWidth);
         });
     }
+    let columns = |row: &Row| {
+        [
+            row.at.clone(),
+            length(Duration::from_millis(row.age_ms)),
+            row.epoch.to_string(),
+            row.what.word().to_owned(),
+        ]
+    };
+    let left =
+        look.width.map(|width| detail_width(width.max(NARROWEST), look, rows.rows.iter().map(columns)));
     for row in &rows.rows {
+        let [at, age, epoch, what] = columns(row);
+        let output = row.output().into_iter().flat_map(|line| match (left, line.strip_prefix(MARGIN)) {
+            (Some(left), Some(written)) => wrapped(written, left.saturating_sub(MARGIN.len())),
+            _ => vec![line],
+        });
         table.add_row(vec![
-            Cell::new(&row.at),
-            Cell::new(length(Duration::from_millis(row.age_ms))).set_alignment(CellAlignment::Right),
-            Cell::new(row.epoch).set_alignment(CellAlignment::Right),
-            Cell::new(row.what.word()),
-            Cell::new([vec![row.detail.clone()], row.output()].concat().join("\n")),
+            Cell::new(at),
+            Cell::new(age).set_alignment(CellAlignment::Right),
+            Cell::new(epoch).set_alignment(CellAlignment::Right),
+            Cell::new(what),
+            Cell::new([row.detail.clone()].into_iter().chain(output).collect::<Vec<_>>().join("\n")),
         ]);
     }
     body(&table)
+}
+
+/// How much of a terminal's width is left to the last column beside the others: a space on each side of every column and a line
+/// around it, or two spaces behind it where there are no lines.
+fn detail_width(width: u16, look: Look, rows: impl Iterator<Item = [String; 4]>) -> usize {
+    let mut widths = HISTORY.map(str::len);
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(cell.chars().count());
+        }
+    }
+    let others: usize = widths[..4].iter().sum();
+    let lines = if look.borders { HISTORY.len() + 1 } else { 0 };
+    usize::from(width).saturating_sub(others + 2 * HISTORY.len() + lines)
+}
+
+/// A line of a hook, broken so that each piece bears the margin: without it a piece would read as Baton's own words.
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    let width = width.max(LINE_SHORTEST);
+    let mut pieces = vec![String::new()];
+    let mut used = 0;
+    for c in line.chars() {
+        // Some characters take two places; one too many is no harm.
+        let places = if c.is_ascii() { 1 } else { 2 };
+        if used + places > width {
+            pieces.push(String::new());
+            used = 0;
+        }
+        used += places;
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(c);
+        }
+    }
+    pieces.into_iter().map(|piece| format!("{MARGIN}{piece}")).collect()
 }
 
 pub(super) fn table(look: Look, header: &[&str]) -> Table {

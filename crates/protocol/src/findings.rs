@@ -22,6 +22,14 @@ pub const TAIL_LONGEST: usize = 1_024;
 /// How many local recoveries a heartbeat tells of, so that whoever looks once a minute misses none of a few quick ones.
 pub const RECOVERIES_KEPT: usize = 3;
 
+/// Whether a character steers whatever shows it, and so stands in no text for people that somebody else has written: controls, the
+/// separators of lines and paragraphs, and what turns the direction of writing, by which a line can be made to read as another.
+pub fn steers(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || turns
+}
+
 /// A line for people: printable, of [`REMARK_LONGEST`] bytes at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String")]
@@ -36,7 +44,7 @@ impl Remark {
 
 impl From<&str> for Remark {
     fn from(text: &str) -> Self {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text.chars().map(|c| if steers(c) { ' ' } else { c }).collect();
         if line.len() <= REMARK_LONGEST {
             return Self(line);
         }
@@ -78,10 +86,10 @@ impl Tail {
 
 impl From<&str> for Tail {
     fn from(text: &str) -> Self {
-        let lines: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-        let lines = lines.trim_end();
+        let lines: String = text.chars().map(|c| if steers(c) && c != '\n' { ' ' } else { c }).collect();
+        let lines = without_blank_runs(lines.trim_end());
         if lines.len() <= TAIL_LONGEST {
-            return Self(lines.to_owned());
+            return Self(lines);
         }
         let mut begin = lines.len() - (TAIL_LONGEST - '…'.len_utf8());
         while !lines.is_char_boundary(begin) {
@@ -95,6 +103,18 @@ impl From<String> for Tail {
     fn from(text: String) -> Self {
         Self::from(text.as_str())
     }
+}
+
+/// The lines, with one blank line in place of several, and none at the beginning: they take the place of what was said.
+fn without_blank_runs(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.split('\n') {
+        let is_blank = line.trim().is_empty();
+        if !is_blank || lines.last().is_some_and(|before| !before.trim().is_empty()) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
 }
 
 /// Which hook.
@@ -149,7 +169,7 @@ pub struct Findings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,
     /// The hook that has failed last, while that is news.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_hook")]
     pub hook: Option<HookFailure>,
 }
 
@@ -187,6 +207,20 @@ pub struct Ended {
     /// Why it failed; none: every check of the service is good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Remark>,
+}
+
+/// Reads a failure of any shape: one of a later version must not take what else is said with it.
+fn read_hook<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HookFailure>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        Known(HookFailure),
+        Other(IgnoredAny),
+    }
+    Ok(match Any::deserialize(from)? {
+        Any::Known(failure) => Some(failure),
+        Any::Other(IgnoredAny) => None,
+    })
 }
 
 /// Reads findings of any shape; what is none says nothing.
@@ -292,6 +326,28 @@ mod tests {
         for odd in [json!({"hook": {"hook": "reboot"}}), json!({"hook": 7})] {
             assert_eq!(read_with(odd.clone()), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_failure_that_cannot_be_understood_takes_nothing_else_with_it() {
+        for odd in [json!({"hook": "reboot"}), json!(7), json!(null), json!({"hook": "demote", "epoch": "x"})]
+        {
+            let read = read_with(json!({"failing": "web: no answer", "hook": odd})).expect("said");
+            assert_eq!((read.failing, read.hook), (Some("web: no answer".into()), None), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_turns_the_direction_or_breaks_a_line_is_a_space_and_blank_lines_do_not_pile_up() {
+        let turned = "a\u{202e}b\u{2066}c\u{2069}d\u{200f}e\u{2028}f\u{2029}g\u{61c}h";
+        assert_eq!(Remark::from(turned).as_str(), "a b c d e f g h");
+        assert_eq!(Tail::from(turned).as_str(), "a b c d e f g h");
+        let tail = Tail::from("\n \nfirst\n\n\t\n\u{2028}\nsecond\n\n\n");
+        assert_eq!(tail.as_str(), "first\n\nsecond");
+        assert_eq!(Tail::from(tail.as_str()), tail);
+        // What was cut is what was said, and not the lines between.
+        let long = format!("first{}last", "\n".repeat(2 * TAIL_LONGEST));
+        assert_eq!(Tail::from(long).as_str(), "first\n\nlast");
     }
 
     #[test]
