@@ -1,49 +1,20 @@
 //! A hook whose program lies on a disk that hangs: the kernel does not come back from starting it, and the node beats on.
 
+#[path = "support/held.rs"]
+mod held;
 mod support;
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use baton_agent::command::{End, Starter, end_orphans, end_own};
 use baton_agent::config::When;
 use baton_agent::status::State;
 use baton_protocol::ids::Epoch;
+use held::Held;
 use support::Node;
-
-/// Whoever opens a file on which another process holds a lease waits until that gives it back, for 45 s at most (fcntl(2)): as at
-/// a disk that hangs, and without the rights that a file system of one's own takes.
-const HOLD: &str = "
-import fcntl, os, signal, sys
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-file = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-sys.stdout.write('x')
-sys.stdout.flush()
-signal.pause()
-";
-
-/// A program that nobody can start while this lives.
-struct Held(Child);
-
-impl Held {
-    fn new(program: &Path) -> Self {
-        let mut python = Command::new("python3");
-        python.args(["-c", HOLD]).arg(program).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = python.spawn().expect("`python3`; install it");
-        let mut said = [0];
-        child.stdout.take().expect("piped").read_exact(&mut said).expect("the lease is held");
-        Self(child)
-    }
-
-    fn let_go(mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("it ends");
-    }
-}
 
 /// Held by each test, since all look at the children of this process.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -109,7 +80,7 @@ async fn a_hook_that_has_not_started_in_time_has_failed_and_never_runs() {
     let trouble = failed.await.troubles.into_iter().find(|trouble| trouble.about == "promote").expect("told");
     assert!(trouble.found.contains("it did not start in time"), "{trouble:?}");
     node.until("it does not serve", |beat| beat.serving_epoch.is_none() && beat.released <= Epoch(1)).await;
-    let python = held.0.id();
+    let python = held.id();
     node.wait("its start has ended", || children(python) == 0).await;
     node.stop().await;
     held.let_go();
@@ -122,7 +93,7 @@ async fn a_demote_ends_a_start_that_hangs_before_it_stops_anything() {
     let mut node = Node::new().await;
     let path = program(&node);
     let held = Held::new(&path);
-    let python = held.0.id();
+    let python = held.id();
     node.promote_program = Some((path.clone(), Duration::from_secs(600)));
     // A start that has not ended has this process's own program.
     let starts =
@@ -147,7 +118,7 @@ async fn a_driver_that_ends_for_another_leaves_no_start_that_hangs() {
     let mut node = Node::new().await;
     let path = program(&node);
     let held = Held::new(&path);
-    let python = held.0.id();
+    let python = held.id();
     node.checks = vec![support::check(
         "web",
         When::Serving,
@@ -207,7 +178,7 @@ async fn an_agent_that_ends_takes_what_it_is_starting_with_it() {
     let node = Node::new().await;
     let path = program(&node);
     let held = Held::new(&path);
-    let python = held.0.id();
+    let python = held.id();
     let start = Starter::default().start(tokio::process::Command::new(&path), Duration::from_secs(600));
     node.wait("it starts", || children(python) == 1).await;
     assert_eq!(end_own(), 1);
