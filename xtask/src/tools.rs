@@ -87,7 +87,7 @@ pub(crate) fn said(command: &mut Command) -> Result<String, Box<dyn Error>> {
 }
 
 /// Whether a program is on this machine.
-pub(crate) fn is_there(program: &str) -> bool {
+fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }

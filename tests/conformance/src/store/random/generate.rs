@@ -83,7 +83,8 @@ fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
 fn asked_at_once() -> impl Strategy<Value = Vec<Operation>> {
     let wish = prop_oneof![
         2 => Just(Wish::Failover { to: None, why: String::new() }),
-        2 => Just(Wish::Fence { node: node(2), uid: uid(1), why: String::new() }),
+        // A word about another registration is the one that is replaced while it has not ended.
+        3 => three().prop_map(|n| Wish::Fence { node: node(2), uid: uid(n), why: String::new() }),
         3 => Just(Wish::Restore { uid: uid(1), why: String::new() }),
     ];
     (wish, another(), another(), another(), any::<bool>()).prop_map(|(wish, id, other, before, stands)| {
