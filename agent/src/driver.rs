@@ -43,7 +43,7 @@ use looks::Looks;
 use mending::Mending;
 use places::Places;
 use suspension::Suspension;
-use table::{Answer, Caller};
+use table::{Answer, Caller, Neighbours};
 use troubles::About;
 use vip::Addresses;
 use watchdog::Guard;
@@ -150,6 +150,7 @@ struct Driver {
     guard: Guard,
     suspension: Suspension,
     desk: Desk,
+    neighbours: Neighbours,
 }
 
 impl Driver {
@@ -214,6 +215,7 @@ impl Driver {
             guard: Guard::new(parts.watchdog.clone(), parts.cluster.name.clone()),
             suspension: Suspension::new(),
             desk: Desk::default(),
+            neighbours: Neighbours::default(),
         })
     }
 
@@ -236,9 +238,13 @@ impl Driver {
             while let Some(command) = self.node.poll_command() {
                 match self.carry_out(command, &mut hooks) {
                     None => {}
+                    Some(Command::ReadHeartbeats(asked)) if self.neighbours.have(&asked) => {
+                        let found = self.neighbours.take();
+                        self.take(Answer::Heartbeats(Ok(found)));
+                    }
                     Some(call) => {
                         let attempt = self.timing().attempt_timeout();
-                        open.push(caller.perform(call, attempt).boxed());
+                        open.push(caller.perform(call, self.node.neighbours(), attempt).boxed());
                     }
                 }
             }
@@ -387,12 +393,15 @@ impl Driver {
         let epoch_before = self.node.lease().map(|lease| lease.epoch);
         self.desk.see(now, &answer);
         // A driver that has only begun reads its own item and announces itself before it reads a lease.
-        let turns = matches!(answer, Answer::Own(_) | Answer::Announced(_) | Answer::Lease(_));
+        let turns = matches!(answer, Answer::Own(_) | Answer::Announced(_) | Answer::Lease(..));
         match answer {
             Answer::Own(found) => self.node.handle_own(now, found),
             Answer::Announced(outcome) => self.node.handle_announced(now, outcome),
             Answer::Beat(outcome) => self.node.handle_beat(now, outcome),
-            Answer::Lease(found) => self.node.handle_lease(now, found),
+            Answer::Lease(found, along) => {
+                self.neighbours = along;
+                self.node.handle_lease(now, found);
+            }
             Answer::Heartbeats(found) => self.node.handle_heartbeats(now, found),
             Answer::Released(outcome) => self.node.handle_released(now, outcome),
             Answer::Seen(attached) => {

@@ -71,11 +71,11 @@ impl Desk {
             }
             Answer::Announced(outcome) => troubles.take_write(About::Heartbeat, now.wall, outcome),
             Answer::Own(found) => troubles.take_read(About::Heartbeat, now.wall, found),
-            Answer::Lease(Ok(None)) => {
+            Answer::Lease(Ok(None), _) => {
                 let found = "the table has no such cluster; see that its stack was deployed under this name";
                 troubles.take(About::Lease, now.wall, &Err(found));
             }
-            Answer::Lease(found) => troubles.take_read(About::Lease, now.wall, found),
+            Answer::Lease(found, _) => troubles.take_read(About::Lease, now.wall, found),
             Answer::Woken(outcome) => troubles.take(About::Wake, now.wall, outcome),
             Answer::Unseen(reason) => troubles.take(About::Metadata, now.wall, &Err(reason)),
             Answer::Seen(_) => troubles.take(About::Metadata, now.wall, &Ok::<(), String>(())),

@@ -1,6 +1,6 @@
 //! Calls to the table, the bus and the metadata service, each within its time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use baton_protocol::node::{Attached, Command};
 use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
 use baton_protocol::time::BootTime;
 use baton_protocol::wake::{SOURCE_AGENT, Wake, Why};
-use baton_store::{Start, Store};
+use baton_store::{Heartbeats, Start, Store};
 use tokio::time::timeout;
 
 use super::{DriverError, Parts};
@@ -38,8 +38,8 @@ pub(super) enum Answer {
     Own(Read<Option<Heartbeat>>),
     Announced(Write<Option<Heartbeat>>),
     Beat(Write<Option<Heartbeat>>),
-    Lease(Read<Option<Lease>>),
-    Heartbeats(Read<BTreeMap<InstanceArn, Heartbeat>>),
+    Lease(Read<Option<Lease>>, Neighbours),
+    Heartbeats(Read<Heartbeats>),
     Released(Write<Option<Heartbeat>>),
     Seen(Vec<Attached>),
     Leaving(Option<String>),
@@ -48,6 +48,25 @@ pub(super) enum Answer {
     /// Why the metadata service has not said which addresses it shows.
     Unseen(String),
     Told,
+}
+
+/// What was read along with a lease.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    asked: Vec<InstanceArn>,
+    found: Option<Heartbeats>,
+}
+
+impl Neighbours {
+    /// Whether these and no others were asked for, and have been read.
+    pub(super) fn have(&self, asked: &[InstanceArn]) -> bool {
+        self.found.is_some() && self.asked == asked
+    }
+
+    /// What was found. It counts once.
+    pub(super) fn take(&mut self) -> Heartbeats {
+        std::mem::take(self).found.unwrap_or_default()
+    }
 }
 
 /// Makes the calls of one run.
@@ -88,7 +107,13 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     }
 
     /// Carries out a command that is a call, and takes it for unknown when its time is over.
-    pub(super) async fn perform(&self, command: Command, attempt: Duration) -> Answer {
+    /// Along with the lease, the heartbeats of these neighbours are read.
+    pub(super) async fn perform(
+        &self,
+        command: Command,
+        neighbours: Vec<InstanceArn>,
+        attempt: Duration,
+    ) -> Answer {
         let Parts { store, instance, .. } = self.parts;
         let cluster = &self.parts.cluster.name;
         match command {
@@ -119,7 +144,11 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
                 Answer::Beat(self.beat(beat, attempt).await)
             }
             Command::ReadLease => {
-                Answer::Lease(told("read lease", read(attempt, store.lease(cluster)).await))
+                let found = read(attempt, store.lease_along(cluster, &neighbours)).await;
+                match told("read lease", found) {
+                    Ok((lease, found)) => Answer::Lease(Ok(lease), Neighbours { asked: neighbours, found }),
+                    Err(failure) => Answer::Lease(Err(failure), Neighbours::default()),
+                }
             }
             Command::ReadHeartbeats(instances) => {
                 let found = read(attempt, store.heartbeats(cluster, &instances)).await;

@@ -5,11 +5,10 @@ mod agent;
 mod arbiter;
 mod calls;
 mod fleet;
+mod neighbours;
 mod operator;
 mod registrar;
 mod restored;
-
-use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
@@ -31,8 +30,9 @@ use baton_protocol::wake::Why;
 
 use crate::error::Unwritten;
 use crate::item::{read, read_heartbeat, read_request};
-use crate::key::{CLUSTERS, EVENT_PREFIX, HOOK_PREFIX, Key, REQUEST_PREFIX, parse_partition, partition};
-use crate::{Entry, Moved, Registration, Start, Store};
+use crate::key::{CLUSTERS, EVENT_PREFIX, HOOK_PREFIX, Key, REQUEST_PREFIX, partition};
+use crate::{Entry, Heartbeats, Moved, Registration, Start, Store};
+use neighbours::{keys_of, read_heartbeats};
 
 /// The record in one table of DynamoDB. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -54,6 +54,14 @@ impl Store for DynamoStore {
         self.get(&Key::lease(cluster)).await?.map(read).transpose()
     }
 
+    async fn lease_along(
+        &self,
+        cluster: &ClusterName,
+        instances: &[InstanceArn],
+    ) -> Read<(Option<Lease>, Option<Heartbeats>)> {
+        self.get_lease_along(cluster, instances).await
+    }
+
     async fn hooks(&self, cluster: &ClusterName) -> Read<Vec<Hook>> {
         let items = self.query(&partition(cluster), HOOK_PREFIX, true, crate::HOOKS).await?;
         items.into_iter().map(read).collect()
@@ -68,23 +76,8 @@ impl Store for DynamoStore {
         item.map(|item| read_heartbeat(cluster, instance, item)).transpose()
     }
 
-    async fn heartbeats(
-        &self,
-        cluster: &ClusterName,
-        instances: &[InstanceArn],
-    ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
-        let once: BTreeSet<_> = instances.iter().collect();
-        let keys: Vec<_> = once.into_iter().map(|instance| Key::heartbeat(cluster, instance)).collect();
-        let mut heartbeats = BTreeMap::new();
-        for item in self.get_all(&keys).await? {
-            let pk = item.get("pk").and_then(|pk| pk.as_s().ok()).map_or("", String::as_str);
-            let Some((_, Some(instance))) = parse_partition(pk) else {
-                return Err(Failure::Unknown(format!("asked for heartbeats, was given an item of {pk:?}")));
-            };
-            let heartbeat = read_heartbeat(cluster, &instance, item)?;
-            heartbeats.insert(instance, heartbeat);
-        }
-        Ok(heartbeats)
+    async fn heartbeats(&self, cluster: &ClusterName, instances: &[InstanceArn]) -> Read<Heartbeats> {
+        read_heartbeats(cluster, self.get_all(&keys_of(cluster, instances)).await?)
     }
 
     async fn history(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Event>> {

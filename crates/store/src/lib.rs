@@ -164,6 +164,9 @@ pub struct Entry {
     pub group: Option<String>,
 }
 
+/// Heartbeats by their nodes; those that have none are absent.
+pub type Heartbeats = BTreeMap<InstanceArn, Heartbeat>;
+
 /// No more terminations of one cluster's members than this are looked at.
 pub const HOOKS: usize = 100;
 
@@ -173,6 +176,17 @@ pub trait Store: Send + Sync {
 
     /// The lease; `None` where there is none, which says nothing about who may serve.
     fn lease(&self, cluster: &ClusterName) -> impl Future<Output = Read<Option<Lease>>> + Send;
+
+    /// The lease, and along with it the heartbeats of several nodes, in one call where the table can do that. Each of them is as it
+    /// was at some moment of the call, and not all at the same one. The heartbeats are `None` where they have not all been read, and
+    /// then say nothing: whoever needs them asks for them.
+    fn lease_along(
+        &self,
+        cluster: &ClusterName,
+        _instances: &[InstanceArn],
+    ) -> impl Future<Output = Read<(Option<Lease>, Option<Heartbeats>)>> + Send {
+        async move { Ok((self.lease(cluster).await?, None)) }
+    }
 
     /// One node's heartbeat.
     fn heartbeat(
@@ -361,6 +375,11 @@ fn refuse_too_many(items: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Invalid(format!("expected at most {LARGEST_BATCH} items in one read, found {items}")))
+}
+
+/// Whether there are heartbeats to read along with the lease, and not too many.
+fn fit_beside_the_lease(instances: &[InstanceArn]) -> bool {
+    (1..LARGEST_BATCH).contains(&instances.len())
 }
 
 /// Whether an outcome says that nothing was applied.

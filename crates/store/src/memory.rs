@@ -23,7 +23,7 @@ use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 
 use crate::key::Key;
-use crate::{Entry, Moved, Registration, Start, Store};
+use crate::{Entry, Heartbeats, Moved, Registration, Start, Store};
 use table::Table;
 
 /// The record in memory. Clones are handles of the same record; every future it returns is ready when first
@@ -65,6 +65,18 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
         Ok(self.table().leases.get(cluster).cloned())
+    }
+
+    async fn lease_along(
+        &self,
+        cluster: &ClusterName,
+        instances: &[InstanceArn],
+    ) -> Read<(Option<Lease>, Option<Heartbeats>)> {
+        let lease = self.lease(cluster).await?;
+        if !crate::fit_beside_the_lease(instances) {
+            return Ok((lease, None));
+        }
+        Ok((lease, self.heartbeats(cluster, instances).await.ok()))
     }
 
     async fn hooks(&self, cluster: &ClusterName) -> Read<Vec<Hook>> {

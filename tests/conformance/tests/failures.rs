@@ -188,17 +188,45 @@ async fn a_partial_answer_about_heartbeats_is_throttled() {
 }
 
 #[tokio::test]
+async fn a_neighbour_that_is_not_read_keeps_the_lease_from_nobody() {
+    let key = |pk: &str, sk: &str| format!(r#"{{"pk":{{"S":"{pk}"}},"sk":{{"S":"{sk}"}}}}"#);
+    let cluster_key = format!("C#{}", cluster());
+    let neighbour = key(&format!("{cluster_key}#I#{}", node(1)), "HEARTBEAT");
+    for (left, expected) in [
+        (neighbour.clone(), Ok((None, None))),
+        (key(&cluster_key, "LEASE"), Err(Failure::Throttled)),
+        (format!("{neighbour},{}", key(&cluster_key, "LEASE")), Err(Failure::Throttled)),
+    ] {
+        let answer =
+            format!(r#"{{"Responses":{{"baton":[]}},"UnprocessedKeys":{{"baton":{{"Keys":[{left}]}}}}}}"#);
+        let impostor = Impostor::start(Reply::Answer(200, answer)).await;
+        let store = store_at(impostor.endpoint()).await;
+        assert_eq!(store.lease_along(&cluster(), &[node(1)]).await, expected, "{left}");
+        assert_eq!(impostor.take_sent().len(), 1, "one call");
+    }
+    let odd = format!(r#"{{"Responses":{{"baton":[{}]}}}}"#, neighbour);
+    let impostor = Impostor::start(Reply::Answer(200, odd)).await;
+    let store = store_at(impostor.endpoint()).await;
+    assert_eq!(
+        store.lease_along(&cluster(), &[node(1)]).await,
+        Ok((None, None)),
+        "a heartbeat without its parts"
+    );
+}
+
+#[tokio::test]
 async fn every_read_is_strongly_consistent() {
     let impostor = Impostor::start(Reply::Answer(200, "{}".to_owned())).await;
     let store = store_at(impostor.endpoint()).await;
     store.lease(&cluster()).await.expect("read");
     store.heartbeat(&cluster(), &node(1)).await.expect("read");
     store.heartbeats(&cluster(), &[node(1)]).await.expect("read");
+    store.lease_along(&cluster(), &[node(1)]).await.expect("read");
     store.history(&cluster(), 5).await.expect("read");
     store.requests(&cluster(), 5).await.expect("read");
     store.clusters().await.expect("read");
     let sent = impostor.take_sent();
-    assert_eq!(sent.len(), 6);
+    assert_eq!(sent.len(), 7);
     for Sent { operation, body } in sent {
         let consistent = match operation.as_str() {
             "BatchGetItem" => &body["RequestItems"]["baton"]["ConsistentRead"],

@@ -62,6 +62,7 @@ promises! {
         a_late_beat_of_the_same_run_is_refused,
         a_beat_of_another_run_is_refused,
         heartbeats_are_read_together,
+        heartbeats_are_read_along_with_the_lease,
         a_wake_is_left_beside_the_heartbeat;
     arbiter:
         a_vacant_lease_is_granted_without_a_holder_to_check,

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Timer { machine: usize, run: u32 },
     /// A node's request reaches the table. Without a moment for its answer nobody waits for one.
     Apply { machine: usize, run: u32, command: Box<Command>, answer_at: Option<Real>, timeout_at: Real },
+    /// And a neighbour's heartbeats are read, in the same call as the lease.
+    ReadAlong { machine: usize, run: u32, asked: Vec<InstanceArn> },
     /// The node learns what came of it.
     Answer { machine: usize, run: u32, answer: Box<Answer> },
     /// A hook ends.

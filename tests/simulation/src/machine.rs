@@ -9,7 +9,9 @@ use baton_cloud::MemoryCloud;
 use baton_cloud::memory::MemoryNode;
 use baton_protocol::ids::{Epoch, Incarnation, InstanceArn};
 use baton_protocol::node::{Node, NodeConfig, RunState};
+use baton_protocol::outcome::Read;
 use baton_protocol::time::BootTime;
+use baton_store::Heartbeats;
 
 use crate::clock::{Clock, MS, Real, SECOND};
 use crate::event::Event;
@@ -57,6 +59,8 @@ pub(crate) struct Machine {
     pub(crate) hook: Option<Hook>,
     pub(crate) hooks: u32,
     pub(crate) timer_at: Option<Real>,
+    /// What this run has read of its neighbours along with the lease.
+    pub(crate) along: Option<(u32, Vec<InstanceArn>, Read<Heartbeats>)>,
     /// The faults that strike this machine now.
     pub(crate) struck: Vec<Kind>,
 }
@@ -109,6 +113,7 @@ impl Machine {
             hook: None,
             hooks: 0,
             timer_at: None,
+            along: None,
             struck: Vec::new(),
         }
     }

@@ -91,6 +91,8 @@ pub struct Plan {
     pub by_tag: bool,
     /// How long things take.
     pub delays: Delays,
+    /// Whether nodes read their neighbours' heartbeats along with the lease.
+    pub reads_along: bool,
     /// Whether nodes are kept out of step.
     pub jitter: bool,
     /// The one promise that is looked at; none: all of them.
@@ -307,6 +309,7 @@ fn cluster(rng: &mut fastrand::Rng, seed: u64) -> Plan {
             hook: (20 * MS, 500 * MS),
             fence: (0, fence),
         },
+        reads_along: fastrand::Rng::with_seed(seed ^ 0x616c_6f6e_6721).bool(),
         jitter: true,
         only: None,
         lost_per_million: 0,

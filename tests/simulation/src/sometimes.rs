@@ -38,6 +38,7 @@ sometimes! {
     LateReleaseRefused "a late release refused by its condition";
     LateStartRefused "a late start refused by its condition";
     OathRepeated "an oath written again because its outcome was unknown";
+    ReadAlong "heartbeats that were read along with the lease";
     SilenceRestarted "a silence that began again after failed reads";
     ClaimWithdrawn "a claim withdrawn because the holder beat again";
     CommitUnknownApplied "a commit that was applied and whose answer was lost";

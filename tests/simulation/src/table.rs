@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use baton_protocol::ids::InstanceArn;
 use baton_protocol::lease::Lease;
-use baton_protocol::node::Command;
+use baton_protocol::node::{Command, Node};
 use baton_protocol::outcome::{Failure, WriteFailure};
 use baton_store::{Start, Store};
 
@@ -36,6 +37,7 @@ fn is_write(command: &Command) -> bool {
 impl Sim<'_> {
     pub(crate) fn call_table(&mut self, machine: usize, command: Command) {
         self.watch_call(machine, &command);
+        let Some(command) = self.answer_from_along(machine, command) else { return };
         let m = &self.machines[machine];
         let attempt =
             m.agent.as_ref().and_then(|node| node.lease()).map_or(self.plan.timing, |lease| lease.timing);
@@ -59,6 +61,7 @@ impl Sim<'_> {
         }
         match fate {
             Fate::Answered { there, back } if self.now + there + back < timeout_at => {
+                self.ask_along(machine, &command, there + back);
                 let answer_at = Some(self.now + there + back);
                 let command = Box::new(command);
                 self.queue
@@ -89,6 +92,39 @@ impl Sim<'_> {
                 self.queue.push((self.now + after).min(timeout_at), Event::Answer { machine, run, answer });
             }
         }
+    }
+
+    /// Of half of the runs, a node's read of the lease asks for its neighbours' heartbeats as well. They are read before the lease
+    /// or after it, at any moment of the call. Not where a trap waits for those who ask for them alone.
+    fn ask_along(&mut self, machine: usize, command: &Command, length: Real) {
+        let m = &mut self.machines[machine];
+        let asked = m.agent.as_ref().map(Node::neighbours).unwrap_or_default();
+        if *command != Command::ReadLease || !self.plan.reads_along || self.trap.is_some() || asked.is_empty()
+        {
+            return;
+        }
+        let run = m.run;
+        m.along = None;
+        let at = self.now + self.rng.u64(0..=length);
+        self.queue.push(at, Event::ReadAlong { machine, run, asked });
+    }
+
+    pub(crate) fn read_along(&mut self, machine: usize, run: u32, asked: Vec<InstanceArn>) {
+        let found = ready(self.store.heartbeats(&self.cluster, &asked));
+        self.machines[machine].along = Some((run, asked, found));
+    }
+
+    /// What has been read along with the lease is not asked for again.
+    fn answer_from_along(&mut self, machine: usize, command: Command) -> Option<Command> {
+        let Command::ReadHeartbeats(wanted) = &command else { return Some(command) };
+        let m = &mut self.machines[machine];
+        let run = m.run;
+        let fits = |(of, asked, _): &(u32, Vec<InstanceArn>, _)| (*of, asked) == (run, wanted);
+        let Some((_, _, found)) = m.along.take().filter(fits) else { return Some(command) };
+        self.see(Sometimes::ReadAlong);
+        let answer = Box::new(Answer::Heartbeats(found));
+        self.queue.push(self.now, Event::Answer { machine, run, answer });
+        None
     }
 
     fn give_up(&mut self, machine: usize, run: u32, command: &Command, at: Real, why: &str) {

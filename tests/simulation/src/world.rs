@@ -210,6 +210,7 @@ impl<'a> Sim<'a> {
             Event::Apply { machine, run, command, answer_at, timeout_at } => {
                 self.apply(machine, run, *command, answer_at, timeout_at);
             }
+            Event::ReadAlong { machine, run, asked } => self.read_along(machine, run, asked),
             Event::Answer { machine, run, answer } => self.answer(machine, run, *answer),
             Event::Hook { machine, number, outcome } => self.hook_ends(machine, number, outcome),
             Event::DeadMan { machine } => self.dead_man_wakes(machine),

@@ -249,19 +249,33 @@ impl Node {
         self.cycle = Cycle::Idle;
     }
 
-    fn watch_others(&mut self, now: Now, lease: &Lease) {
-        let holding = lease.holder.as_ref() == Some(&self.me);
-        let others: Vec<InstanceArn> = match &lease.holder {
-            Some(_) if holding => lease
-                .members
-                .iter()
-                .map(|member| &member.instance)
-                .filter(|i| **i != self.me)
-                .cloned()
-                .collect(),
+    /// Whose heartbeats this node asks for next, if the lease says what it said last. A driver may read them along with the lease, in
+    /// one call, and answer [`Command::ReadHeartbeats`] with what it has found, if that asks for no others and comes of that very
+    /// answer. Each must be as it was at some moment of that call; which of them was read first does not matter: silence is counted
+    /// from the answer, and a grant compares what it was counted of with what then stands in the table.
+    pub fn neighbours(&self) -> Vec<InstanceArn> {
+        let running = self.phase == Phase::Running;
+        self.lease.as_ref().filter(|_| running).map(|lease| self.others(lease)).unwrap_or_default()
+    }
+
+    /// Of a lease, those whom this node watches: a holder watches all the others, and everybody else the holder.
+    fn others(&self, lease: &Lease) -> Vec<InstanceArn> {
+        if lease.state == LeaseState::Retired {
+            return Vec::new();
+        }
+        match &lease.holder {
+            Some(holder) if *holder == self.me => {
+                let members = lease.members.iter().map(|member| &member.instance);
+                members.filter(|instance| **instance != self.me).cloned().collect()
+            }
             Some(holder) => vec![holder.clone()],
             None => Vec::new(),
-        };
+        }
+    }
+
+    fn watch_others(&mut self, now: Now, lease: &Lease) {
+        let holding = lease.holder.as_ref() == Some(&self.me);
+        let others = self.others(lease);
         if !holding {
             self.peers = crate::peers::PeerWatch::default();
         }
@@ -271,7 +285,7 @@ impl Node {
         if holding || lease.holder.is_none() {
             self.silence.clear();
         }
-        if others.is_empty() || lease.state == LeaseState::Retired {
+        if others.is_empty() {
             return self.end_cycle(now);
         }
         self.cycle = Cycle::Watching;

@@ -9,7 +9,7 @@ use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::Store;
 
-use super::build::{AT, beat, cluster, findings, join, node, run, start};
+use super::build::{AT, beat, cluster, findings, join, node, registration, run, start};
 use super::{Record, refused};
 
 /// There is nothing at first, and nothing is an answer.
@@ -220,6 +220,29 @@ pub async fn heartbeats_are_read_together(record: &impl Record) {
     }
     let other = baton_protocol::ids::ClusterName::new("billing").expect("valid");
     assert_eq!(store.heartbeats(&other, &asked).await.map(|found| found.len()), Ok(0));
+}
+
+/// The lease and heartbeats come together as each by itself does; whoever asks for none, or for too many, is told of the lease.
+pub async fn heartbeats_are_read_along_with_the_lease(record: &impl Record) {
+    let store = record.store();
+    join(store, 1).await;
+    let asked = [node(3), node(1), node(2), node(1)];
+    let none_yet = store.lease_along(&cluster(), &asked).await.expect("read");
+    let expected = store.heartbeats(&cluster(), &asked).await.expect("read");
+    assert_eq!(none_yet, (None, Some(expected)), "a lease that is not there");
+    assert_eq!(store.register(&registration(1)).await, Ok(()));
+    join(store, 3).await;
+    let lease = store.lease(&cluster()).await.expect("read");
+    assert!(lease.is_some());
+    let (found, along) = store.lease_along(&cluster(), &asked).await.expect("read");
+    let along = along.expect("read along");
+    assert_eq!((&found, along.keys().cloned().collect::<Vec<_>>()), (&lease, vec![node(1), node(3)]));
+    assert_eq!(Ok(along), store.heartbeats(&cluster(), &asked).await);
+    let many: Vec<_> = (1..=100).map(node).collect();
+    for (asked, is_along) in [(&many[..], false), (&many[..99], true), (&[], false)] {
+        let (found, along) = store.lease_along(&cluster(), asked).await.expect("read");
+        assert_eq!((found, along.is_some()), (lease.clone(), is_along), "{}", asked.len());
+    }
 }
 
 /// A wake is left again and again, and is no heartbeat.
