@@ -448,6 +448,7 @@ async fn grant(store: &MemoryStore, n: u8, run: &Incarnation) {
             to: instance(n),
             to_incarnation: run.clone(),
             ground: Ground::Vacancy,
+            wish: lease.wish().cloned(),
             recent: None,
             at: wall(),
             event: Event {

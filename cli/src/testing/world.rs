@@ -306,6 +306,7 @@ pub(crate) fn grant(store: &MemoryStore, to: char, ground: Ground, request: Opti
         to: arn(to),
         to_incarnation: current(store, to).incarnation,
         ground,
+        wish: lease.intent.and_then(|intent| intent.request),
         recent: None,
         at,
         event: event("orders", lease.epoch.next(), "arbiter", what, at),

@@ -297,6 +297,7 @@ fn grant(snapshot: &Snapshot, found: Found, fence: Option<Fenced>, candidate: Ca
         to: candidate.member.instance.clone(),
         to_incarnation: candidate.heartbeat.incarnation.clone(),
         ground: found.ground,
+        wish: lease.wish().cloned(),
         recent: remembers.then(|| policy::remembered(lease, snapshot.at)),
         at: snapshot.at,
         event: Event {

@@ -5,7 +5,7 @@
 //! harmless, whatever they believe.
 
 use crate::history::{Event, Ground};
-use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, Seq};
+use crate::ids::{ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq};
 use crate::time::WallTime;
 
 /// What must still be true of the holder's heartbeat when the grant is committed.
@@ -50,6 +50,9 @@ pub struct Grant {
     pub to_incarnation: Incarnation,
     /// The ground.
     pub ground: Ground,
+    /// The request whose wish the lease carried as read, whether or not the grant obeys it: the grant takes that wish away and
+    /// answers it, so a commit that would take away another one is refused. None: there was no wish, or no request behind it.
+    pub wish: Option<RequestId>,
     /// The takeovers on silence that are remembered from then on; none: those that were.
     pub recent: Option<Vec<WallTime>>,
     /// When it was decided. For ground silence a pause that has not ended by then refuses the commit.

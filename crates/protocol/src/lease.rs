@@ -259,6 +259,11 @@ impl Lease {
         })
     }
 
+    /// The request behind the intent, whichever epoch that is about and whether or not it has ended.
+    pub fn wish(&self) -> Option<&RequestId> {
+        self.intent.as_ref()?.request.as_ref()
+    }
+
     /// The intent, if it is about the current epoch and has not ended.
     pub fn live_intent(&self, now: WallTime) -> Option<&Intent> {
         self.intent.as_ref().filter(|intent| intent.epoch == self.epoch && now < intent.until)

@@ -126,6 +126,7 @@ mod registry {
         AnswerOverwritten "s64" "an answer to a request takes the place of another one";
         ReplacedUntold "s65" "a request that another one takes the place of in the lease is not answered";
         ReplacedAnswersAgain "s66" "that another one takes its place is an answer to a request that has one";
+        CommitAnyWish "s67" "the commit does not compare the wish that it takes out of the lease";
         FailoverObeyed "s37" "a holder hands over for an operator's word about a silent one";
         EndUnseen "s07" "an association that a look has shown is ended without another sight of the lease";
         MovedOfOtherRevision "s09" "a move of another configuration is recorded";

@@ -55,8 +55,8 @@ pub const FENCE_ASKED_BY: &str = "#fence.#request = :request";
 /// one wish, and whoever has read the first would not learn of the second.
 pub const UNANSWERED: &str = "(attribute_not_exists(#request.#answer) OR #request.#answer = :answer)";
 
-/// The wish that goes from the lease is still the one that was seen, and is answered in the same write: whoever asked for one that
-/// came in between would wait for it in vain.
+/// The wish that goes from the lease is still the one that was seen, and is answered: by the write of another wish in the same
+/// transaction, and by whoever made a grant after it. Whoever asked for one that came in between would wait for it in vain.
 pub const INTENT_AS_READ: &str = "#intent.#request = :standing";
 
 /// The same where no request stood behind an intent, or there was none.

@@ -6,7 +6,7 @@
 
 use baton_protocol::grant::{Grant, HolderCheck};
 use baton_protocol::heartbeat::{Health, Heartbeat};
-use baton_protocol::ids::InstanceArn;
+use baton_protocol::ids::{InstanceArn, RequestId};
 use baton_protocol::lease::{Lease, LeaseState};
 use baton_protocol::mutant;
 use baton_protocol::outcome::Failure;
@@ -50,6 +50,12 @@ pub(crate) fn lost_on_lease(grant: &Grant, found: Option<&Lease>) -> Vec<String>
     if lease.holder != grant.holder && !mutant!(CommitWithoutEpoch) {
         let name = |holder: &Option<_>| holder.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         lost.push(format!("lease: expected holder {}, found {}", name(&grant.holder), name(&lease.holder)));
+    }
+    if lease.wish() != grant.wish.as_ref() && !mutant!(CommitAnyWish) {
+        let name =
+            |wish: Option<&RequestId>| wish.map_or("none that was asked for", RequestId::as_str).to_owned();
+        let (expected, found) = (name(grant.wish.as_ref()), name(lease.wish()));
+        lost.push(format!("lease: expected the wish {expected}, found {found}"));
     }
     if grant.yields_to_pause()
         && !mutant!(PauseIgnored)

@@ -131,7 +131,7 @@ pub(crate) fn place(carried: &Carried) -> Option<Place> {
 /// The request whose wish stands in a place of the lease, and when that ends by itself.
 pub(crate) fn standing(lease: &Lease, place: Place) -> Option<(&RequestId, WallTime)> {
     match place {
-        Place::Intent => lease.intent.as_ref().and_then(|it| Some((it.request.as_ref()?, it.until))),
+        Place::Intent => Some((lease.wish()?, lease.intent.as_ref()?.until)),
         Place::Fence => lease.fence.as_ref().map(|word| (&word.request, word.until)),
         Place::Restore => lease.restore.as_ref().map(|word| (&word.request, word.until)),
     }

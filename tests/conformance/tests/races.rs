@@ -236,11 +236,11 @@ async fn a_wish_that_came_between_what_another_one_read_and_wrote_is_answered_to
 async fn a_wish_that_was_granted_or_answered_in_between_is_not_said_to_have_been_replaced() {
     for (name, granted) in [("granted-between", true), ("answered-between", false)] {
         let store = table(name).await;
-        let held = held_by_the_first(&store).await;
+        held_by_the_first(&store).await;
         let wish = |id| request(id, Wish::Switchover { to: None, why: String::new() }, Epoch(1));
         store.ask(&wish("1")).await.expect("asked");
         let other = store.clone();
-        let next = grant(&held, Ground::Silence, unchanged(1, 2), 3, 1);
+        let next = grant(&lease(&store).await, Ground::Silence, unchanged(1, 2), 3, 1);
         let (_interloper, late) = interrupted(name, async move {
             if granted {
                 assert_eq!(other.commit(&next).await, Ok(Committed::Granted));

@@ -78,6 +78,7 @@ promises! {
         a_grant_without_a_lease_is_superseded,
         a_grant_decided_under_another_configuration_is_superseded,
         a_pause_holds_back_silence_only,
+        a_grant_takes_no_other_wish_than_it_was_decided_on,
         an_exclusion_holds_back_its_node_only,
         a_drain_is_taken_back_as_a_whole,
         a_repeated_commit_is_one_grant,

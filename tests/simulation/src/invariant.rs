@@ -96,7 +96,7 @@ pub const LIVENESS: &[(&str, &str)] = &[
         "L5",
         "A holder that nothing has struck keeps the lease, whatever befalls others, but for a failback that is due.",
     ),
-    ("L6", "An invocation that has granted what an operator asked for answers the request."),
+    ("L6", "An invocation that has granted answers the request whose wish that takes from the lease."),
     (
         "L7",
         "An agent takes its item for another run's only if it is, and ends only when nothing of it serves.",

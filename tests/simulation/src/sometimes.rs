@@ -45,6 +45,7 @@ sometimes! {
     CommitUnknownLost "a commit that was lost";
     CommitConflict "a commit that met another transaction";
     CommitSuperseded "a commit that lost to another";
+    WishCameBetween "a commit refused only because the wish in the lease was another by then";
     LookedAgain "a candidate asked for a second sign of life";
     NoCandidate "a ground, and nobody who could take over";
     PausedSilence "a silence held back by a pause";

@@ -100,7 +100,7 @@ pub struct Watch {
     pub(crate) led_away: BTreeMap<RouteTableId, Real>,
     /// Whether a late call has taken a route away from the holder.
     route_taken: bool,
-    /// Requests that a function's commit has obeyed, until it answers them.
+    /// Requests whose wishes a function's commit has taken from the lease, until it answers them.
     owed: BTreeMap<usize, RequestId>,
     /// When the current epoch's move was recorded.
     moved_at: Option<Real>,

@@ -129,7 +129,7 @@ impl Invocation {
     /// have told: the grant takes it away. The first answer stands.
     pub(super) fn answer_granted(&mut self, lease: &Lease, grant: &Grant) {
         let epoch = grant.epoch.next();
-        let asked = lease.intent.as_ref().and_then(|intent| intent.request.clone());
+        let asked = lease.wish().cloned();
         let (request, answer) = match (obeyed(lease, grant), asked) {
             (Some(request), _) => {
                 (request, format!("granted to {} at epoch {epoch}", lease.name_of(&grant.to)))

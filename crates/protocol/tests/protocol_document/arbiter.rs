@@ -118,7 +118,7 @@ fn word(decision: &Decision) -> String {
     }
 }
 
-/// What the transaction compares of the holder, beside the lease's uid, epoch, revision and holder and the candidate's
+/// What the transaction compares of the holder, beside the lease's uid, epoch, revision, holder and wish and the candidate's
 /// heartbeat.
 fn compared(grant: &Grant) -> String {
     let holder = match &grant.holder_check {

@@ -194,6 +194,10 @@ fn grant_actions(grant: &Grant) -> Result<Vec<(Part, Action)>, Failure> {
     if let Some(recent) = &grant.recent {
         lease = lease.value(":recent", attribute(recent)?);
     }
+    lease = match &grant.wish {
+        Some(wish) => lease.only_if(condition::INTENT_AS_READ).value(":standing", text(wish.as_str())),
+        None => lease.only_if(condition::INTENT_OF_NOBODY),
+    };
     if grant.yields_to_pause() {
         lease = lease.only_if(condition::NOT_PAUSED);
     }

@@ -2,7 +2,7 @@
 
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
 use baton_protocol::ids::{ClusterName, Epoch, RequestId, Seq};
-use baton_protocol::lease::{Exclusion, Mode, Pause};
+use baton_protocol::lease::{Exclusion, Intent, Mode, Pause};
 use baton_protocol::time::WallTime;
 
 use super::*;
@@ -29,6 +29,7 @@ fn grant(ground: Ground) -> Grant {
         to: arn(2),
         to_incarnation: incarnation(1),
         ground,
+        wish: None,
         recent: None,
         at,
         event: Event { cluster: cluster(), epoch: Epoch(8), at, by: "t".to_owned(), what },
@@ -63,6 +64,37 @@ fn every_condition_on_the_lease_is_lost_by_itself() {
     assert_eq!(lost_on_lease(&grant, None), ["lease: expected one, found none"]);
     // What no decision depends on.
     assert_eq!(lost(|lease| (lease.mode, lease.moved) = (Mode::Available, Epoch(6))), "");
+}
+
+#[test]
+fn a_grant_takes_away_the_wish_that_it_was_decided_on_and_no_other() {
+    let id = |name: &str| RequestId::new(name).expect("valid");
+    let with = |request: Option<RequestId>| {
+        let intent = Intent {
+            to: None,
+            reason: String::new(),
+            epoch: Epoch(7),
+            until: WallTime(500),
+            request,
+            failover: false,
+            asked: None,
+        };
+        Lease { intent: Some(intent), ..lease() }
+    };
+    let of = |wish: Option<RequestId>| Grant { wish, ..grant(Ground::Release) };
+    // One that has ended goes as well, so it counts as well.
+    assert_eq!(lost_on_lease(&of(Some(id("a"))), Some(&with(Some(id("a"))))), [""; 0]);
+    assert_eq!(
+        lost_on_lease(&of(Some(id("a"))), Some(&with(Some(id("b"))))),
+        ["lease: expected the wish a, found b"]
+    );
+    for nobody_waits in [lease(), with(None)] {
+        let lost = lost_on_lease(&of(Some(id("a"))), Some(&nobody_waits));
+        assert_eq!(lost, ["lease: expected the wish a, found none that was asked for"]);
+        assert_eq!(lost_on_lease(&of(None), Some(&nobody_waits)), [""; 0]);
+    }
+    let lost = lost_on_lease(&of(None), Some(&with(Some(id("b")))));
+    assert_eq!(lost, ["lease: expected the wish none that was asked for, found b"]);
 }
 
 #[test]

@@ -81,7 +81,12 @@ async fn that_a_drift_is_over_is_told_once_though_no_answer_to_its_record_or_its
     world.told();
     world.parts.cloud.delete_route(&world.tables[0], DESTINATION);
     let parts = Parts {
-        store: Lossy { inner: world.parts.store.clone(), records: 4.into(), rows: 1.into() },
+        store: Lossy {
+            inner: world.parts.store.clone(),
+            records: 4.into(),
+            rows: 1.into(),
+            ..Lossy::default()
+        },
         cloud: world.parts.cloud.clone(),
         successor: Woken::default(),
         origin: world.parts.origin,

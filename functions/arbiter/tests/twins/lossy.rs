@@ -1,6 +1,7 @@
 //! A table that does what it is asked and whose answers to some writes are lost.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_protocol::grant::{Committed, Grant};
@@ -20,11 +21,14 @@ use baton_protocol::time::WallTime;
 use baton_protocol::wake::Why;
 use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
 
-/// The twin, and how many more answers to records of a move and to rows of the history are lost.
+/// The twin, how many more answers to records of a move and to rows of the history are lost, and what is asked for just before the
+/// next commit.
+#[derive(Default)]
 pub(crate) struct Lossy {
     pub(crate) inner: MemoryStore,
     pub(crate) records: AtomicUsize,
     pub(crate) rows: AtomicUsize,
+    pub(crate) asked_before_commit: Mutex<Option<Request>>,
 }
 
 /// Whether one more is lost.
@@ -109,6 +113,10 @@ impl Store for Lossy {
         self.inner.leave_wake(cluster, instance, why, at).await
     }
     async fn commit(&self, grant: &Grant) -> Result<Committed, Failure> {
+        let asked = self.asked_before_commit.lock().expect("no test panics in here").take();
+        if let Some(request) = asked {
+            self.inner.ask(&request).await.expect("asked");
+        }
         self.inner.commit(grant).await
     }
     async fn restore(&self, restoration: &Restoration) -> Result<Committed, Failure> {

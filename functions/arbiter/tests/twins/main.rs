@@ -12,6 +12,7 @@ mod shared;
 mod swap;
 mod tables;
 mod throttled;
+mod wishes;
 mod world;
 
 use std::collections::BTreeMap;

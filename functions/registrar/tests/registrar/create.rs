@@ -76,6 +76,7 @@ impl Bench {
             to: arn.clone(),
             to_incarnation: run(),
             ground: Ground::Vacancy,
+            wish: lease.intent.and_then(|intent| intent.request),
             recent: None,
             at,
             event: Event { cluster: orders, epoch, at, by: "test".to_owned(), what },

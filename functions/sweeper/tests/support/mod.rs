@@ -128,6 +128,7 @@ pub(crate) async fn settle(store: &MemoryStore, cluster: &str) {
         to,
         to_incarnation: run,
         ground: Ground::Vacancy,
+        wish: None,
         recent: None,
         at: NOW,
         event: Event { cluster: name(cluster), epoch: Epoch(1), at: NOW, by: "test".to_owned(), what },

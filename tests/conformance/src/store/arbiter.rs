@@ -209,6 +209,29 @@ pub async fn a_pause_holds_back_silence_only(record: &impl Record) {
     assert!(lease(store).await.paused.is_some(), "a grant leaves the pause alone");
 }
 
+/// A grant takes the wish out of the lease that it was decided on. Where another one has come, or gone, by then, it is void: nobody
+/// would answer what it takes away.
+pub async fn a_grant_takes_no_other_wish_than_it_was_decided_on(record: &impl Record) {
+    let store = record.store();
+    let held = held_by_the_first(store).await;
+    let wish = |id| request(id, Wish::Switchover { to: None, why: String::new() }, held.epoch);
+    let next = |lease: &Lease| grant(lease, Ground::Silence, unchanged(1, 2), 2, 1);
+    store.ask(&wish("1-first")).await.expect("asked");
+    let lost = "lease: expected the wish none that was asked for, found 1-first";
+    is_superseded(store, &next(&held), lost).await;
+    let first = lease(store).await;
+    store.ask(&wish("2-second")).await.expect("asked");
+    is_superseded(store, &next(&first), "lease: expected the wish 1-first, found 2-second").await;
+    let second = lease(store).await;
+    assert_eq!(second.wish(), Some(&wish("2-second").id), "the wish that came in between stands");
+    assert_eq!(store.commit(&next(&second)).await, Ok(Committed::Granted));
+    assert_eq!(lease(store).await.intent, None);
+    // Sent again it is the same grant, whatever has been asked for since.
+    store.ask(&request("3-third", wish("3-third").wish, Epoch(2))).await.expect("asked");
+    assert_eq!(store.commit(&next(&second)).await, Ok(Committed::Granted));
+    assert_eq!(lease(store).await.wish(), Some(&wish("3-third").id));
+}
+
 /// An exclusion holds its node back until it ends, whatever the ground, but for its own lease.
 pub async fn an_exclusion_holds_back_its_node_only(record: &impl Record) {
     let store = record.store();

@@ -212,6 +212,7 @@ pub fn grant(lease: &Lease, ground: Ground, holder_check: HolderCheck, to: u8, t
         to: node(to),
         to_incarnation: run(to_run),
         ground,
+        wish: lease.wish().cloned(),
         recent: (ground == Ground::Silence).then(|| vec![AT]),
         at: AT,
         event: event(lease.epoch.next(), AT, "arbiter/1", what),

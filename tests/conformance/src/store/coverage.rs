@@ -65,6 +65,8 @@ pub const PLACES: &[(&str, &str)] = &[
     ("UNANSWERED", "UpdateItem REQUEST"),
     ("UNANSWERED", "Update REQUEST"),
     ("EPOCH_CURRENT", "Update LEASE"),
+    ("INTENT_AS_READ", "Update LEASE beside LEASE_AS_READ"),
+    ("INTENT_OF_NOBODY", "Update LEASE beside LEASE_AS_READ"),
     ("DRAINED_BY", "Update LEASE beside EXCLUDED_BY"),
     ("DRAINED_BY", "Update LEASE beside EXCLUDED_AS_READ"),
 ];

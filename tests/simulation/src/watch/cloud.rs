@@ -320,7 +320,10 @@ impl Sim<'_> {
     /// L6. A function has ended in order.
     pub(crate) fn watch_function_end(&mut self, function: usize) {
         if let Some(request) = self.watch.owed.remove(&function) {
-            self.broken("L6", format!("f{function} has granted what {request} asks for and does not say so"));
+            self.broken(
+                "L6",
+                format!("f{function} has taken the wish of {request} from the lease and does not answer it"),
+            );
         }
     }
 }

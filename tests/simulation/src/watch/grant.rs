@@ -59,6 +59,12 @@ impl Sim<'_> {
     ) {
         let before = self.lease.clone();
         self.lease_may_have_changed();
+        if let Ok(Committed::Superseded(lost)) = answer
+            && let [only] = &lost[..]
+            && only.starts_with("lease: expected the wish")
+        {
+            self.see(Sometimes::WishCameBetween);
+        }
         if !matches!(answer, Ok(Committed::Granted)) {
             return;
         }
@@ -86,10 +92,11 @@ impl Sim<'_> {
             {
                 self.see(Sometimes::FailedBack);
             }
-            self.watch.owed.insert(function, request);
         } else if before.intent.is_some() {
             self.see(Sometimes::IntentIgnored);
         }
+        // What the grant was decided on may be another wish, so it is the lease that is asked.
+        self.watch.owed.extend(before.wish().map(|request| (function, request.clone())));
         self.ground_is_true(grant, &before);
         self.candidate_is_fit(grant, &before);
         self.grant_has_a_cause(grant, &before);

@@ -243,6 +243,10 @@ fn spoil(grant: &mut Grant, wrong: Option<Wrong>) {
             grant.holder_check = HolderCheck::Absent;
         }
         Some(Wrong::Revision) => grant.revision += 1,
+        Some(Wrong::Wish) => {
+            let other = RequestId::new("request-0").expect("valid");
+            grant.wish = grant.wish.is_none().then_some(other);
+        }
         Some(Wrong::Candidate) => grant.to_incarnation = run(9),
         Some(Wrong::Seq) => {
             if let HolderCheck::Unchanged { seq, .. } = &mut grant.holder_check {

@@ -56,8 +56,9 @@ fn after_the_end() -> impl Strategy<Value = Vec<Operation>> {
     })
 }
 
-/// A word that a node be stopped, and its end; a drain in whose place comes an exclusion that takes back its wish; or a wish that
-/// is answered, answered otherwise, and replaced.
+/// A word that a node be stopped, and its end; a drain in whose place comes an exclusion that takes back its wish; a drain that is
+/// taken back, with its wish or after another one; a wish that
+/// is answered, answered otherwise, and replaced; or one that the next grant takes away, once that was decided on it.
 fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
     let fence = |whose| Wish::Fence { node: node(whose), uid: uid(1), why: String::new() };
     let exclude = |id, whose, drains: bool| Operation::Exclude {
@@ -72,9 +73,25 @@ fn asked_and_done() -> impl Strategy<Value = Vec<Operation>> {
             .prop_map(move |(id, whose)| vec![Operation::Ask(id, fence(whose)), Operation::EndFence(None)]),
         (another(), another(), three())
             .prop_map(move |(id, next, whose)| vec![exclude(id, whose, true), exclude(next, whose, false)]),
+        (another(), another(), another(), any::<bool>()).prop_map(move |(id, between, end, asked)| {
+            let wish = Wish::Switchover { to: None, why: String::new() };
+            let between = asked.then_some(Operation::Ask(between, wish));
+            let end = Operation::Include { id: end, withdraws: true, instead: None };
+            [exclude(id, 2, true)].into_iter().chain(between).chain([end]).collect()
+        }),
         (another(), another()).prop_map(|(id, next)| {
             let ask = |id| Operation::Ask(id, Wish::Switchover { to: None, why: String::new() });
             vec![ask(id), Operation::Answer(id), Operation::Answer(id), ask(next)]
+        }),
+        (another(), three()).prop_map(|(id, to)| {
+            let grant = |wrong| Operation::Grant {
+                to: Some(to),
+                ground: Ground::Gone,
+                check: Check::Unchanged,
+                wrong,
+            };
+            let wish = Wish::Switchover { to: None, why: String::new() };
+            vec![Operation::Ask(id, wish), grant(Some(Wrong::Wish)), grant(None)]
         }),
     ]
 }
@@ -194,6 +211,7 @@ fn grant() -> impl Strategy<Value = Operation> {
         Just(Wrong::Epoch),
         Just(Wrong::Holder),
         Just(Wrong::Revision),
+        Just(Wrong::Wish),
         Just(Wrong::Seq),
         Just(Wrong::Incarnation),
         Just(Wrong::Candidate),

@@ -173,6 +173,8 @@ pub enum Wrong {
     Holder,
     /// The revision of the configuration.
     Revision,
+    /// The wish: none where one stands, and one where none does.
+    Wish,
     /// The holder's number.
     Seq,
     /// The holder's run.
