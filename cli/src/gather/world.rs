@@ -25,7 +25,7 @@ type Instances = BTreeMap<InstanceId, InstanceFacts>;
 pub(super) async fn world<S: Store, C: Cloud>(store: &S, cloud: &C, lease: &Lease) -> World {
     let ids: Vec<InstanceId> = lease.members.iter().map(|member| member.instance.instance_id()).collect();
     let found = cloud.instances(&ids).await;
-    let facts = |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()), seen.hibernates);
+    let facts = |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()));
     let instances: Seen<Instances> =
         Seen::from(found.map(|found| found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect()));
     let interfaces: Vec<InterfaceId> = instances

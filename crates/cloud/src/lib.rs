@@ -65,6 +65,7 @@ impl InstanceSeen {
             zone: self.zone.clone(),
             vpc: self.vpc.clone(),
             interfaces: self.interfaces.iter().map(interface).collect(),
+            hibernates: self.hibernates,
             tags: self.tags.clone(),
         }
     }

@@ -178,8 +178,8 @@ pub struct InstanceFacts {
 }
 
 impl InstanceFacts {
-    /// Of an instance as membership knows it, and whether it was launched so that it can hibernate.
-    pub fn of(shown: &Shown, hibernates: bool) -> Self {
+    /// Of an instance as membership knows it.
+    pub fn of(shown: &Shown) -> Self {
         let interfaces = shown.interfaces.iter().map(|interface| InterfaceFacts {
             id: interface.id.clone(),
             device_index: interface.device_index,
@@ -190,7 +190,7 @@ impl InstanceFacts {
             zone: shown.zone.clone(),
             vpc: shown.vpc.clone(),
             tagged: shown.tags.contains_key(TAG),
-            hibernates,
+            hibernates: shown.hibernates,
             interfaces: interfaces.collect(),
         }
     }

@@ -151,6 +151,7 @@ mod registry {
         AbsentRetired "s51" "a member that EC2 does not show at this moment is retired";
         HolderRetired "s52" "the holder is retired while it holds";
         JoinsUnasked "s53" "an instance joins though its owner has not named the cluster";
+        SleeperJoins "s68" "an instance that can hibernate joins a strict cluster";
         MembersOfOtherRevision "s54" "members are changed though the lease is not the one that was judged";
         NoRound "s31" "the sweep has no turns";
         HoldIgnored "s44" "an automatic failback goes to a node that has only just got well";

@@ -7,8 +7,8 @@
 //! members are gone has nobody to take over. So what joins and what goes rest on different things:
 //!
 //! * an instance joins that EC2 shows running with the tag and with the cluster's name in `baton:cluster`, by which its
-//!   owner consents, and that has a place for every address and each interface that was chosen. It costs nothing to have it: it still has to beat before it
-//!   can be granted anything;
+//!   owner consents, that has a place for every address and each interface that was chosen, and that cannot hibernate where two must
+//!   never serve at once. It costs nothing to have it: it still has to beat before it can be granted anything;
 //! * a member is retired only on a positive word: EC2 calls it terminated, or shows it without the tag. An answer that
 //!   fails, or shows nobody, retires nobody (ADR 0030);
 //! * the holder is never retired. Without the tag it is asked to hand over, and goes when another holds;
@@ -26,7 +26,7 @@ use crate::ec2::InstanceState;
 use crate::heartbeat::Heartbeat;
 use crate::history::{Departed, Newcomer};
 use crate::ids::{AllocationId, ClusterName, IdError, InstanceArn, InstanceId, NodeName};
-use crate::lease::{Lease, LeaseState, Member};
+use crate::lease::{Lease, LeaseState, Member, Mode};
 use crate::place::{Interface, Places, places};
 use crate::resource::Placement;
 use crate::time::WallTime;
@@ -156,6 +156,8 @@ pub struct Shown {
     pub vpc: String,
     /// Its interfaces.
     pub interfaces: Vec<Interface>,
+    /// Whether it was launched so that it can hibernate. Nothing changes that afterwards.
+    pub hibernates: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -186,6 +188,8 @@ pub struct Standing<'a> {
     pub choices: &'a Choices,
     /// The VPC of the cluster's route tables, where that is known: nothing of another one can be led to.
     pub vpc: Option<&'a str>,
+    /// Whether an instance that can hibernate may join. A member that can stays.
+    pub may_hibernate: bool,
     /// Where other clusters' addresses may sit. They are read only where somebody would join.
     pub taken: &'a BTreeSet<Placement>,
 }
@@ -203,6 +207,7 @@ impl<'a> Standing<'a> {
             addresses: addresses(lease),
             choices: &lease.resources.choices,
             vpc: lease.resources.choices.vpc.as_deref(),
+            may_hibernate: lease.mode == Mode::Available,
             taken: &NOTHING_TAKEN,
         })
     }
@@ -385,6 +390,13 @@ fn obstacle(
     }
     if shown.zone.is_empty() || shown.vpc.is_empty() {
         return Some("EC2 names no zone or no VPC of it".to_owned());
+    }
+    // A machine that wakes from hibernation serves until its dead-man is scheduled, whoever holds the lease by then.
+    if shown.hibernates && !standing.may_hibernate && !mutant!(SleeperJoins) {
+        let remedy = "launch instances without hibernation, or choose Mode: available";
+        return Some(format!(
+            "it was launched so that it can hibernate, which strict mode does not allow; {remedy}"
+        ));
     }
     if let Some(vpc) = vpc.filter(|vpc| **vpc != *shown.vpc) {
         return Some(format!("it is in {}, and the others are in {vpc}", shown.vpc));

@@ -51,8 +51,7 @@ pub async fn observe<S: Store, C: Cloud>(
     let instances = patience.ask(|| cloud.instances(&ids)).await;
     let (facts, found) = match instances {
         Ok(found) => {
-            let facts =
-                |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()), seen.hibernates);
+            let facts = |seen: &InstanceSeen| InstanceFacts::of(&seen.shown(&BTreeMap::new()));
             let facts = found.iter().map(|(id, seen)| (id.clone(), facts(seen))).collect();
             (Seen::Known(facts), found)
         }

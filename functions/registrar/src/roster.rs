@@ -10,7 +10,7 @@ use baton_doctor::{MOST_NODES, Seen};
 use baton_protocol::ec2::CloudFailure;
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::ids::{ClusterName, InstanceArn};
-use baton_protocol::lease::{Lease, LeaseState};
+use baton_protocol::lease::{Lease, LeaseState, Mode};
 use baton_protocol::outcome::Failure;
 use baton_protocol::resource::Placement;
 use baton_protocol::roster::{self, Judgement, Standing};
@@ -73,6 +73,8 @@ pub(crate) async fn resolve<S: Store, C: Cloud>(
         choices: &desired.choices,
         // An update may take the cluster to another VPC, where its tables are looked for anew.
         vpc: None,
+        // As for a seat: an update leaves such a newcomer out, and a registration is refused for it.
+        may_hibernate: active.is_none() || desired.mode == Mode::Available,
         taken: &nothing,
     };
     let mut judgement = roster::judge(&standing, &seen, &heartbeats, now);

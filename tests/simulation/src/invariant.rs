@@ -73,7 +73,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "I25",
-        "Where a tag names the nodes, only an instance whose owner has named the cluster joins, only one that is terminated is retired, never the holder, and only as the lease was judged.",
+        "Where a tag names the nodes, only an instance whose owner has named the cluster joins, in strict mode none that can hibernate, only one that is terminated is retired, never the holder, and only as the lease was judged.",
     ),
 ];
 

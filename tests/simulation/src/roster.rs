@@ -119,7 +119,8 @@ impl Sim<'_> {
         for member in came {
             self.see(Sometimes::Joined);
             if !self.by_arn.contains_key(&member.instance) {
-                self.broken("I25", format!("{} joins, and is not the cluster's", member.instance));
+                let what = "joins, and is not the cluster's or can hibernate";
+                self.broken("I25", format!("{} {what}", member.instance));
             }
         }
         let after = self.lease.clone();

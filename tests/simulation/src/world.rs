@@ -14,7 +14,7 @@ use baton_cloud::MemoryCloud;
 use baton_cloud::memory::{EndedAlready, SamePlace, Stops};
 use baton_protocol::arbiter::Hint;
 use baton_protocol::ids::{ClusterName, InstanceArn, RegistrationUid};
-use baton_protocol::lease::Lease;
+use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::resource::{Address, Resources};
 use baton_protocol::time::{Now, WallTime};
 use baton_store::{MemoryStore, Store};
@@ -143,7 +143,13 @@ impl<'a> Sim<'a> {
             .map(|index| Machine::new(index, plan.clocks[index], &cloud, &vpc, plan, &mut rng))
             .collect();
         if plan.by_tag {
-            cloud.launch(&vpc, "euw1-az1", plan.addresses.max(1), crate::roster::foreign_tags());
+            let launch = |tags| cloud.launch(&vpc, "euw1-az1", plan.addresses.max(1), tags);
+            launch(crate::roster::foreign_tags());
+            // In available mode it could join by right.
+            let stays_strict = plan.faults.iter().all(|fault| fault.kind != Kind::Mode);
+            if plan.mode == Mode::Strict && stays_strict {
+                cloud.let_hibernate(&launch(crate::roster::tags()).instance);
+            }
         }
         let by_arn = machines.iter().enumerate().map(|(index, m)| (m.arn().clone(), index)).collect();
         let lease = crate::outside::no_lease(&cluster, &uid, plan);

@@ -29,6 +29,7 @@ fn shown(n: u8) -> Shown {
         zone: format!("euw1-az{n}"),
         vpc: "vpc-1".to_owned(),
         interfaces: vec![on(interface(n), 0, ips)],
+        hibernates: false,
         tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     }
 }
@@ -136,6 +137,28 @@ fn who_could_not_serve_or_was_never_consented_to_does_not_join_and_is_told_of() 
         assert_eq!(case.outcome().2, [], "{place}");
         let unfit = case.judge().unfit;
         assert!(unfit.len() == 1 && unfit[0].0 == id(4) && unfit[0].1.contains(why), "{place}: {unfit:?}");
+    }
+}
+
+#[test]
+fn an_instance_that_can_hibernate_joins_in_available_mode_only_and_a_member_that_can_stays() {
+    for (mode, joins) in [(Mode::Strict, vec![]), (Mode::Available, ids([4]))] {
+        let mut case = case();
+        case.lease.mode = mode;
+        case.comes(4, |shown| shown.hibernates = true);
+        for n in 1..=3 {
+            case.seen.members.get_mut(&id(n)).expect("a member").hibernates = true;
+            case.seen.tagged.get_mut(&id(n)).expect("a member").hibernates = true;
+        }
+        assert_eq!(case.outcome(), (ids([1, 2, 3]), vec![], joins.clone()), "{mode:?}");
+        let told = case.judge().unfit;
+        let expected = (
+            id(4),
+            "it was launched so that it can hibernate, which strict mode does not allow; \
+             launch instances without hibernation, or choose Mode: available"
+                .to_owned(),
+        );
+        assert_eq!(told, if joins.is_empty() { vec![expected] } else { vec![] }, "{mode:?}");
     }
 }
 

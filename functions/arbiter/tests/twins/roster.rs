@@ -8,7 +8,7 @@ use baton_protocol::ec2::RouteTarget;
 use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::Happening;
 use baton_protocol::ids::{ClusterName, Epoch, InstanceArn, InterfaceId, Seq};
-use baton_protocol::lease::Lease;
+use baton_protocol::lease::{Lease, Mode};
 use baton_protocol::resource::{Destination, Resources};
 use baton_protocol::roster::{Roster, Tag};
 use baton_protocol::tables::{TableChoice, Which};
@@ -142,6 +142,31 @@ async fn a_launched_instance_joins_and_no_address_notices() {
     assert_eq!(world.told(), ["Members Changed"]);
     tell_of_launch(&world, "nat").await;
     assert_eq!(world.lease().await, lease, "a repeat changes nothing");
+}
+
+#[tokio::test]
+async fn an_instance_that_can_hibernate_is_left_out_of_a_strict_cluster_and_joins_one_that_is_available() {
+    let world = settled(5).await;
+    let sleeper = launch(&world).await;
+    world.parts.cloud.let_hibernate(&sleeper.instance);
+    world.parts.cloud.let_hibernate(&world.nodes[2].instance);
+    let before = world.lease().await;
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(world.lease().await, before, "nobody joins, and the member that can hibernate stays");
+    assert_eq!(world.told(), [""; 0]);
+    // One that cannot joins past it.
+    let other = launch(&world).await;
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(last_row(&world).await, (vec![other.arn], vec![]));
+
+    let lease = world.lease().await;
+    let members = lease.members.clone();
+    let event = event(Happening::Registered { revision: lease.revision + 1, summary: "mode".to_owned() });
+    let registration =
+        Registration { mode: Mode::Available, members, roster: lease.roster, event, ..world.registration() };
+    world.parts.store.reconfigure(&registration, lease.holder.as_ref()).await.expect("reconfigured");
+    tell_of_launch(&world, "nat").await;
+    assert_eq!(last_row(&world).await, (vec![sleeper.arn], vec![]));
 }
 
 #[tokio::test]

@@ -112,6 +112,29 @@ async fn a_change_keeps_who_is_there_takes_in_who_has_come_and_drops_who_is_term
 }
 
 #[tokio::test]
+async fn an_update_leaves_out_an_instance_that_can_hibernate_and_a_registration_is_refused_for_it() {
+    let bench = Bench::new().await;
+    bench.launch(0);
+    bench.launch(1);
+    bench.cloud.let_hibernate(&bench.nodes[1].instance);
+    let reason = failed(&bench.create("create-1", STACK, bench.by_group()).await);
+    assert!(reason.contains("was launched so that it can hibernate"), "{reason}");
+    bench.cloud.untag(&bench.nodes[1].instance, GROUP);
+    let id = succeeded(&bench.create("create-2", STACK, bench.by_group()).await);
+    bench.grant_to(0, wall_now()).await;
+    bench.launch(1);
+    bench.launch(2);
+    let mut properties = bench.by_group();
+    properties["CoolDownSeconds"] = json!("60");
+    succeeded(&bench.update("update-1", &id, properties).await);
+    assert_eq!(bench.members().await, [0, 2]);
+    let mut properties = bench.by_group();
+    properties["Mode"] = json!("available");
+    succeeded(&bench.update("update-2", &id, properties).await);
+    assert_eq!(bench.members().await, [0, 2, 1]);
+}
+
+#[tokio::test]
 async fn a_holder_that_is_gone_and_a_member_that_ec2_does_not_show_stay_in_an_update() {
     let bench = Bench::new().await;
     bench.launch(0);
