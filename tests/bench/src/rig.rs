@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use baton_protocol::ids::ClusterName;
 use baton_sandbox::Moto;
 use tokio::process::{Child, Command};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::Trouble;
 use crate::metadata::Metadata;
@@ -38,8 +40,13 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts everything but the agent.
+    /// Starts everything but the agent. Its servers are tasks of the runtime that this is called in, which must have threads of its
+    /// own for them: an agent waits a second for its metadata and less for its table, and whoever looks at processes meanwhile, or
+    /// runs a program, holds up the thread that it does so on.
     pub async fn start(program: PathBuf, moto: Moto) -> Result<Self, Trouble> {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Err("the rig's servers need a runtime with threads of its own".into());
+        }
         let table = Table::start().await;
         Ok(Self {
             passage: Passage::before(table.address()).await?,
@@ -99,7 +106,7 @@ impl Rig {
 
     /// Waits until so many heartbeats were confirmed in all.
     pub async fn until_beats(&self, count: usize) -> Result<(), Trouble> {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut tick = pauses(LOOK_EVERY);
         let (mut last, mut moved) = (self.passage.beats(), Instant::now());
         while last < count {
             tick.tick().await;
@@ -117,7 +124,7 @@ impl Rig {
     /// Waits for something of the surroundings.
     pub async fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> Result<T, Trouble> {
         let found = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            let mut tick = pauses(Duration::from_millis(2));
             loop {
                 tick.tick().await;
                 if let Some(found) = look() {
@@ -135,6 +142,13 @@ impl Rig {
         let last: Vec<_> = text.lines().rev().take(5).collect();
         format!("the agent's last words:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// A pause after each look, however long the look has taken: none is made up for.
+fn pauses(length: Duration) -> Interval {
+    let mut pauses = tokio::time::interval(length);
+    pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pauses
 }
 
 /// Kills an agent: nothing of the next one depends on how it ended.

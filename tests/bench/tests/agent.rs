@@ -3,7 +3,7 @@
 use baton_bench::agent::{Options, measure};
 use baton_sandbox::binaries::Binaries;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_soak_ends_with_no_call_to_ec2_and_a_release_within_one_heartbeat() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let options = Options { programs: binaries.directory().to_owned(), beats: 40, clusters: 2 };

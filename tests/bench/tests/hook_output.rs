@@ -17,7 +17,7 @@ fn told(log: &str) -> Option<String> {
     lines.filter_map(output).find(|output| !output.is_empty())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_journal_has_the_last_4_kb_of_a_failed_hook_and_the_heartbeat_the_last_of_them() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");

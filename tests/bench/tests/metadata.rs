@@ -12,7 +12,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// Who it is and with which credentials it writes come from the metadata, and from nowhere else.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_beats_by_version_1_of_the_metadata_where_that_is_chosen_and_ends_where_it_is_not() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");

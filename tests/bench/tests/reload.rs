@@ -15,10 +15,11 @@ use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
-use namespace::in_a_node;
+use namespace::in_namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -113,7 +114,7 @@ fn hooks(rig: &Rig) -> String {
     std::fs::read_to_string(rig.place().join("hooks")).unwrap_or_default()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_service() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
@@ -186,7 +187,7 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
 }
 
 /// A driver that ends for another configuration waits for its calls, and hears nothing any more meanwhile.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_word_to_end_that_comes_while_a_driver_ends_for_another_configuration_is_not_lost() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
@@ -236,51 +237,57 @@ fn the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_lo
     let test = "the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_losing_a_service";
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
-    in_a_node(test, || async move {
-        let rig = Rig::start(program.clone(), Moto::start().expect("it starts")).await.expect("a rig");
-        let both = ["first", "second"].map(|name| named(name, 0).expect("valid"));
-        let configure = |ports: Option<[u16; 2]>| {
-            let of = |n: usize| {
-                let fence =
-                    |port| format!("[cluster.{}.fence]\nnftables = \"required\"\ntcp = [{port}]\n", both[n]);
-                cluster(&rig, &both[n], "web", "1s") + &ports.map(|ports| fence(ports[n])).unwrap_or_default()
+    in_namespace(test, || {
+        // Its threads are made in the namespace.
+        let runtime = Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let rig = Rig::start(program.clone(), Moto::start().expect("it starts")).await.expect("a rig");
+            let both = ["first", "second"].map(|name| named(name, 0).expect("valid"));
+            let configure = |ports: Option<[u16; 2]>| {
+                let of = |n: usize| {
+                    let fence = |port| {
+                        format!("[cluster.{}.fence]\nnftables = \"required\"\ntcp = [{port}]\n", both[n])
+                    };
+                    cluster(&rig, &both[n], "web", "1s")
+                        + &ports.map(|ports| fence(ports[n])).unwrap_or_default()
+                };
+                rig.configure(&format!("table = \"baton\"\n{}{}", of(0), of(1))).expect("written");
             };
-            rig.configure(&format!("table = \"baton\"\n{}{}", of(0), of(1))).expect("written");
-        };
-        let serving = |status: &Value| {
-            let clusters = status["clusters"].as_array().expect("a list");
-            let serves = |cluster: &Value| cluster["state"] == "serving" && cluster["health"] == "ok";
-            clusters.len() == 2 && clusters.iter().all(serves)
-        };
-        let is_open = |n: usize, port: u16| {
-            let table = fence_of(&both[n]);
-            table.contains("accept") && table.contains(&port.to_string())
-        };
-        configure(Some([7001, 7002]));
-        let agent = rig.run().expect("it starts");
-        let pid = agent.id().expect("it runs");
-        for cluster in &both {
-            rig.table.register(cluster, Timing::DEFAULT).await.expect("registered");
-            rig.table.grant(cluster).await.expect("it serves");
-        }
-        let open = |status: &Value| serving(status) && is_open(0, 7001) && is_open(1, 7002);
-        until(&program, &rig, "both serve behind their fences", open).await;
+            let serving = |status: &Value| {
+                let clusters = status["clusters"].as_array().expect("a list");
+                let serves = |cluster: &Value| cluster["state"] == "serving" && cluster["health"] == "ok";
+                clusters.len() == 2 && clusters.iter().all(serves)
+            };
+            let is_open = |n: usize, port: u16| {
+                let table = fence_of(&both[n]);
+                table.contains("accept") && table.contains(&port.to_string())
+            };
+            configure(Some([7001, 7002]));
+            let agent = rig.run().expect("it starts");
+            let pid = agent.id().expect("it runs");
+            for cluster in &both {
+                rig.table.register(cluster, Timing::DEFAULT).await.expect("registered");
+                rig.table.grant(cluster).await.expect("it serves");
+            }
+            let open = |status: &Value| serving(status) && is_open(0, 7001) && is_open(1, 7002);
+            until(&program, &rig, "both serve behind their fences", open).await;
 
-        configure(Some([7002, 7001]));
-        tell(pid, Signal::SIGHUP);
-        let swapped = |status: &Value| serving(status) && is_open(0, 7002) && is_open(1, 7001);
-        until(&program, &rig, "each fence is the other's", swapped).await;
-        assert!(!fence_of(&both[0]).contains("7001") && !fence_of(&both[1]).contains("7002"));
+            configure(Some([7002, 7001]));
+            tell(pid, Signal::SIGHUP);
+            let swapped = |status: &Value| serving(status) && is_open(0, 7002) && is_open(1, 7001);
+            until(&program, &rig, "each fence is the other's", swapped).await;
+            assert!(!fence_of(&both[0]).contains("7001") && !fence_of(&both[1]).contains("7002"));
 
-        configure(None);
-        tell(pid, Signal::SIGHUP);
-        let gone = |status: &Value| serving(status) && both.iter().all(|name| fence_of(name).is_empty());
-        until(&program, &rig, "both fences are gone", gone).await;
+            configure(None);
+            tell(pid, Signal::SIGHUP);
+            let gone = |status: &Value| serving(status) && both.iter().all(|name| fence_of(name).is_empty());
+            until(&program, &rig, "both fences are gone", gone).await;
 
-        configure(Some([7001, 7002]));
-        tell(pid, Signal::SIGHUP);
-        until(&program, &rig, "both fences are there again", open).await;
-        assert_eq!(hooks(&rig), "promote\npromote\n", "no service was touched");
-        ended(agent).await.expect("it ran until here");
+            configure(Some([7001, 7002]));
+            tell(pid, Signal::SIGHUP);
+            until(&program, &rig, "both fences are there again", open).await;
+            assert_eq!(hooks(&rig), "promote\npromote\n", "no service was touched");
+            ended(agent).await.expect("it ran until here");
+        });
     });
 }

@@ -27,7 +27,7 @@ fn half_started(agent: u32) -> Option<u32> {
     ids.find(|id| stat(*id).is_some_and(|(name, parent)| parent == agent && name.starts_with("baton-start-")))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_agent_was_starting_is_ended_by_the_next_run_and_never_runs() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
