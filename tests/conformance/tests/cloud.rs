@@ -124,16 +124,14 @@ mod memory_idempotent {
 mod moto {
     use std::net::Ipv4Addr;
     use std::sync::LazyLock;
-    use std::time::Duration;
 
     use aws_sdk_ec2::Client;
     use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
     use aws_sdk_ec2::types::{DomainType, Tag};
-    use baton_client::Limits;
     use baton_client::SdkConfig;
     use baton_cloud::Ec2Cloud;
     use baton_conformance::cloud::{Difference, MOTO, NETWORK, Node, World, access};
-    use baton_conformance::engine::{REGION, config_at};
+    use baton_conformance::engine::{PATIENT, REGION, config_at};
     use baton_protocol::access::TableAccess;
     use baton_protocol::ids::{
         AllocationId, InstanceId, InterfaceId, RouteTableId, SubnetId, TableAssociationId,
@@ -146,10 +144,6 @@ mod moto {
     static SERVER: LazyLock<Moto> = LazyLock::new(|| Moto::start().expect("moto starts"));
 
     static IMAGE: OnceCell<String> = OnceCell::const_new();
-
-    /// Far above any healthy answer: a server that shares its processor with everything else is slow, and no scenario is
-    /// about time.
-    const LIMITS: Limits = Limits { connect: Duration::from_secs(10), attempt: Duration::from_secs(60) };
 
     pub(super) struct AtMoto {
         cloud: Ec2Cloud,
@@ -339,7 +333,7 @@ mod moto {
     pub(super) async fn world() -> AtMoto {
         // The server is started outside the runtime's threads, since the first start may install it.
         let endpoint = tokio::task::spawn_blocking(|| SERVER.endpoint()).await.expect("moto starts");
-        let config = config_at(&endpoint, LIMITS).await;
+        let config = config_at(&endpoint, PATIENT).await;
         AtMoto { cloud: Ec2Cloud::new(&config), ec2: Client::new(&config), config }
     }
 

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use baton_client::Limits;
 use baton_conformance::eavesdropper::{Eavesdropper, Exchange};
-use baton_conformance::engine::{Engine, config_at};
+use baton_conformance::engine::{Engine, PATIENT, config_at};
 use baton_conformance::interloper::Interloper;
 use baton_conformance::store::build::{
     AT, cluster, event, grant, held_by_the_first, lease, node, registration, request, uid, unchanged,
@@ -35,7 +34,7 @@ async fn interrupted(
     deed: impl Future<Output = ()> + Send + 'static,
 ) -> (Interloper, DynamoStore) {
     let interloper = Interloper::start(ENGINE.endpoint(), "TransactWriteItems", deed).await;
-    let config = config_at(interloper.endpoint(), Limits::cli()).await;
+    let config = config_at(interloper.endpoint(), PATIENT).await;
     (interloper, DynamoStore::new(&config, name))
 }
 
@@ -277,7 +276,7 @@ async fn an_operator_s_answer_to_what_is_replaced_needs_no_permission_more() {
     let store = table("answer-wire").await;
     held_by_the_first(&store).await;
     let ear = Eavesdropper::start(ENGINE.endpoint()).await;
-    let operator = DynamoStore::new(&config_at(ear.endpoint(), Limits::cli()).await, "answer-wire");
+    let operator = DynamoStore::new(&config_at(ear.endpoint(), PATIENT).await, "answer-wire");
     for id in ["1", "2"] {
         let wish = Wish::Switchover { to: None, why: String::new() };
         operator.ask(&request(id, wish, Epoch(1))).await.expect("asked");

@@ -130,7 +130,7 @@ fn the_twin_of_an_account_changes_as_the_server_does() {
     let (question, changes) = world(&sandbox);
     let (further, by) = further_ways(&sandbox);
     Runtime::new().expect("threads can be started").block_on(async {
-        let limits = baton_client::Limits::cli();
+        let limits = baton_conformance::engine::PATIENT;
         let server = AwsAccount::new(&config_at(&sandbox.moto().endpoint(), limits).await);
         let mut before = server.survey(&question).await;
         // An interface that nothing is attached to yet is not found by its instance, but by its id.

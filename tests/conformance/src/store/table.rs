@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_client::Limits;
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_store::DynamoStore;
 use baton_store::key::Key;
@@ -12,7 +11,7 @@ use baton_store::key::Key;
 use super::Record;
 use super::random::{Deed, Wired};
 use crate::eavesdropper::{Eavesdropper, Exchange};
-use crate::engine::{Engine, config_at};
+use crate::engine::{Engine, PATIENT, config_at};
 use crate::interloper::Interloper;
 
 /// A table of its own.
@@ -37,7 +36,7 @@ impl Table {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("baton-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         engine.create_table(&name).await;
-        let config = config_at(endpoint, Limits::cli()).await;
+        let config = config_at(endpoint, PATIENT).await;
         let store = DynamoStore::new(&config, &name);
         Self { store, client: Client::new(&engine.config().await), name }
     }

@@ -65,7 +65,7 @@ pub(super) fn conditions(survey: &mut Survey, _: &InstanceId) {
 
 impl Ward {
     pub(super) async fn twin(&mut self, twin: &Twin) -> Result<Row, Trouble> {
-        let limits = baton_client::Limits::cli();
+        let limits = baton_conformance::engine::PATIENT;
         let sandbox = self.rig.sandbox();
         let config = config_at(&sandbox.moto().endpoint(), limits).await;
         let rest = config_at(&sandbox.ministack().endpoint(), limits).await;

@@ -332,7 +332,18 @@ pub(super) async fn sweep(rig: &mut Rig) -> Result<Seen, Trouble> {
         .map(|action| baton_sandbox::moto::Ec2Fault::on(action, baton_sandbox::moto::Ec2Trouble::Throttle));
     rig.sandbox().moto().set_faults(&away)?;
     rig.claim(next).await?;
-    let killed = tokio::time::timeout(std::time::Duration::from_secs(2), rig.wake("claim")).await.is_err();
+    let store = rig.store().clone();
+    let granted = async {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+        while store.lease(&cluster()).await.ok().flatten().is_none_or(|lease| lease.epoch.0 == epoch) {
+            looks.tick().await;
+        }
+    };
+    // It goes on with its move until its time is up, or here until it is killed.
+    let killed = tokio::select! {
+        _ = rig.wake("claim") => false,
+        () = granted => true,
+    };
     rig.start_cold().await?;
     rig.sandbox().moto().set_faults(&[])?;
     let moved = rig.lease().await?.moved.0;
