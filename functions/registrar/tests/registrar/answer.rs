@@ -60,16 +60,25 @@ async fn an_answer_that_is_refused_for_good_is_told_to_lambda_without_the_addres
 
 #[tokio::test]
 async fn silence_is_given_up_before_lambda_ends_the_invocation() {
-    let bench = Bench::new().await;
-    bench.cloudformation.reply([Reply::KeepSilent; 10]);
-    let request = bench.request("Create", "create-1", STACK, bench.properties());
-    let begun = Instant::now();
-    let error = bench.invoke(request, Duration::from_millis(900)).await.expect_err("silence");
-    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
-    let Error::AnswerUndelivered { undelivered: Undelivered::NotTaken { last, .. }, .. } = error else {
-        panic!("{error}")
-    };
-    assert_eq!(last, Last::TimedOut);
+    let time = Duration::from_millis(900);
+    // It is given up 200 ms before the end. A machine that stands still for so long just then shows nothing: once more.
+    let mut took = Duration::MAX;
+    for _ in 0..5 {
+        let bench = Bench::new().await;
+        bench.cloudformation.reply([Reply::KeepSilent; 10]);
+        let request = bench.request("Create", "create-1", STACK, bench.properties());
+        let begun = Instant::now();
+        let error = bench.invoke(request, time).await.expect_err("silence");
+        took = begun.elapsed();
+        let Error::AnswerUndelivered { undelivered: Undelivered::NotTaken { last, .. }, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(last, Last::TimedOut);
+        if took < time {
+            break;
+        }
+    }
+    assert!(took < time, "{took:?}");
 }
 
 #[tokio::test]
