@@ -4,8 +4,8 @@
 once all listen, READY is written with their ports in the same order. The role may be empty: the instance has
 no profile then.
 
-What EC2 knows is asked of EC2 at each request, so a moved address shows where it is. Credentials are those of
-the role, under a session named after the instance, as the instance profile gives. `notices` may name a file
+Of what EC2 knows, what may change is asked of EC2 at each request, so a moved address shows where it is. Credentials
+are those of the role, under a session named after the instance, as the instance profile gives. `notices` may name a file
 `{"spot/instance-action": "…"}` whose entries appear below meta-data while it holds them. With `"tokens": false`
 it is the service of a legacy host, version 1: it gives no token, and refuses whoever sends one.
 """
@@ -48,6 +48,9 @@ class Node:
         self.tokens = {}
         self.lock = threading.Lock()
         self.credentials = None
+        # What an instance is does not change while it runs. It is told at once, as EC2's own service tells it: an agent
+        # waits a second for each page, and whoever stands in for EC2 may be busy for longer.
+        self.fixed = self.identity(self.described())
 
     # Tokens.
 
@@ -63,9 +66,11 @@ class Node:
 
     # Content.
 
-    def tree(self):
-        """Every path below /latest with its text."""
-        found = self.ec2.describe_instances(InstanceIds=[self.instance])["Reservations"][0]
+    def described(self):
+        return self.ec2.describe_instances(InstanceIds=[self.instance])["Reservations"][0]
+
+    def identity(self, found):
+        """The paths below /latest that stay as they are, with their texts."""
         instance = found["Instances"][0]
         zone = instance["Placement"]["AvailabilityZone"]
         region = os.environ["AWS_REGION"]
@@ -81,7 +86,6 @@ class Node:
             "meta-data/services/domain": "amazonaws.com",
             "meta-data/services/partition": "aws",
         }
-        self.add_interfaces(paths, instance)
         document = {
             "accountId": found["OwnerId"],
             "architecture": instance.get("Architecture", "x86_64"),
@@ -98,6 +102,12 @@ class Node:
         if self.role:
             # The content is made only when it is asked for; see `read`.
             paths[f"meta-data/iam/security-credentials/{self.role.rsplit('/', 1)[-1]}"] = None
+        return paths
+
+    def tree(self):
+        """Every path below /latest with its text."""
+        paths = dict(self.fixed)
+        self.add_interfaces(paths, self.described()["Instances"][0])
         paths.update({f"meta-data/{path}": text for path, text in self.notices().items()})
         return paths
 
@@ -162,7 +172,8 @@ class Node:
     def read(self, path):
         """The text at a path, a listing of what lies below it, or None."""
         path = path.strip("/")
-        tree = self.tree()
+        is_fixed = path in self.fixed or path.startswith("meta-data/iam/")
+        tree = self.fixed if is_fixed else self.tree()
         if path in tree:
             return self.role_credentials() if tree[path] is None else tree[path]
         below = path + "/" if path else ""

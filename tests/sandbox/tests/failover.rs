@@ -221,8 +221,5 @@ fn still_alive(stage: &Stage, name: &str) -> bool {
     let alive = |node: &Node| node.service_log().expect("readable").len();
     let node = stage.nodes().iter().find(|node| node.name() == name).expect("there");
     let before = alive(node);
-    wait::until("another tick of the service", Duration::from_secs(2), || {
-        Ok((alive(node) > before).then_some(()))
-    })
-    .is_ok()
+    wait::until("another tick of the service", LIMIT, || Ok((alive(node) > before).then_some(()))).is_ok()
 }
