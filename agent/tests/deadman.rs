@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// The longest a test waits for anything; a passing test waits as long as the thing takes.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(40);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_baton-deadman");
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -157,8 +157,9 @@ fn a_frozen_agent_and_a_killed_one_keep_nothing_alive() {
         let agent = Group(agent.spawn().expect("an agent"));
         let mut dead_man = node.dead_man();
         eventually("the agent has armed", || dead_man.is_alive().expect("looked").then_some(()));
-        eventually("the dead-man was told", || fs::metadata(node.place.path().join("armed")).ok());
         let guard = node.guard_pid();
+        fs::write(node.place.path().join("soon"), "").expect("written");
+        eventually("the dead-man was told", || fs::metadata(node.place.path().join("armed")).ok());
         // The whole group of the agent, as a supervisor or a terminal would do it.
         killpg(agent.pid(), signal).expect("ours");
         let fired = node.done();
@@ -168,13 +169,15 @@ fn a_frozen_agent_and_a_killed_one_keep_nothing_alive() {
     }
 }
 
-/// Not a test by itself: the agent of the test above, which arms and then does nothing more.
+/// Not a test by itself: the agent of the test above, which arms, for a short time once it is told to, and then does nothing more.
 #[test]
 fn an_agent_for_other_tests() {
     let Some(place) = std::env::var_os("BATON_TEST_DIRECTORY").map(PathBuf::from) else { return };
     let target = Target::PidFile(place.join("service.pid"));
     let mut dead_man =
         DeadMan::new(Paths::new(&place.join("orders")), PROGRAM.into(), target).expect("prepared");
+    dead_man.arm(Epoch(3), ahead(FAR_MS)).expect("armed");
+    eventually("it is looked at", || place.join("soon").exists().then_some(()));
     dead_man.arm(Epoch(3), ahead(1_500)).expect("armed");
     fs::write(place.join("armed"), "").expect("written");
     clock::block_until(ahead(FAR_MS)).expect("a timer");
@@ -182,21 +185,33 @@ fn an_agent_for_other_tests() {
 
 #[test]
 fn each_extension_postpones_the_end() {
+    // A machine that stands still for longer than an extension lasts shows nothing, and begins anew.
+    let (node, last) = eventually("each extension is in time", extended_beyond_the_first_end);
+    let fired = node.done();
+    assert!(fired.at >= last, "{fired:?} before {last:?}");
+    assert!(!node.service.is_alive());
+}
+
+/// A service whose end has been postponed until well after the first one, and its end by now; none if an extension came too late.
+fn extended_beyond_the_first_end() -> Option<(Node, BootTime)> {
     let node = Node::new();
     let mut dead_man = node.dead_man();
     let first = ahead(1_500);
     let mut last = first;
     dead_man.arm(Epoch(1), first).expect("armed");
-    // Extended until well after the first end.
     while clock::boot() < first + Duration::from_millis(300) {
-        last = ahead(1_500);
-        dead_man.arm(Epoch(1), last).expect("extended");
-        assert!(node.service.is_alive() && node.fired().is_none());
+        let (before, next) = (last, ahead(1_500));
+        let extended = dead_man.arm(Epoch(1), next);
+        let goes_on = node.service.is_alive() && node.fired().is_none();
+        if clock::boot() >= before {
+            return None;
+        }
+        extended.expect("extended");
+        assert!(goes_on);
+        last = next;
         clock::block_until(ahead(20)).expect("a timer");
     }
-    let fired = node.done();
-    assert!(fired.at >= last, "{fired:?} before {last:?}");
-    assert!(!node.service.is_alive());
+    Some((node, last))
 }
 
 #[test]

@@ -177,6 +177,12 @@ async fn a_service_that_was_stopped_with_an_orphaned_hook_is_not_adopted_but_sta
     let first: i32 = node.read("service").trim().parse().expect("an id");
     node.remove(WELL);
     node.wait("the hook runs", || runs.exists()).await;
+    // Its group is named right after it has been started, and then it is the driver's. One that comes to a driver that is gone is
+    // ended instead.
+    let told = || node.read("o/orders/validity").replace("\"hook_group\":null", "");
+    node.wait("it is named", || told().contains("\"hook_group\":")).await;
+    let seq = node.until("a heartbeat", |_| true).await.seq.0;
+    node.until("the driver has it", |beat| beat.seq.0 >= seq + 2).await;
     node.kill().await;
     assert!(is_alive(first));
     node.write(WELL, "");

@@ -345,6 +345,17 @@ mod tests {
 
     #[test]
     fn what_comes_then_does_not_wait_for_what_does_not_end() {
+        // It comes after a quarter of all passes. A machine that stands still just then shows nothing: once more.
+        let early = (0..5).any(|_| {
+            let (then, whole, complete) = then_and_whole();
+            assert!(then < whole, "{then:?} of {whole:?}");
+            complete || then * 2 < whole
+        });
+        assert!(early);
+    }
+
+    /// How long it took to what comes then, and in all, for a service that somebody starts again and again; and whether it ended.
+    fn then_and_whole() -> (Duration, Duration, bool) {
         let place = tempfile::tempdir().expect("a directory");
         let path = place.path().join("pid");
         // Somebody starts it again whenever it ends, each time with another group.
@@ -365,7 +376,7 @@ mod tests {
         supervisor.kill().expect("ours");
         supervisor.wait().expect("ours");
         stop(&Target::PidFile(path), None);
-        assert!(then.len() == 1 && then[0] < whole, "{then:?} of {whole:?}");
-        assert!(stopped.complete || then[0] * 2 < whole, "{then:?} of {whole:?}");
+        let [then] = then[..] else { panic!("{then:?}") };
+        (then, whole, stopped.complete)
     }
 }

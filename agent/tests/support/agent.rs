@@ -10,6 +10,7 @@ use std::time::Duration;
 use baton_agent::clock;
 use baton_protocol::lease::Mode;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::support::BOUND;
@@ -55,11 +56,16 @@ impl Agent {
         Pid::from_raw(i32::try_from(self.0.id()).expect("an id"))
     }
 
-    /// To all of it. Its dead-man and its hooks have groups of their own.
+    /// To all of it. Its dead-man and its hooks have groups of their own. It has ended by then, or stands still with all its threads.
     pub(crate) fn signal(&mut self, signal: Signal) {
         killpg(self.pid(), signal).expect("ours");
-        if signal == Signal::SIGKILL {
-            self.0.wait().expect("ours");
+        match signal {
+            Signal::SIGKILL => drop(self.0.wait().expect("ours")),
+            Signal::SIGSTOP => {
+                let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).expect("ours");
+                assert_eq!(stopped, WaitStatus::Stopped(self.pid(), signal));
+            }
+            _ => {}
         }
     }
 }

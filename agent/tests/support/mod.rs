@@ -360,7 +360,8 @@ impl Node {
                 pause().await;
             }
         };
-        tokio::time::timeout(BOUND, look).await.unwrap_or_else(|_| panic!("in vain until {what}"));
+        let waited = tokio::time::timeout(BOUND, look).await;
+        waited.unwrap_or_else(|_| panic!("in vain until {what}; hooks: {}", self.read("hooks")));
     }
 }
 

@@ -12,8 +12,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::namespace::ip;
 
-/// How long a client waits for an answer. What passes takes less than a millisecond; what does not, never comes.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long a client waits for what must not come.
+const IN_VAIN: Duration = Duration::from_millis(700);
+
+/// How long it waits for what must come, on a machine with much else to do. An idle one takes less than a millisecond.
+const BOUND: Duration = Duration::from_secs(40);
 
 /// Another machine: a network namespace that ends with this.
 pub(crate) struct Elsewhere(File);
@@ -52,21 +55,42 @@ impl Elsewhere {
         self.within(|| ip(arguments))
     }
 
-    /// A connection from there; none if nobody answers.
-    pub(crate) fn call(&self, to: &str) -> Option<Call> {
+    /// A connection from there, which passes.
+    pub(crate) fn call(&self, to: &str) -> Call {
+        let stream = self.connection(to, BOUND).unwrap_or_else(|| panic!("{to}: it passes"));
+        Call { stream, said: 0, heard: 0 }
+    }
+
+    /// Whether a connection from there is answered by nobody.
+    pub(crate) fn calls_in_vain(&self, to: &str) -> bool {
+        self.connection(to, IN_VAIN).is_none()
+    }
+
+    fn connection(&self, to: &str, within: Duration) -> Option<TcpStream> {
         let to: SocketAddr = to.parse().expect("an address");
-        self.within(|| TcpStream::connect_timeout(&to, PATIENCE)).ok().map(|stream| {
-            stream.set_read_timeout(Some(PATIENCE)).expect("longer than nothing");
-            Call { stream, said: 0, heard: 0 }
-        })
+        self.within(|| TcpStream::connect_timeout(&to, within)).ok()
     }
 
     /// Whether a datagram from there is answered.
     pub(crate) fn asks(&self, to: &str) -> bool {
+        self.asks_within(to, BOUND)
+    }
+
+    /// Whether a datagram from there is answered by nobody.
+    pub(crate) fn asks_in_vain(&self, to: &str) -> bool {
+        !self.asks_within(to, IN_VAIN)
+    }
+
+    /// Whether it is answered soon.
+    pub(crate) fn asks_soon(&self, to: &str) -> bool {
+        self.asks_within(to, IN_VAIN)
+    }
+
+    fn asks_within(&self, to: &str, within: Duration) -> bool {
         let to: SocketAddr = to.parse().expect("an address");
         let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = self.within(|| UdpSocket::bind(from)).expect("bound");
-        socket.set_read_timeout(Some(PATIENCE)).expect("longer than nothing");
+        socket.set_read_timeout(Some(within)).expect("longer than nothing");
         socket.send_to(b"?", to).is_ok() && socket.recv(&mut [0; 8]).is_ok()
     }
 }
@@ -79,8 +103,24 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Whether something that is said now is heard back. What was said in vain may be heard late, so each word has a number.
+    /// Whether something that is said now is heard back.
     pub(crate) fn is_answered(&mut self) -> bool {
+        self.is_answered_within(BOUND)
+    }
+
+    /// Whether it is not.
+    pub(crate) fn is_cut(&mut self) -> bool {
+        !self.is_answered_within(IN_VAIN)
+    }
+
+    /// Whether it is heard back soon.
+    pub(crate) fn is_answered_soon(&mut self) -> bool {
+        self.is_answered_within(IN_VAIN)
+    }
+
+    /// What was said in vain may be heard late, so each word has a number.
+    fn is_answered_within(&mut self, within: Duration) -> bool {
+        self.stream.set_read_timeout(Some(within)).expect("longer than nothing");
         self.said += 1;
         if self.stream.write_all(&self.said.to_be_bytes()).is_err() {
             return false;
