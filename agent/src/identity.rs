@@ -159,21 +159,32 @@ pub struct Metadata {
 impl Metadata {
     /// A client of the service at the standard address, or at `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
     pub fn from_env(version: Imds) -> Self {
-        Self { client: Self::builder(version).build() }
+        Self { client: Self::builder(version, ATTEMPT_TIMEOUT, QUESTION_TIMEOUT).build() }
     }
 
     /// A client of the service at this URL.
     pub fn at(endpoint: &str, version: Imds) -> Result<Self, IdentityError> {
+        Self::at_within(endpoint, version, ATTEMPT_TIMEOUT, QUESTION_TIMEOUT)
+    }
+
+    /// The same with other limits: of one try, and of all tries of one question.
+    pub fn at_within(
+        endpoint: &str,
+        version: Imds,
+        attempt: Duration,
+        question: Duration,
+    ) -> Result<Self, IdentityError> {
         let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
             error.downcast::<BuildError>().map_or_else(
                 |other| Self::malformed("AWS_EC2_METADATA_SERVICE_ENDPOINT", "a URL", &other.to_string()),
                 |error| IdentityError::Endpoint(*error),
             )
         };
-        Ok(Self { client: Self::builder(version).endpoint(endpoint).map_err(refused)?.build() })
+        let builder = Self::builder(version, attempt, question);
+        Ok(Self { client: builder.endpoint(endpoint).map_err(refused)?.build() })
     }
 
-    fn builder(version: Imds) -> aws_config::imds::client::Builder {
+    fn builder(version: Imds, attempt: Duration, question: Duration) -> aws_config::imds::client::Builder {
         // The service speaks plain HTTP on a link that never leaves the machine, so no TLS is set up for it.
         let http = aws_smithy_http_client::Builder::new().build_http();
         let http = match version {
@@ -183,10 +194,10 @@ impl Metadata {
         Client::builder()
             .configure(&ProviderConfig::without_region().with_http_client(http))
             .max_attempts(ATTEMPTS)
-            .connect_timeout(ATTEMPT_TIMEOUT)
-            .read_timeout(ATTEMPT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(QUESTION_TIMEOUT)
+            .connect_timeout(attempt)
+            .read_timeout(attempt)
+            .operation_attempt_timeout(attempt)
+            .operation_timeout(question)
     }
 
     /// The client itself, for whoever takes credentials from the service.

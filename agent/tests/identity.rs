@@ -5,6 +5,7 @@ mod metadata;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use baton_agent::config::Imds;
 use baton_agent::identity::{IdentityError, Metadata};
@@ -15,7 +16,13 @@ use metadata::{TOKEN, legacy, serve, service};
 use tokio::net::TcpListener;
 
 fn at(address: SocketAddr) -> Metadata {
-    Metadata::at(&format!("http://{address}"), Imds::V2).expect("a URL")
+    by(address, Imds::V2)
+}
+
+/// What answers has all the time it needs.
+fn by(address: SocketAddr, version: Imds) -> Metadata {
+    let (attempt, question) = (Duration::from_secs(40), Duration::from_secs(120));
+    Metadata::at_within(&format!("http://{address}"), version, attempt, question).expect("a URL")
 }
 
 const INSTANCE: [(&str, &str); 5] = [
@@ -208,7 +215,8 @@ async fn a_disabled_service_is_told_from_an_unreachable_one() {
 async fn silence_points_at_the_hop_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = listener.local_addr().expect("bound");
-    let refused = at(silent).identity().await.expect_err("silence");
+    let asked = Metadata::at(&format!("http://{silent}"), Imds::V2).expect("a URL");
+    let refused = asked.identity().await.expect_err("silence");
     assert!(matches!(refused, IdentityError::Silent { .. }), "{refused:?}");
     assert!(refused.to_string().contains("http-put-response-hop-limit"), "{refused}");
     drop(listener);
@@ -221,7 +229,7 @@ async fn a_host_that_gives_no_tokens_is_asked_by_version_1_where_that_is_chosen_
         let refused = at(address).identity().await.expect_err("nobody has chosen version 1");
         assert!(matches!(refused, IdentityError::NoTokens { .. }), "{refused:?}");
         assert!(refused.to_string().contains(r#"`imds = "v1"`"#), "{refused}");
-        let chosen = Metadata::at(&format!("http://{address}"), Imds::V1).expect("a URL");
+        let chosen = by(address, Imds::V1);
         let identity = chosen.identity().await.expect("asked without a token");
         assert_eq!(identity.instance.instance_id().to_string(), "i-0123456789abcdef0");
         assert_eq!(chosen.leaving(WallTime(0), WallTime(1)).await.expect("asked"), None, "404 is no page");
@@ -232,15 +240,14 @@ async fn a_host_that_gives_no_tokens_is_asked_by_version_1_where_that_is_chosen_
     assert!(matches!(refused, IdentityError::Status { status: 429, .. }), "{refused:?}");
     let refused =
         at(legacy("503 Service Unavailable", &INSTANCE).await).identity().await.expect_err("no token");
-    // The client asks again, as long as there is time.
-    assert!(matches!(refused, IdentityError::Status { .. } | IdentityError::Silent { .. }), "{refused:?}");
+    assert!(matches!(refused, IdentityError::Status { status: 503, .. }), "{refused:?}");
     let refused = at(legacy("403 Forbidden", &INSTANCE).await).identity().await.expect_err("disabled");
     assert!(refused.to_string().contains(r#"`imds = "v1"`"#), "{refused}");
 }
 
 #[tokio::test]
 async fn an_instance_that_wants_tokens_is_not_asked_by_version_1_for_ever() {
-    let chosen = Metadata::at(&format!("http://{}", service(&INSTANCE).await), Imds::V1).expect("a URL");
+    let chosen = by(service(&INSTANCE).await, Imds::V1);
     let refused = chosen.identity().await.expect_err("it wants a token");
     assert!(matches!(refused, IdentityError::TokenWanted { .. }), "{refused:?}");
 }
