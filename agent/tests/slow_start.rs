@@ -95,11 +95,14 @@ async fn a_demote_ends_a_start_that_hangs_before_it_stops_anything() {
     let held = Held::new(&path);
     let python = held.id();
     node.promote_program = Some((path.clone(), Duration::from_secs(600)));
-    // A start that has not ended has this process's own program.
+    // A start that has not ended bears its thread's name. One that has been killed may need a moment to die.
     let starts =
         "for p in /proc/[0-9]*; do case \"$(cat $p/comm 2>/dev/null)\" in baton-start*) echo $p;; esac; done";
+    let left = format!(
+        "n=0; while left=$({starts}); [ -n \"$left\" ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.02; done; printf %s \"$left\""
+    );
     node.demote =
-        format!("test \"$BATON_REASON\" = start || {{ {starts}; }} > {}", node.path("left").display());
+        format!("test \"$BATON_REASON\" = start || {{ {left}; }} > {}", node.path("left").display());
     node.start();
     node.until_status("it starts", |status| status.state == State::Starting).await;
     node.wait("its start is under way", || children(python) == 1).await;
