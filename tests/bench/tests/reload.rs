@@ -267,7 +267,8 @@ fn the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_lo
             let pid = agent.id().expect("it runs");
             for cluster in &both {
                 rig.table.register(cluster, Timing::DEFAULT).await.expect("registered");
-                rig.table.grant(cluster).await.expect("it serves");
+                let served = rig.table.grant(cluster).await;
+                served.unwrap_or_else(|error| panic!("{error}: {:?}; {}", status(&program, &rig), rig.log()));
             }
             let open = |status: &Value| serving(status) && is_open(0, 7001) && is_open(1, 7002);
             until(&program, &rig, "both serve behind their fences", open).await;
