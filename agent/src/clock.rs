@@ -6,7 +6,7 @@
 //! module.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_protocol::time::{BootTime, Now, WallTime};
@@ -58,7 +58,7 @@ pub fn block_until(at: BootTime) -> io::Result<()> {
 /// An armed timer on `CLOCK_BOOTTIME`. Made before the thing it limits, so that a machine without a free file
 /// descriptor refuses to start something that it could not stop.
 #[derive(Debug)]
-pub struct Timer(AsyncFd<OwnedFd>);
+pub struct Timer(AsyncFd<Descriptor>);
 
 impl Timer {
     /// A timer that expires at `at`. Needs a tokio runtime.
@@ -68,7 +68,7 @@ impl Timer {
     )]
     pub fn at(at: BootTime) -> io::Result<Self> {
         let timer = armed(at, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        Ok(Self(AsyncFd::new(OwnedFd::from(timer))?))
+        Ok(Self(AsyncFd::new(Descriptor(timer))?))
     }
 
     /// A timer that expires after `length` from now.
@@ -76,21 +76,72 @@ impl Timer {
         Self::at(boot() + length)
     }
 
+    /// Lets it expire at `at` instead, whether or not it has expired already.
+    pub fn set(&mut self, at: BootTime) -> io::Result<()> {
+        Ok(arm(&self.0.get_ref().0, at)?)
+    }
+
     /// Resolves once the timer has expired, and again at once whenever it is asked later. Cancel-safe: the
     /// expiration stays in the descriptor, which is never read.
     pub async fn expired(&self) -> io::Result<()> {
-        let mut ready = self.0.readable().await?;
-        ready.retain_ready();
-        Ok(())
+        loop {
+            let mut ready = self.0.readable().await?;
+            // What the runtime knows may be of the moment that was set before. The kernel tells of the present one: one that is
+            // still to come has time left, and its own expiration makes the descriptor readable anew.
+            if self.0.get_ref().0.get()?.is_none() {
+                ready.retain_ready();
+                return Ok(());
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+/// A timer of the kernel, as the runtime takes one.
+#[derive(Debug)]
+struct Descriptor(TimerFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// A timer for a moment that changes, of a loop that waits for it again and again: setting the one that is there costs the kernel a
+/// quarter of what another one does.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    timer: Option<Timer>,
+    set_for: Option<BootTime>,
+}
+
+impl Alarm {
+    /// Resolves once `due` has come; never for none. Cancel-safe.
+    pub async fn until(&mut self, due: Option<BootTime>) -> io::Result<()> {
+        let Some(due) = due else { return std::future::pending().await };
+        match &mut self.timer {
+            Some(_) if self.set_for == Some(due) => {}
+            Some(timer) => timer.set(due)?,
+            none => *none = Some(Timer::at(due)?),
+        }
+        self.set_for = Some(due);
+        match &self.timer {
+            Some(timer) => timer.expired().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 fn armed(at: BootTime, flags: TimerFlags) -> nix::Result<TimerFd> {
     let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
+    arm(&timer, at)?;
+    Ok(timer)
+}
+
+fn arm(timer: &TimerFd, at: BootTime) -> nix::Result<()> {
     // Zero would disarm the timer instead of letting it expire at once.
     let at = TimeSpec::from_duration(Duration::from_nanos(at.0.max(1)));
-    timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-    Ok(timer)
+    timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
 }
 
 fn nanoseconds(length: Duration) -> u64 {
@@ -143,6 +194,25 @@ mod tests {
             timer.expired().await.expect("a readable timer");
             assert!(boot() >= at);
         }
+    }
+
+    #[tokio::test]
+    async fn an_alarm_follows_a_moment_that_changes() {
+        let mut alarm = Alarm::default();
+        let now = boot();
+        let (past, soon, far) = (now, now + Duration::from_millis(30), now + Duration::from_secs(3_600));
+        for _ in 0..20 {
+            // What has expired, and whose expiration the runtime knows, is not the expiration of what is set next.
+            alarm.until(Some(past)).await.expect("a timer");
+            let early = tokio::time::timeout(Duration::from_millis(2), alarm.until(Some(far))).await;
+            assert!(early.is_err(), "an hour before its time");
+            // Nor does what was waited for in vain stand in the way of what is nearer.
+            alarm.until(Some(soon)).await.expect("a timer");
+            assert!(boot() >= soon);
+            alarm.until(Some(soon)).await.expect("it stays expired");
+        }
+        let never = tokio::time::timeout(Duration::from_millis(2), alarm.until(None)).await;
+        assert!(never.is_err());
     }
 
     #[tokio::test]

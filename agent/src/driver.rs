@@ -27,6 +27,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 
 use crate::check::{self, Checks, HealthReport, Keepers};
+use crate::clock::Alarm;
 use crate::config::{Cluster, Service, Shutdown as ConfiguredShutdown};
 use crate::deadman::{DeadMan, DeadManError, Paths, Target, target};
 use crate::hook::{Direction, Watch};
@@ -234,6 +235,7 @@ impl Driver {
         let mut health = checks.report();
         let mut looks = Looks::default();
         let mut seen = tokio::time::interval(SEEN_EVERY);
+        let mut alarm = Alarm::default();
         loop {
             while let Some(command) = self.node.poll_command() {
                 match self.carry_out(command, &mut hooks) {
@@ -266,7 +268,7 @@ impl Driver {
                 };
             }
             self.desk.see_hook(hooks.stage());
-            let due = until(self.next_deadline());
+            let due = alarm.until(self.next_deadline());
             tokio::select! {
                 Some(answer) = open.next() => self.take(answer),
                 answer = looks.next() => self.take(answer),
@@ -537,12 +539,5 @@ fn forget_hook_group(dead_man: Option<&mut DeadMan>) {
     let Some(dead_man) = dead_man.filter(|dead_man| dead_man.hook_group().is_some()) else { return };
     if let Err(error) = dead_man.set_hook_group(None) {
         tracing::warn!(reason = chain(&error), "the dead-man still names a hook that has ended");
-    }
-}
-
-async fn until(due: Option<BootTime>) -> std::io::Result<()> {
-    match due {
-        Some(due) => clock::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
