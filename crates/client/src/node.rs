@@ -14,7 +14,7 @@ use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_eventbridge::config::SharedCredentialsProvider;
+use aws_sdk_eventbridge::config::{SharedCredentialsProvider, StalledStreamProtectionConfig};
 use aws_types::origin::Origin;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
@@ -51,6 +51,8 @@ where
         .http_client(http_client())
         .retry_config(RetryConfig::disabled())
         .timeout_config(limits.timeouts())
+        // Each call ends with its attempt, which is a matter of milliseconds; nothing of it is long enough to be watched for a stall.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .identity_cache(IdentityCache::lazy().build())
         .credentials_provider(SharedCredentialsProvider::new(credentials));
     // Without this, clients take the number of attempts for a default, and put their own in its place.

@@ -64,6 +64,8 @@ pub struct Report {
     pub check_to_release_beats: f64,
     /// Requests to EC2 while the agent ran.
     pub ec2_calls: usize,
+    /// Requests to the table for each heartbeat of the soak.
+    pub table_requests_per_beat: f64,
     /// Requests to the instance metadata during the soak, for each minute.
     pub metadata_per_minute: f64,
     /// The agent against the AWS CLI.
@@ -92,6 +94,8 @@ impl Report {
             ("size of the program, MB", self.binary_mb, 8.0),
             ("start to the first heartbeat, ms", self.start_ms, 100.0),
             ("calls to EC2", self.ec2_calls as f64, 0.0),
+            // The write, and one read. What a soak begins and ends amid counts a little.
+            ("requests to the table for a heartbeat", self.table_requests_per_beat, 2.2),
             ("check to release, heartbeats", self.check_to_release_beats, 1.0),
         ];
         let beyond = limits.into_iter().filter(|(_, found, most)| found > most);
@@ -134,6 +138,7 @@ pub async fn measure(options: &Options, progress: &mut dyn FnMut(&str)) -> Resul
         aws_cli_cpu_ms: rounded(aws_cli, 1),
         check_to_release_beats: rounded(release, 3),
         ec2_calls,
+        table_requests_per_beat: rounded(soak.table_requests_per_beat, 2),
         metadata_per_minute: rounded(soak.metadata_per_minute, 1),
         ratios: Ratios {
             beat_to_aws_cli_cpu: rounded(soak.cpu_ms_per_beat / aws_cli, 6),
@@ -151,6 +156,7 @@ struct Soak {
     rss_mb: f64,
     own_mb: f64,
     peak_mb: f64,
+    table_requests_per_beat: f64,
     metadata_per_minute: f64,
 }
 
@@ -189,8 +195,10 @@ impl Rig {
         self.until_beats(from + options.beats / WARM_UP).await?;
         let (asked_before, begun) = (self.metadata.asked(), Instant::now());
         let (before, beats_before) = (usage(pid)?, self.passage.beats());
+        let requests_before = self.passage.requests();
         self.until_beats(from + options.beats).await?;
         let (after, beats) = (usage(pid)?, self.passage.beats());
+        let requests = self.passage.requests() - requests_before;
         let asked = self.metadata.asked() - asked_before;
         let minutes = begun.elapsed().as_secs_f64() / 60.0;
         ended(agent).await?;
@@ -202,6 +210,7 @@ impl Rig {
             rss_mb: after.rss_mb,
             own_mb: after.own_mb,
             peak_mb: after.peak_mb,
+            table_requests_per_beat: requests as f64 / (beats - beats_before) as f64,
             metadata_per_minute: asked as f64 / minutes,
         })
     }
@@ -261,6 +270,7 @@ mod tests {
             aws_cli_cpu_ms: 400.0,
             check_to_release_beats: 1.0,
             ec2_calls: 0,
+            table_requests_per_beat: 2.2,
             metadata_per_minute: 36.0,
             ratios: Ratios {
                 beat_to_aws_cli_cpu: 0.0025,
@@ -280,6 +290,7 @@ mod tests {
             Report { binary_mb: 8.01, ..report() },
             Report { start_ms: 100.1, ..report() },
             Report { ec2_calls: 1, ..report() },
+            Report { table_requests_per_beat: 2.21, ..report() },
             Report { check_to_release_beats: 1.001, ..report() },
         ] {
             assert_eq!(broken.beyond().len(), 1, "{broken:?}");

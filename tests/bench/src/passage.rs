@@ -1,4 +1,4 @@
-//! The way to the table, which notes each write of the agent and when it was confirmed.
+//! The way to the table, which notes each request of the agent and when it was answered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -30,7 +30,7 @@ impl Asked {
     }
 }
 
-/// A write that the table has confirmed.
+/// A request that the table has fulfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmed {
     /// What it was.
@@ -89,6 +89,11 @@ impl Passage {
         list(&self.confirmed).iter().filter(|confirmed| confirmed.asked == Asked::Beat).count()
     }
 
+    /// How many requests of any kind were fulfilled.
+    pub fn requests(&self) -> usize {
+        list(&self.confirmed).len()
+    }
+
     /// The first confirmation of this kind after `since`.
     pub fn first_since(&self, asked: Asked, since: Instant) -> Option<Instant> {
         let list = list(&self.confirmed);
@@ -131,9 +136,7 @@ async fn carry(
                     // Only the first part of an answer has a status, and a request before it.
                     if !request.is_empty() && back[..length].starts_with(b"HTTP/1.1 200") {
                         let asked = Asked::of(&String::from_utf8_lossy(&request));
-                        if asked != Asked::Other {
-                            list(&confirmed).push(Confirmed { asked, at: Instant::now() });
-                        }
+                        list(&confirmed).push(Confirmed { asked, at: Instant::now() });
                     }
                     request.clear();
                     if answered.write_all(&back[..length]).await.is_err() { break }

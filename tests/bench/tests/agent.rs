@@ -4,7 +4,7 @@ use baton_bench::agent::{Options, measure};
 use baton_sandbox::binaries::Binaries;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_short_soak_ends_with_no_call_to_ec2_and_a_release_within_one_heartbeat() {
+async fn a_short_soak_ends_with_no_call_to_ec2_two_requests_a_heartbeat_and_a_release_within_one() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let options = Options { programs: binaries.directory().to_owned(), beats: 40, clusters: 2 };
     let mut report = measure(&options, &mut |line| eprintln!("{line}")).await.expect("measured");
@@ -15,6 +15,8 @@ async fn a_short_soak_ends_with_no_call_to_ec2_and_a_release_within_one_heartbea
         }
     }
     assert_eq!(report.ec2_calls, 0);
+    // The write and one read; a third request for each heartbeat would be three.
+    assert!((1.8..2.5).contains(&report.table_requests_per_beat), "{report:?}");
     assert!(report.beats >= 40 && report.cpu_ms_per_beat > 0.0 && report.rss_mb > 1.0, "{report:?}");
     assert!(report.check_to_release_beats <= 1.0, "{report:?}");
     assert!(report.ratios.beats_per_aws_cli_call > 1.0, "{report:?}");
