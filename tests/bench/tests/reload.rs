@@ -13,8 +13,8 @@ use baton_bench::passage::Asked;
 use baton_bench::rig::{Rig, ended, named};
 use baton_protocol::ids::ClusterName;
 use baton_protocol::timing::Timing;
-use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
+use baton_sandbox::{Moto, Venv};
 use namespace::in_namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -237,6 +237,8 @@ fn the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_lo
     let test = "the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_losing_a_service";
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
+    // Inside the namespace nothing can be downloaded.
+    Venv::ensure().expect("what moto needs is installed");
     in_namespace(test, || {
         // Its threads are made in the namespace.
         let runtime = Runtime::new().expect("a runtime");
