@@ -150,6 +150,24 @@ pub enum IdentityError {
     Arn(#[from] IdError),
 }
 
+impl IdentityError {
+    /// Whether the same question may have an answer later, though nobody changes anything: a network or a service that is not up yet,
+    /// too many questions, a fault of the service.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Unusable { .. } => true,
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            Self::Endpoint(_)
+            | Self::Disabled { .. }
+            | Self::NoTokens { .. }
+            | Self::TokenWanted { .. }
+            | Self::Missing { .. }
+            | Self::Malformed { .. }
+            | Self::Arn(_) => false,
+        }
+    }
+}
+
 /// A client of the metadata service. It keeps its session token and renews it in time.
 #[derive(Debug, Clone)]
 pub struct Metadata {

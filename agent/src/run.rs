@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config, ConfigError, Environment, Imds};
 use crate::driver::Ending;
-use crate::identity::{Identity, Metadata};
+use crate::identity::{Identity, IdentityError, Metadata};
 use crate::log::{self, chain};
 use crate::status::socket::{Desk, Socket};
 use crate::status::{self, Configuration, Status};
@@ -28,6 +28,10 @@ use drivers::Drivers;
 /// A call that takes longer than this is given up by its client. The drivers give up much earlier, at the
 /// attempt timeout that comes with the lease; this only keeps the client's own limit out of their way.
 const CALLS: Limits = Limits { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
+
+/// Before the metadata service is asked again who this node is; each pause is twice the one before it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// What all drivers share.
 struct Surroundings {
@@ -180,13 +184,35 @@ async fn surroundings(config: &Config) -> Result<Surroundings, Failure> {
         tracing::warn!("{warning}");
     }
     let metadata = Metadata::from_env(config.imds);
-    let identity = metadata.identity().await?;
+    let identity = identity(&metadata).await?;
     let region = config.region.clone().unwrap_or_else(|| identity.region.clone());
     for cluster in &config.clusters {
         file::make_directory(&cluster.directory)?;
     }
     let sdk = baton_client::load_on_node(CALLS, region, metadata.client());
     Ok(Surroundings { identity, metadata, sdk, boot_id: file::boot_id()? })
+}
+
+/// Who this node is. A service that cannot be reached or does not answer yet is asked again: starting the agent anew would not help.
+async fn identity(metadata: &Metadata) -> Result<Identity, IdentityError> {
+    let (mut pause, mut told) = (FIRST_PAUSE, String::new());
+    loop {
+        let error = match metadata.identity().await {
+            Err(error) if error.may_pass() => error,
+            known_or_final => return known_or_final,
+        };
+        let reason = chain(&error);
+        if reason != told {
+            tracing::warn!(
+                reason,
+                "who this node is cannot be told yet; the instance metadata service is asked again"
+            );
+            notify::status(&format!("cannot tell yet who this node is: {reason}"));
+            told = reason;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// The signals that mean something to the agent.

@@ -18,6 +18,7 @@ pub struct Metadata {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
     legacy: Arc<AtomicBool>,
+    down: Arc<AtomicBool>,
 }
 
 impl Metadata {
@@ -27,11 +28,13 @@ impl Metadata {
         let address = listener.local_addr()?;
         let asked = Arc::new(AtomicUsize::new(0));
         let legacy = Arc::new(AtomicBool::new(false));
-        let kept = (Arc::clone(&asked), Arc::clone(&legacy));
-        let pages = Arc::new(Pages { asked: kept.0, legacy: kept.1, of: pages(instance, public) });
+        let down = Arc::new(AtomicBool::new(false));
+        let kept = (Arc::clone(&asked), Arc::clone(&legacy), Arc::clone(&down));
+        let pages =
+            Arc::new(Pages { asked: kept.0, legacy: kept.1, down: kept.2, of: pages(instance, public) });
         let router = Router::new().fallback(answer).with_state(pages);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, asked, legacy })
+        Ok(Self { address, asked, legacy, down })
     }
 
     /// For `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
@@ -44,6 +47,11 @@ impl Metadata {
         self.legacy.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it answers 503 to whoever asks for a page, from here on.
+    pub fn be_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+    }
+
     /// How many requests came.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
@@ -53,6 +61,7 @@ impl Metadata {
 struct Pages {
     asked: Arc<AtomicUsize>,
     legacy: Arc<AtomicBool>,
+    down: Arc<AtomicBool>,
     of: Vec<(String, String)>,
 }
 
@@ -114,6 +123,9 @@ async fn answer(
 }
 
 fn page(pages: &Pages, path: &str, more: HeaderMap) -> (StatusCode, HeaderMap, String) {
+    if pages.down.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, more, String::new());
+    }
     match pages.of.iter().find(|(known, _)| *known == path) {
         Some((_, text)) => (StatusCode::OK, more, text.clone()),
         None => (StatusCode::NOT_FOUND, more, String::new()),

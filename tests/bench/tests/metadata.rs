@@ -1,4 +1,4 @@
-//! The agent as a program on a legacy host whose metadata service gives no session tokens.
+//! The agent as a program where the metadata service gives no session tokens, or no answer yet.
 
 use std::process::Command;
 use std::time::Duration;
@@ -43,5 +43,29 @@ async fn an_agent_beats_by_version_1_of_the_metadata_where_that_is_chosen_and_en
     let asked = Command::new(&program).args(["status", "--json", "--socket"]).arg(socket).output();
     let status: Value = serde_json::from_slice(&asked.expect("it starts").stdout).expect("JSON");
     assert_eq!(status["imds"], "v1", "{status}");
+    ended(agent).await.expect("it ran until here");
+}
+
+/// Starting it anew would not help, so it is the same process that waits, says why, and then beats.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_starts_before_its_metadata_can_be_had_waits_for_them() {
+    let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
+    let program = binaries.path("baton-agent");
+    let rig = Rig::start(program, Moto::start().expect("it starts")).await.expect("a rig");
+    rig.metadata.be_down(true);
+    let only = named("only", 0).expect("valid");
+    rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
+    let mut agent = rig.agent(&[only], Duration::from_secs(1)).expect("it starts");
+    let log = || std::fs::read_to_string(rig.place().join("agent.log")).expect("written");
+    let told = || log().contains("who this node is cannot be told yet").then_some(());
+    rig.until("it says what it waits for", told).await.expect("told");
+    // So often is it asked by one try of the start.
+    let asked = rig.metadata.asked();
+    rig.until("it asks again", || (rig.metadata.asked() >= asked + 6).then_some(())).await.expect("asked");
+    assert_eq!((agent.try_wait().expect("asked"), rig.passage.beats()), (None, 0), "{}", log());
+    assert_eq!(log().matches("cannot be told yet").count(), 1, "the same is told once: {}", log());
+
+    rig.metadata.be_down(false);
+    rig.until_beats(3).await.expect("its heartbeats are confirmed");
     ended(agent).await.expect("it ran until here");
 }
