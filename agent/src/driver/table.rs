@@ -73,19 +73,22 @@ impl Neighbours {
 pub(super) struct Caller<'a, S, W> {
     parts: &'a Parts<S, W>,
     incarnation: Incarnation,
-    denied: Mutex<Denied>,
+    /// What an older stack does not let this node write, in heartbeats; each attempt costs a second write.
+    denied: Mutex<LeftOut>,
+    /// The neighbours, in reads of the lease: none of them must cost this node its lease.
+    alone: Mutex<LeftOut>,
 }
 
-/// For how long a heartbeat leaves out what was denied, before it is tried again: the stack may be updated meanwhile.
-const DENIED_FOR: Duration = Duration::from_secs(60);
+/// For how long is left out what stood in the way, before it is tried again: the stack may be updated meanwhile.
+const LEFT_OUT_FOR: Duration = Duration::from_secs(60);
 
-/// Until when heartbeats leave out what an older stack does not let this node write; each attempt costs a second write.
+/// Until when something is left out of a call that did not succeed with it.
 #[derive(Debug, Default)]
-struct Denied(Option<BootTime>);
+struct LeftOut(Option<BootTime>);
 
-impl Denied {
+impl LeftOut {
     fn note(&mut self, now: BootTime) {
-        self.0 = Some(now + DENIED_FOR);
+        self.0 = Some(now + LEFT_OUT_FOR);
     }
 
     fn holds(&self, now: BootTime) -> bool {
@@ -103,11 +106,11 @@ pub(super) fn new_incarnation() -> Result<Incarnation, DriverError> {
 
 impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
     pub(super) fn new(parts: &'a Parts<S, W>, incarnation: Incarnation) -> Self {
-        Self { parts, incarnation, denied: Mutex::default() }
+        Self { parts, incarnation, denied: Mutex::default(), alone: Mutex::default() }
     }
 
-    /// Carries out a command that is a call, and takes it for unknown when its time is over.
-    /// Along with the lease, the heartbeats of these neighbours are read.
+    /// Carries out a command that is a call, and takes it for unknown when its time is over. Along with the lease, the heartbeats of
+    /// these neighbours are read, if that goes well.
     pub(super) async fn perform(
         &self,
         command: Command,
@@ -143,13 +146,7 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
                 }
                 Answer::Beat(self.beat(beat, attempt).await)
             }
-            Command::ReadLease => {
-                let found = read(attempt, store.lease_along(cluster, &neighbours)).await;
-                match told("read lease", found) {
-                    Ok((lease, found)) => Answer::Lease(Ok(lease), Neighbours { asked: neighbours, found }),
-                    Err(failure) => Answer::Lease(Err(failure), Neighbours::default()),
-                }
-            }
+            Command::ReadLease => self.read_lease(neighbours, attempt).await,
             Command::ReadHeartbeats(instances) => {
                 let found = read(attempt, store.heartbeats(cluster, &instances)).await;
                 Answer::Heartbeats(told("read heartbeats", found))
@@ -178,10 +175,27 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         }
     }
 
+    /// Reads the lease, and along with it these neighbours' heartbeats. After a read of all of them has failed the lease is read
+    /// alone for a while: whatever stands in the way of the others, a permission, an item that is slow, costs no node its lease.
+    async fn read_lease(&self, neighbours: Vec<InstanceArn>, attempt: Duration) -> Answer {
+        let Parts { store, cluster, .. } = self.parts;
+        let asked = if locked(&self.alone).holds(clock::boot()) { Vec::new() } else { neighbours };
+        let found = read(attempt, store.lease_along(&cluster.name, &asked)).await;
+        match told("read lease", found) {
+            Ok((lease, found)) => Answer::Lease(Ok(lease), Neighbours { asked, found }),
+            Err(failure) => {
+                if !asked.is_empty() {
+                    locked(&self.alone).note(clock::boot());
+                }
+                Answer::Lease(Err(failure), Neighbours::default())
+            }
+        }
+    }
+
     async fn beat(&self, mut beat: Box<Beat>, attempt: Duration) -> Write<Option<Heartbeat>> {
         let Parts { store, instance, .. } = self.parts;
         let cluster = &self.parts.cluster.name;
-        if self.denied().holds(clock::boot()) {
+        if locked(&self.denied).holds(clock::boot()) {
             make_bare(&mut beat);
         }
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
@@ -191,7 +205,7 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         // It earns what the first would have: that is counted from before both.
         let outcome = write("beat", attempt, store.beat(cluster, instance, &beat)).await;
         if outcome.is_ok() {
-            self.denied().note(clock::boot());
+            locked(&self.denied).note(clock::boot());
             tracing::warn!(
                 "this node may not write since when it is healthy or what its checks have found: update the stack of its cluster, whose node policy is \
                  older than the agent"
@@ -202,11 +216,7 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
 
     /// Whether heartbeats leave out what an older stack does not let this node write.
     pub(super) fn is_denied(&self) -> bool {
-        self.denied().holds(clock::boot())
-    }
-
-    fn denied(&self) -> MutexGuard<'_, Denied> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.denied).holds(clock::boot())
     }
 
     async fn wake(&self, why: Why, attempt: Duration) -> Answer {
@@ -243,6 +253,10 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
             }
         }
     }
+}
+
+fn locked(left_out: &Mutex<LeftOut>) -> MutexGuard<'_, LeftOut> {
+    left_out.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a heartbeat was denied that said what an older stack does not let a node write, which it says no more: a remark must
@@ -334,11 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_denied_is_left_out_for_a_minute_and_then_tried_again() {
-        let (mut denied, now) = (Denied::default(), BootTime(5));
-        assert!(!denied.holds(now));
-        denied.note(now);
-        let last = BootTime((now + DENIED_FOR).0 - 1);
-        assert!(denied.holds(now) && denied.holds(last) && !denied.holds(now + DENIED_FOR));
+    fn what_stood_in_the_way_is_left_out_for_a_minute_and_then_tried_again() {
+        let (mut left_out, now) = (LeftOut::default(), BootTime(5));
+        assert!(!left_out.holds(now));
+        left_out.note(now);
+        let last = BootTime((now + LEFT_OUT_FOR).0 - 1);
+        assert!(left_out.holds(now) && left_out.holds(last) && !left_out.holds(now + LEFT_OUT_FOR));
     }
 }

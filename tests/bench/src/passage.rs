@@ -1,5 +1,6 @@
 //! The way to the table, which notes each request of the agent and when it was answered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub struct Passage {
     confirmed: Arc<Mutex<Vec<Confirmed>>>,
     /// Whether requests are held up, and how many are.
     held: watch::Sender<(bool, usize)>,
+    /// Whether reads of several items are cut off.
+    cuts: Arc<AtomicBool>,
 }
 
 impl Passage {
@@ -57,14 +60,16 @@ impl Passage {
         let noted = Arc::clone(&confirmed);
         let held = watch::Sender::new((false, 0));
         let gate = held.clone();
+        let cuts = Arc::new(AtomicBool::new(false));
+        let cut = Arc::clone(&cuts);
         tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
                 if let Ok(there) = TcpStream::connect(&to).await {
-                    tokio::spawn(carry(from, there, Arc::clone(&noted), gate.clone()));
+                    tokio::spawn(carry(from, there, Arc::clone(&noted), gate.clone(), Arc::clone(&cut)));
                 }
             }
         });
-        Ok(Self { endpoint, confirmed, held })
+        Ok(Self { endpoint, confirmed, held, cuts })
     }
 
     /// Where it listens.
@@ -82,6 +87,11 @@ impl Passage {
     /// Lets everything pass again.
     pub fn let_pass(&self) {
         self.held.send_replace((false, 0));
+    }
+
+    /// Ends the connection of whoever asks for several items at once, from here on.
+    pub fn cut_batches(&self) {
+        self.cuts.store(true, Ordering::Relaxed);
     }
 
     /// How many heartbeats were confirmed.
@@ -111,6 +121,7 @@ async fn carry(
     there: TcpStream,
     confirmed: Arc<Mutex<Vec<Confirmed>>>,
     gate: watch::Sender<(bool, usize)>,
+    cuts: Arc<AtomicBool>,
 ) {
     drop(from.set_nodelay(true));
     drop(there.set_nodelay(true));
@@ -122,6 +133,7 @@ async fn carry(
             read = asks.read(&mut to) => match read {
                 Ok(length @ 1..) => {
                     request.extend_from_slice(&to[..length]);
+                    if cuts.load(Ordering::Relaxed) && is_of_several(&request) { break }
                     gate.send_if_modified(|(holds, held)| {
                         *held += usize::from(*holds);
                         *holds
@@ -145,6 +157,10 @@ async fn carry(
             },
         }
     }
+}
+
+fn is_of_several(request: &[u8]) -> bool {
+    String::from_utf8_lossy(request).contains("BatchGetItem")
 }
 
 #[cfg(test)]

@@ -130,6 +130,8 @@ impl Node {
         };
         if !self.has_ended() {
             self.cycle = Cycle::Reading { earned, unguarded: unguarded && earned.is_some() };
+            // What is read along with the lease may be as old as this question.
+            self.peers.ask(now.boot);
             #[cfg(feature = "mutants")]
             if let Some(found) = self.read_before_write.take() {
                 return self.handle_shared_lease(now, found);
@@ -252,7 +254,8 @@ impl Node {
     /// Whose heartbeats this node asks for next, if the lease says what it said last. A driver may read them along with the lease, in
     /// one call, and answer [`Command::ReadHeartbeats`] with what it has found, if that asks for no others and comes of that very
     /// answer. Each must be as it was at some moment of that call; which of them was read first does not matter: silence is counted
-    /// from the answer, and a grant compares what it was counted of with what then stands in the table.
+    /// from the answer, and a grant compares what it was counted of with what then stands in the table; whether a node is alive is
+    /// counted from when the lease was asked for.
     pub fn neighbours(&self) -> Vec<InstanceArn> {
         let running = self.phase == Phase::Running;
         self.lease.as_ref().filter(|_| running).map(|lease| self.others(lease)).unwrap_or_default()
@@ -278,9 +281,6 @@ impl Node {
         let others = self.others(lease);
         if !holding {
             self.peers = crate::peers::PeerWatch::default();
-        }
-        if holding {
-            self.peers.ask(now.boot);
         }
         if holding || lease.holder.is_none() {
             self.silence.clear();

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::rig::{Fate, Kind, Rig};
-use crate::lease::{Intent, LeaseState, Pause};
+use crate::lease::{Intent, LeaseState, Mode, Pause};
 use crate::testing::{arn, exclusion};
 use crate::wake::Why;
 
@@ -43,6 +43,27 @@ fn beat_to(rig: &mut Rig, ms: u64) {
         let next = (rig.ms() + 500).min(ms);
         rig.run_to(next);
     }
+}
+
+/// What is read along with the lease may be as old as the question for the lease, however late its answer.
+#[test]
+fn nobody_counts_as_alive_by_what_an_answer_that_came_late_has_shown() {
+    let mut rig = with_peers_alive();
+    rig.lease_mut().mode = Mode::Available;
+    beat_to(&mut rig, 3_000);
+    rig.hold(&[Kind::Lease]);
+    rig.run_to(4_500);
+    rig.freeze_to(14_000);
+    rig.held.clear();
+    rig.answer(Kind::Lease, Fate::Done);
+    // Soon after the question for that lease they beat for the last time.
+    rig.peer_beats(2);
+    rig.peer_beats(3);
+    rig.lease_mut().intent = intent(None, 1, 60_000);
+    rig.run_to(15_500);
+    assert_eq!((releases(&rig), rig.state()), (0, "serving"), "nobody is there to take over");
+    beat_to(&mut rig, 18_000);
+    assert_eq!(releases(&rig), 1, "somebody is");
 }
 
 #[test]
