@@ -94,19 +94,31 @@ impl Sim<'_> {
         }
     }
 
-    /// Of half of the runs, a node's read of the lease asks for its neighbours' heartbeats as well. They are read before the lease
-    /// or after it, at any moment of the call. Not where a trap waits for those who ask for them alone.
+    /// Whose heartbeats this node's read of the lease asks for as well, in half of the runs.
+    pub(crate) fn asks_along(&self, machine: usize, command: &Command) -> Vec<InstanceArn> {
+        let node = self.machines[machine].agent.as_ref().filter(|_| self.plan.reads_along);
+        node.filter(|_| *command == Command::ReadLease).map(Node::neighbours).unwrap_or_default()
+    }
+
+    /// They are read before the lease or after it, at any moment of the call; now and then the lease alone is.
     fn ask_along(&mut self, machine: usize, command: &Command, length: Real) {
-        let m = &mut self.machines[machine];
-        let asked = m.agent.as_ref().map(Node::neighbours).unwrap_or_default();
-        if *command != Command::ReadLease || !self.plan.reads_along || self.trap.is_some() || asked.is_empty()
-        {
-            return;
+        let asked = self.asks_along(machine, command);
+        if *command == Command::ReadLease {
+            self.machines[machine].along = None;
         }
-        let run = m.run;
-        m.along = None;
-        let at = self.now + self.rng.u64(0..=length);
-        self.queue.push(at, Event::ReadAlong { machine, run, asked });
+        if !asked.is_empty() && self.rng.u32(..8) > 0 {
+            let at = self.now + self.rng.u64(0..=length);
+            self.queue.push(at, Event::ReadAlong { machine, run: self.machines[machine].run, asked });
+        }
+    }
+
+    /// The same of a read that a trap has held back: all is read at the moment that does the most harm.
+    pub(crate) fn ask_along_at(&mut self, machine: usize, command: &Command, at: Real) {
+        let asked = self.asks_along(machine, command);
+        if !asked.is_empty() {
+            self.machines[machine].along = None;
+            self.queue.push(at, Event::ReadAlong { machine, run: self.machines[machine].run, asked });
+        }
     }
 
     pub(crate) fn read_along(&mut self, machine: usize, run: u32, asked: Vec<InstanceArn>) {

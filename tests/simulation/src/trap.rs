@@ -58,9 +58,11 @@ impl Sim<'_> {
         timeout_at: Real,
         arrives: &Option<Real>,
     ) -> Option<()> {
+        let is_awaited =
+            matches!(command, Command::ReadHeartbeats(_)) || !self.asks_along(machine, command).is_empty();
         let trap = self.trap.as_mut()?;
         (*arrives)?;
-        if machine == trap.machine || !matches!(command, Command::ReadHeartbeats(_)) {
+        if machine == trap.machine || !is_awaited {
             return None;
         }
         let Some(sprung) = trap.sprung else {
@@ -76,6 +78,7 @@ impl Sim<'_> {
         if enough <= self.now || enough >= timeout_at {
             return None;
         }
+        self.ask_along_at(machine, command, enough);
         let command = Box::new(command.clone());
         let event = Event::Apply { machine, run, command, answer_at: Some(enough), timeout_at };
         self.queue.push(enough, event);
@@ -108,6 +111,7 @@ impl Sim<'_> {
                 continue;
             }
             let at = now + INSTANT;
+            self.ask_along_at(machine, &command, at);
             let command = Box::new(command);
             self.queue.push(at, Event::Apply { machine, run, command, answer_at: Some(at), timeout_at });
         }

@@ -127,6 +127,8 @@ impl Ghost {
             self.unwell_at = now;
             return;
         }
+        // An instance that takes the place of another begins its numbers anew.
+        self.well.split_off(&seq);
         self.well.insert(seq, (self.unwell_at, now));
         if self.well.len() > REMEMBERED {
             self.well.pop_first();
