@@ -30,10 +30,11 @@ use tokenless::Tokenless;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// All tries of one question.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries of one question; the client waits up to one second before the second and up to two before the third, so that they end
-/// before [`QUESTION_TIMEOUT`] and it is the answer that is told, not a silence that was none. Only answers of the class 5xx and 401
-/// are tried again: silence is silence.
+/// Tries of one question; the client waits up to one second before the second and up to two before the third, so that where it is
+/// answered at once they end before [`QUESTION_TIMEOUT`], and it is the answer that is told, not a silence that was none. Only answers
+/// of the class 5xx and 401 are tried again: silence is silence.
 const ATTEMPTS: u32 = 3;
+const _: () = assert!((1 << (ATTEMPTS - 1)) - 1 < QUESTION_TIMEOUT.as_secs());
 /// An instance has at most 15 network interfaces; more than this is not an answer of the service.
 const INTERFACES_MOST: usize = 64;
 /// An interface has at most 50 IPv4 addresses; the same.

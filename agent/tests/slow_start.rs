@@ -95,12 +95,11 @@ async fn a_demote_ends_a_start_that_hangs_before_it_stops_anything() {
     let held = Held::new(&path);
     let python = held.id();
     node.promote_program = Some((path.clone(), Duration::from_secs(600)));
-    // A start that has not ended bears its thread's name. One that has been killed may need a moment to die.
-    let starts =
-        "for p in /proc/[0-9]*; do case \"$(cat $p/comm 2>/dev/null)\" in baton-start*) echo $p;; esac; done";
-    let left = format!(
-        "n=0; while left=$({starts}); [ -n \"$left\" ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.02; done; printf %s \"$left\""
-    );
+    // A start that has not ended bears its thread's name. One that has been killed may need a moment to die; SIGKILL is bit 8.
+    let starts = "for p in /proc/[0-9]*; do case \"$(cat $p/comm 2>/dev/null)\" in baton-start*) \
+        awk '/^State:\\t[ZX]/ || /^S[hi][dg]Pnd:.*[13579bdf]..$/ { dying = 1 } END { if (!dying) print FILENAME }' \
+        $p/status 2>/dev/null;; esac; done";
+    let left = format!("printf %s \"$({starts})\"");
     node.demote =
         format!("test \"$BATON_REASON\" = start || {{ {left}; }} > {}", node.path("left").display());
     node.start();

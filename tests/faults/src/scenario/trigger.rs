@@ -324,6 +324,9 @@ pub(super) async fn turn(rig: &mut Rig) -> Result<Seen, Trouble> {
     repaired(rig, from, 1, holder, epoch).await
 }
 
+/// A function that has committed and has not ended for so long is at its move; one that ended by itself has ended at once.
+const STILL_AT_WORK: std::time::Duration = std::time::Duration::from_millis(500);
+
 pub(super) async fn sweep(rig: &mut Rig) -> Result<Seen, Trouble> {
     let (_, epoch, next) = standing(rig).await?;
     // With EC2 away the grant is committed and nothing is moved; then the function is killed.
@@ -340,9 +343,12 @@ pub(super) async fn sweep(rig: &mut Rig) -> Result<Seen, Trouble> {
         }
     };
     // It goes on with its move until its time is up, or here until it is killed.
-    let killed = tokio::select! {
-        _ = rig.wake("claim") => false,
-        () = granted => true,
+    let killed = {
+        let mut woken = std::pin::pin!(rig.wake("claim"));
+        tokio::select! {
+            _ = &mut woken => false,
+            () = granted => tokio::time::timeout(STILL_AT_WORK, &mut woken).await.is_err(),
+        }
     };
     rig.start_cold().await?;
     rig.sandbox().moto().set_faults(&[])?;
