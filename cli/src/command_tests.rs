@@ -3,6 +3,7 @@
 use std::io;
 
 use baton_client::BusFailure;
+use baton_doubles::Method;
 use baton_protocol::findings::{Ended, Findings, Recovery};
 use baton_protocol::heartbeat::Health;
 use baton_protocol::history::{Ground, Happening};
@@ -43,11 +44,11 @@ fn status_shows_a_table_with_borders_on_a_terminal_and_none_in_a_pipe() {
 #[test]
 fn status_shows_what_is_wrong_in_its_footers() {
     let mut world = World::new();
-    beat_with(&world.store.inner, 'b', Health::Bad, None, before(300));
-    beat(&world.store.inner, 'c', None, before(40_000));
+    beat_with(&world.store.record, 'b', Health::Bad, None, before(300));
+    beat(&world.store.record, 'c', None, before(40_000));
     world.run("switchover --to db-b --yes");
     world.run("pause --for 30m --reason kernel");
-    beat_with(&world.store.inner, 'b', Health::Bad, None, before(300));
+    beat_with(&world.store.record, 'b', Health::Bad, None, before(300));
     world.look = TERMINAL;
     let shown = world.run("status").out;
     assert_golden("status-degraded.txt", &world.without_ids(&shown));
@@ -62,7 +63,7 @@ fn status_shows_what_nodes_say_of_their_checks_and_of_local_recovery() {
         what: "web: expected 200 to 299, found 503".into(),
         ended: ended.map(|(at, failed)| Ended { at: before(at), failed: failed.map(Into::into) }),
     };
-    let store = &world.store.inner;
+    let store = &world.store.record;
     let recoveries = vec![recovery(1, 500_000, Some((480_000, None))), recovery(2, 12_000, None)];
     let recovering = Findings { recoveries, ..Findings::default() };
     beat_telling(store, 'a', (Health::Unknown, recovering), Some(Epoch(1)), before(300));
@@ -120,9 +121,9 @@ fn the_exit_code_says_how_the_cluster_is_only_when_asked() {
     assert_eq!(world.run("status --exit-code").exit, Exit::Done);
     world.run("pause");
     assert_eq!(world.run("status --exit-code").exit, Exit::Paused);
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(9_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(9_000));
     assert_eq!(world.run("status --exit-code").exit, Exit::Degraded);
-    release(&world.store.inner, 'a', Epoch(1));
+    release(&world.store.record, 'a', Epoch(1));
     assert_eq!(world.run("status --exit-code").exit, Exit::NoHolder);
     assert_eq!(world.run("status").exit, Exit::Done);
 }
@@ -131,7 +132,7 @@ fn the_exit_code_says_how_the_cluster_is_only_when_asked() {
 fn with_one_cluster_it_need_not_be_named_and_with_two_it_must() {
     let world = World::new();
     assert_eq!(world.run("status").exit, Exit::Done);
-    register(&world.store.inner, "billing");
+    register(&world.store.record, "billing");
     let refused = world.run("status");
     assert_eq!(refused.exit, Exit::Usage);
     assert!(
@@ -152,16 +153,16 @@ fn with_one_cluster_it_need_not_be_named_and_with_two_it_must() {
 fn an_empty_table_a_missing_one_and_a_denied_one_are_told_apart() {
     let world = World::empty();
     assert_eq!(world.run("status").exit, Exit::Missing);
-    world.store.fail("clusters", Failure::Missing("table baton".to_owned()));
+    world.store.gate.fail(Method::Clusters, Failure::Missing("table baton".to_owned()));
     let missing = world.run("status");
     assert_eq!(missing.exit, Exit::Missing);
     assert!(missing.err.contains("--table"), "{}", missing.err);
     let sentence = "User: x is not authorized to perform: dynamodb:GetItem on resource: y";
-    world.store.fail("lease", Failure::Denied(sentence.to_owned()));
+    world.store.gate.fail(Method::Lease, Failure::Denied(sentence.to_owned()));
     let denied = world.run("status orders");
     assert_eq!(denied.exit, Exit::Denied);
     assert!(denied.err.contains("IAM denies dynamodb:GetItem"), "{}", denied.err);
-    world.store.fail("lease", Failure::Throttled);
+    world.store.gate.fail(Method::Lease, Failure::Throttled);
     assert_eq!(world.run("status orders").exit, Exit::Unexpected);
 }
 
@@ -211,7 +212,7 @@ fn a_watch_outlives_a_table_that_does_not_answer_for_a_while() {
     let mut out = Leaving { rounds: 2, seen: Vec::new() };
     let mut err = Vec::new();
     // The first reading of the heartbeats is good, the second is lost.
-    world.store.fail("heartbeats", Failure::Unknown("timed out".to_owned()));
+    world.store.gate.fail(Method::Heartbeats, Failure::Unknown("timed out".to_owned()));
     assert_eq!(
         world.write_to("status --watch", "", &mut out, &mut err),
         Exit::Unexpected,
@@ -219,7 +220,7 @@ fn a_watch_outlives_a_table_that_does_not_answer_for_a_while() {
     );
     world.after(1_000, |_, _| ());
     let mut out = Leaving { rounds: 3, seen: Vec::new() };
-    world.store.fail_later("heartbeats", 1, Failure::Throttled);
+    world.store.gate.fail_later(Method::Heartbeats, 1, Failure::Throttled);
     err.clear();
     assert_eq!(world.write_to("status --watch", "", &mut out, &mut err), Exit::Done);
     let told = String::from_utf8(err).expect("text");
@@ -290,7 +291,7 @@ fn a_switchover_is_refused_while_paused_and_with_a_silent_holder_and_nothing_is_
     assert_eq!(refused.exit, Exit::Refused);
     assert!(refused.err.contains("baton resume orders"), "{}", refused.err);
     world.run("resume");
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(20_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(20_000));
     let asked_before = world.requests().len();
     let refused = world.run("switchover --yes");
     assert_eq!(refused.exit, Exit::Refused);
@@ -302,7 +303,7 @@ fn a_switchover_is_refused_while_paused_and_with_a_silent_holder_and_nothing_is_
 #[test]
 fn a_holder_whose_clock_is_behind_but_whose_heartbeat_grows_can_hand_over() {
     let world = World::new();
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(600_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(600_000));
     for ms in [700, 1_700] {
         world.after(ms, |store, at| beat(store, 'a', Some(Epoch(1)), WallTime(at.0 - 600_000)));
     }
@@ -315,7 +316,7 @@ fn a_holder_whose_clock_is_behind_but_whose_heartbeat_grows_can_hand_over() {
 fn a_lease_that_moves_while_the_question_stands_ends_the_command() {
     // The reading after the question finds another epoch: the answer was about something that is over.
     let world = World::new();
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(600_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(600_000));
     world.after(900, |store, at| {
         release(store, 'a', Epoch(1));
         beat(store, 'a', None, at);
@@ -391,8 +392,8 @@ fn a_request_that_another_operator_replaces_ends_with_who_did_so_and_when() {
 fn a_table_that_does_not_answer_for_a_while_does_not_end_the_wait() {
     let world = World::new();
     arrange_hand_over(&world);
-    world.store.fail_later("lease", 5, Failure::Unknown("timed out".to_owned()));
-    world.store.fail_later("history", 0, Failure::Throttled);
+    world.store.gate.fail_later(Method::Lease, 5, Failure::Unknown("timed out".to_owned()));
+    world.store.gate.fail_later(Method::History, 0, Failure::Throttled);
     let run = world.run("switchover --to db-b --yes --wait");
     assert_eq!(run.exit, Exit::Done, "{}", run.err);
     assert_eq!(run.err.matches("asking again").count(), 1, "{}", run.err);
@@ -414,9 +415,9 @@ fn a_wake_that_fails_is_told_in_one_line_and_the_request_stands() {
 #[test]
 fn a_request_whose_answer_was_lost_is_put_again_and_stands_once() {
     let world = World::new();
-    world.store.lose_answer("ask");
-    world.store.fail("ask", Failure::Conflict);
-    world.store.fail("ask", Failure::Throttled);
+    world.store.gate.lose_answer(Method::Ask);
+    world.store.gate.fail(Method::Ask, Failure::Conflict);
+    world.store.gate.fail(Method::Ask, Failure::Throttled);
     assert_eq!(world.run("pause").exit, Exit::Done);
     assert_eq!(world.requests().len(), 1);
 }
@@ -425,12 +426,13 @@ fn a_request_whose_answer_was_lost_is_put_again_and_stands_once() {
 fn a_request_that_may_have_been_written_is_called_unknown_and_a_denied_one_is_not_tried_again() {
     let world = World::new();
     for _ in 0..4 {
-        world.store.fail("ask", Failure::Unknown("timed out".to_owned()));
+        world.store.gate.fail(Method::Ask, Failure::Unknown("timed out".to_owned()));
     }
     let run = world.run("pause");
     assert_eq!(run.exit, Exit::Unexpected);
     assert!(run.err.contains("is not known"), "{}", run.err);
-    world.store.fail("ask", Failure::Denied("not authorized to perform: dynamodb:UpdateItem on".to_owned()));
+    let denied = Failure::Denied("not authorized to perform: dynamodb:UpdateItem on".to_owned());
+    world.store.gate.fail(Method::Ask, denied);
     let run = world.run("pause");
     assert_eq!(run.exit, Exit::Denied);
     assert_eq!(world.requests(), []);
@@ -491,7 +493,7 @@ fn pause_and_resume_write_objects_for_programs() {
 #[test]
 fn a_retired_cluster_takes_no_requests() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     let row = event("orders", Epoch(1), "registrar", Happening::Retired {}, NOW);
     ready(store.retire(&name("orders"), &world.lease().uid, &row)).expect("retires");
     for line in ["pause orders", "resume orders", "switchover orders --yes"] {

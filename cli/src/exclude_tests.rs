@@ -1,5 +1,6 @@
 //! `baton exclude`, `baton drain` and `baton include` as an operator types them.
 
+use baton_doubles::Method;
 use baton_protocol::history::Ground;
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
 use baton_protocol::request::{Request, Wish};
@@ -79,7 +80,7 @@ fn a_drain_is_refused_where_nobody_else_could_serve_and_of_a_standby_it_is_an_ex
     assert_eq!(world.run("drain --node db-c").exit, Exit::Done);
     assert_eq!(world.lease().excluded.map(|exclusion| exclusion.node), Some(arn('c')));
     assert_eq!(world.lease().intent, None);
-    let store = &world.store.inner;
+    let store = &world.store.record;
     crate::testing::world::beat_with(
         store,
         'b',
@@ -150,9 +151,9 @@ fn an_exclusion_replaces_none_that_came_meanwhile_but_names_it() {
     for seen in [None, Some("bob-0")] {
         let world = World::new();
         if let Some(seen) = seen {
-            excludes(&world.store.inner, 'b', seen);
+            excludes(&world.store.record, 'b', seen);
         }
-        world.store.meanwhile("ask", 0, bob_excludes);
+        world.store.gate.meanwhile(Method::Ask, 0, bob_excludes);
         let run = world.run("exclude --node db-b");
         assert_eq!((run.exit, run.out.as_str()), (Exit::Lost, ""), "{}", run.err);
         let told = "nothing was changed: bob excluded db-c meanwhile, until 2026-09-21T14:15:20Z: memory";
@@ -172,8 +173,8 @@ fn an_exclusion_replaces_none_that_came_meanwhile_but_names_it() {
 #[test]
 fn an_exclusion_that_is_ended_by_another_meanwhile_need_not_be_replaced() {
     let world = World::new();
-    bob_excludes(&world.store.inner);
-    world.store.meanwhile("ask", 0, |store| includes(store, "bob-2"));
+    bob_excludes(&world.store.record);
+    world.store.gate.meanwhile(Method::Ask, 0, |store| includes(store, "bob-2"));
     let run = world.run("exclude --node db-b");
     assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
     assert!(!run.out.contains("replaces"), "{}", run.out);
@@ -184,10 +185,10 @@ fn an_exclusion_that_is_ended_by_another_meanwhile_need_not_be_replaced() {
 fn an_exclusion_that_others_keep_coming_before_is_given_up_and_theirs_stands() {
     let world = World::new();
     for (call, id) in ["bob-1", "bob-2", "bob-3", "bob-4"].into_iter().enumerate() {
-        world.store.meanwhile("ask", call, move |store| excludes(store, 'c', id));
+        world.store.gate.meanwhile(Method::Ask, call, move |store| excludes(store, 'c', id));
     }
     for (call, id) in ["bob-5", "bob-6", "bob-7"].into_iter().enumerate() {
-        world.store.meanwhile("lease", call + 1, move |store| includes(store, id));
+        world.store.gate.meanwhile(Method::Lease, call + 1, move |store| includes(store, id));
     }
     let run = world.run("exclude --node db-b");
     assert_eq!(run.exit, Exit::Lost, "{}{}", run.out, run.err);
@@ -239,9 +240,9 @@ fn an_exclusion_in_the_place_of_a_drain_takes_no_other_wish_back() {
         let world = World::new();
         assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
         if meanwhile {
-            world.store.meanwhile("ask", 0, switches_over);
+            world.store.gate.meanwhile(Method::Ask, 0, switches_over);
         } else {
-            switches_over(&world.store.inner);
+            switches_over(&world.store.record);
         }
         let run = world.run("exclude --node db-b");
         assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
@@ -259,7 +260,7 @@ fn a_drain_that_is_obeyed_meanwhile_is_not_taken_back() {
     let drain = world.requests().remove(0).id;
     let obeyed = drain.clone();
     world.set_now(WallTime(NOW.0 + 1_000));
-    world.store.meanwhile("ask", 0, move |store| {
+    world.store.gate.meanwhile(Method::Ask, 0, move |store| {
         release(store, 'a', Epoch(1));
         grant(store, 'b', Ground::Release, Some(obeyed.clone()), before(800));
     });
@@ -284,7 +285,7 @@ fn a_drain_in_the_place_of_a_drain_asks_for_its_own_hand_over() {
 #[test]
 fn an_exclusion_that_has_ended_is_replaced_without_a_word() {
     let world = World::new();
-    bob_excludes(&world.store.inner);
+    bob_excludes(&world.store.record);
     world.set_now(WallTime(NOW.0 + 120_000));
     let run = world.run("exclude --node db-b");
     assert_eq!(run.exit, Exit::Done, "{}{}", run.out, run.err);
@@ -295,14 +296,14 @@ fn an_exclusion_that_has_ended_is_replaced_without_a_word() {
 #[test]
 fn a_node_that_holds_the_lease_by_the_time_it_is_excluded_has_not_handed_over() {
     let world = World::new();
-    world.store.meanwhile("ask", 0, |store| grant(store, 'b', Ground::Gone, None, before(800)));
+    world.store.gate.meanwhile(Method::Ask, 0, |store| grant(store, 'b', Ground::Gone, None, before(800)));
     let run = world.run("exclude --node db-b");
     assert_eq!((run.exit, run.out.as_str()), (Exit::Lost, ""), "{}", run.err);
     assert!(run.err.contains("db-b is excluded, but holds the lease of `orders` by now"), "{}", run.err);
     assert!(run.err.contains("`baton drain orders --node db-b`"), "{}", run.err);
     assert_eq!(world.lease().excluded.map(|exclusion| exclusion.node), Some(arn('b')));
     // What is advised takes the place of what was done.
-    beat(&world.store.inner, 'b', Some(Epoch(2)), before(700));
+    beat(&world.store.record, 'b', Some(Epoch(2)), before(700));
     let drained = world.run("drain orders --node db-b --yes");
     assert_eq!(drained.exit, Exit::Done, "{}{}", drained.out, drained.err);
     assert!(world.lease().intent.is_some());
@@ -311,7 +312,7 @@ fn a_node_that_holds_the_lease_by_the_time_it_is_excluded_has_not_handed_over() 
 #[test]
 fn a_drain_says_whose_exclusion_it_replaces_before_it_does() {
     let mut world = World::new();
-    bob_excludes(&world.store.inner);
+    bob_excludes(&world.store.record);
     world.look = TERMINAL;
     let asked = world.answering("drain --node db-a", "n\n");
     assert_eq!(asked.exit, Exit::Refused, "{}", asked.err);
@@ -328,11 +329,11 @@ fn a_drain_says_whose_exclusion_it_replaces_before_it_does() {
 #[test]
 fn a_drain_replaces_no_exclusion_that_came_after_its_question() {
     // Before the second reading, and between that and the writing.
-    for (call, count) in [("lease", 2), ("ask", 0)] {
+    for (call, count) in [(Method::Lease, 2), (Method::Ask, 0)] {
         let world = World::new();
-        world.store.meanwhile(call, count, bob_excludes);
+        world.store.gate.meanwhile(call, count, bob_excludes);
         let run = world.run("drain --node db-a --yes");
-        assert_eq!(run.exit, Exit::Lost, "{call}: {}{}", run.out, run.err);
+        assert_eq!(run.exit, Exit::Lost, "{call:?}: {}{}", run.out, run.err);
         assert!(run.err.contains("another request excluded a node or ended the exclusion"), "{}", run.err);
         assert_eq!(world.lease().excluded.map(|exclusion| exclusion.request), Some(name("bob-1")));
         assert_eq!(world.lease().intent, None);
@@ -342,7 +343,7 @@ fn a_drain_replaces_no_exclusion_that_came_after_its_question() {
 #[test]
 fn another_operator_s_exclusion_is_not_reported_as_one_s_own() {
     let world = World::new();
-    world.store.meanwhile("lease", 1, bob_excludes);
+    world.store.gate.meanwhile(Method::Lease, 1, bob_excludes);
     let run = world.run("exclude --node db-b");
     assert_eq!(run.exit, Exit::Lost, "{}{}", run.out, run.err);
     assert!(run.err.contains("another request ended or replaced the exclusion of db-b"), "{}", run.err);
@@ -352,7 +353,7 @@ fn another_operator_s_exclusion_is_not_reported_as_one_s_own() {
 fn an_include_ends_what_stands_by_then_and_says_which() {
     let world = World::new();
     assert_eq!(world.run("exclude --node db-b").exit, Exit::Done);
-    world.store.meanwhile("ask", 0, bob_excludes);
+    world.store.gate.meanwhile(Method::Ask, 0, bob_excludes);
     let run = world.run("include");
     assert_eq!(run.exit, Exit::Done, "{}", run.err);
     assert!(run.out.starts_with("Cluster orders: db-c is included"), "{}", run.out);
@@ -363,7 +364,7 @@ fn an_include_ends_what_stands_by_then_and_says_which() {
 fn an_include_removes_no_wish_that_was_written_meanwhile() {
     let world = World::new();
     assert_eq!(world.run("drain --node db-a --yes").exit, Exit::Done);
-    world.store.meanwhile("ask", 0, |store| {
+    world.store.gate.meanwhile(Method::Ask, 0, |store| {
         let request = Request { id: name("bob-1"), by: "bob".to_owned(), ..crate::testing::request(None) };
         ready(store.ask(&request)).expect("asked");
     });
@@ -376,7 +377,7 @@ fn an_include_removes_no_wish_that_was_written_meanwhile() {
 #[test]
 fn a_drain_asks_nobody_but_the_node_that_was_named() {
     let world = World::new();
-    world.store.meanwhile("lease", 1, |store| grant(store, 'b', Ground::Gone, None, before(800)));
+    world.store.gate.meanwhile(Method::Lease, 1, |store| grant(store, 'b', Ground::Gone, None, before(800)));
     let run = world.run("drain --node db-a --yes");
     assert_eq!(run.exit, Exit::Lost, "{}{}", run.out, run.err);
     assert!(run.err.contains("db-b holds the lease of `orders` by now"), "{}", run.err);

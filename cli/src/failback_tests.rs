@@ -19,7 +19,7 @@ fn a_failback_asks_for_the_preferred_node_and_for_nothing_where_it_holds() {
     );
     assert_eq!(world.requests(), []);
     // After a failover to the second node.
-    let store = &world.store.inner;
+    let store = &world.store.record;
     release(store, 'a', Epoch(1));
     beat(store, 'a', None, before(900));
     grant(store, 'b', Ground::Release, None, before(5_000));
@@ -35,7 +35,7 @@ fn a_failback_asks_for_the_preferred_node_and_for_nothing_where_it_holds() {
 #[test]
 fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwell() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     release(store, 'a', Epoch(1));
     grant(store, 'b', Ground::Release, None, before(5_000));
     beat(store, 'b', Some(Epoch(2)), before(900));
@@ -74,7 +74,7 @@ fn a_failback_is_refused_where_no_node_is_preferred_or_the_preferred_one_is_unwe
 #[test]
 fn a_failback_that_the_arbiter_has_asked_for_is_shown_with_its_reason() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     release(store, 'a', Epoch(1));
     grant(store, 'b', Ground::Release, None, before(5_000));
     let why = "failback to db-a, which is preferred to db-b and has been healthy for 600 s";
@@ -105,7 +105,7 @@ fn a_move_that_an_automatic_failback_will_undo_says_so_before_and_after() {
     let event = event("orders", lease.epoch, "registrar", what, before(1));
     let registration =
         baton_store::Registration { failback, ..baton_store::Registration::of(&lease, NOW, event) };
-    ready(world.store.inner.reconfigure(&registration, lease.holder.as_ref())).expect("changed");
+    ready(world.store.record.reconfigure(&registration, lease.holder.as_ref())).expect("changed");
     let told = "automatic failback is on: the lease goes back to db-a once that has been healthy for 10m; to keep it, \
                 pause the cluster or exclude db-a";
     for command in ["switchover --yes", "switchover --to db-b --yes"] {

@@ -14,7 +14,7 @@ fn a_failover_is_refused_while_the_holder_beats_and_asked_for_once_it_is_silent(
     assert_eq!(refused.exit, Exit::Refused, "{}", refused.err);
     assert!(refused.err.contains("use `baton switchover`"), "{}", refused.err);
     assert_eq!(world.requests(), []);
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(60_000));
     world.after(5_500, |store, now| beat(store, 'b', None, now));
     let run = world.run("failover --to db-b --reason zone --yes");
     assert_eq!(run.exit, Exit::Done, "{}", run.err);
@@ -30,7 +30,7 @@ fn a_failover_is_refused_while_the_holder_beats_and_asked_for_once_it_is_silent(
 #[test]
 fn a_holder_that_beats_while_it_is_watched_is_not_given_up_for_its_clock() {
     let world = World::new();
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(60_000));
     world.after(3_000, |store, _| beat(store, 'a', Some(Epoch(1)), before(59_000)));
     let run = world.run("failover --yes");
     assert_eq!(run.exit, Exit::Refused, "{}", run.err);
@@ -41,7 +41,7 @@ fn a_holder_that_beats_while_it_is_watched_is_not_given_up_for_its_clock() {
 #[test]
 fn a_silence_that_a_standby_claims_is_not_watched_again() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     beat(store, 'a', Some(Epoch(1)), before(60_000));
     claim(store, 'b', before(900));
     let run = world.run("failover --yes");
@@ -53,8 +53,8 @@ fn a_silence_that_a_standby_claims_is_not_watched_again() {
 #[test]
 fn a_standby_that_grows_first_does_not_end_the_watch_over_the_holder() {
     let world = World::new();
-    beat(&world.store.inner, 'a', Some(Epoch(1)), before(60_000));
-    beat(&world.store.inner, 'b', None, before(60_000));
+    beat(&world.store.record, 'a', Some(Epoch(1)), before(60_000));
+    beat(&world.store.record, 'b', None, before(60_000));
     world.after(1_000, |store, _| beat(store, 'b', None, before(59_000)));
     world.after(3_000, |store, _| beat(store, 'a', Some(Epoch(1)), before(59_000)));
     let run = world.run("failover --yes");
@@ -66,7 +66,7 @@ fn a_standby_that_grows_first_does_not_end_the_watch_over_the_holder() {
 fn where_the_holder_s_silence_is_claimed_the_named_standby_decides_the_watch() {
     for (line, to) in [("failover --to db-c --yes", Some(arn('c'))), ("failover --yes", None)] {
         let world = World::new();
-        let store = &world.store.inner;
+        let store = &world.store.record;
         beat(store, 'a', Some(Epoch(1)), before(60_000));
         claim(store, 'b', before(60_000));
         beat(store, 'c', None, before(60_000));
@@ -82,7 +82,7 @@ fn where_the_holder_s_silence_is_claimed_the_named_standby_decides_the_watch() {
 #[test]
 fn where_the_holder_s_silence_is_claimed_a_well_target_needs_no_watch() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     beat(store, 'a', Some(Epoch(1)), before(60_000));
     claim(store, 'b', before(60_000));
     let run = world.run("failover --to db-c --yes");
@@ -93,7 +93,7 @@ fn where_the_holder_s_silence_is_claimed_a_well_target_needs_no_watch() {
 #[test]
 fn a_claim_proves_the_silence_of_a_holder_whose_clock_was_ahead() {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     beat(store, 'a', Some(Epoch(1)), before(0));
     claim(store, 'b', before(900));
     assert_eq!(world.run("failover --yes").exit, Exit::Done);

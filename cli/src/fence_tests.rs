@@ -1,5 +1,6 @@
 //! `baton fence` as an operator types it.
 
+use baton_doubles::Method;
 use baton_protocol::ids::Epoch;
 use baton_protocol::request::{Request, Wish};
 use baton_store::{MemoryStore, Store};
@@ -38,7 +39,7 @@ fn a_standby_is_asked_to_be_stopped_and_the_lease_carries_it() {
 #[test]
 fn of_two_operators_at_once_the_second_is_told_that_another_came_first() {
     let world = World::new();
-    world.store.meanwhile("ask", 0, |store| {
+    world.store.gate.meanwhile(Method::Ask, 0, |store| {
         let wish = Wish::Fence { node: arn('c'), uid: lease().uid, why: String::new() };
         let by_bob =
             Request { id: name("bob-1"), wish, by: "bob".to_owned(), ..crate::testing::request(None) };
@@ -66,7 +67,7 @@ fn it_needs_a_clear_yes_and_says_what_follows_for_the_holder() {
     assert!(run.err.contains("EC2 stops db-b (i-bbbbbbbbbbbbbbbbb) at once"), "{}", run.err);
     assert!(!run.err.contains("holds the lease"), "{}", run.err);
     for letter in ['b', 'c'] {
-        beat_with(&world.store.inner, letter, baton_protocol::heartbeat::Health::Bad, None, before(900));
+        beat_with(&world.store.record, letter, baton_protocol::heartbeat::Health::Bad, None, before(900));
     }
     let run = world.answering("fence db-a", "n\n");
     assert!(run.err.contains("no standby could take over now"), "{}", run.err);

@@ -13,7 +13,7 @@ use crate::testing::{NOW, PIPE, TERMINAL, arn, assert_golden, before, name};
 
 fn with_history() -> World {
     let world = World::new();
-    let store = &world.store.inner;
+    let store = &world.store.record;
     world.run("switchover --to db-b --yes --reason drill");
     let asked = world.requests().remove(0);
     ready(store.answer(&name("orders"), &asked.id, "the holder was asked")).expect("answers");
@@ -132,8 +132,8 @@ fn a_request_stands_before_the_grant_that_followed_it_whatever_the_clocks_say() 
     let world = World::new();
     world.run("switchover --yes");
     // The arbiter's clock is a minute behind the operator's.
-    release(&world.store.inner, 'a', Epoch(1));
-    grant(&world.store.inner, 'b', Ground::Release, None, before(60_000));
+    release(&world.store.record, 'a', Epoch(1));
+    grant(&world.store.record, 'b', Ground::Release, None, before(60_000));
     let shown = world.run("history --limit 2 --format tsv").out;
     let what: Vec<&str> = shown.lines().filter_map(|line| line.split('\t').nth(3)).collect();
     assert_eq!(what, ["what", "asked", "granted"]);
@@ -156,7 +156,7 @@ fn after_a_hook_that_wrote(output: &str) -> World {
         reason: "db-a released the lease".to_owned(),
         evidence: Evidence { hook: Some(Box::new(failure)), ..Evidence::default() },
     };
-    ready(world.store.inner.append(&event("orders", Epoch(2), "arbiter", what, after(1)))).expect("appends");
+    ready(world.store.record.append(&event("orders", Epoch(2), "arbiter", what, after(1)))).expect("appends");
     world
 }
 

@@ -10,23 +10,18 @@ use std::task::{Context, Poll, Waker as TaskWaker};
 use std::time::Duration;
 
 use baton_client::BusFailure;
+use baton_doubles::{Call, Fate, Gate, Interposed, Method};
 use baton_protocol::findings::Findings;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
 use baton_protocol::heartbeat::{Beat, Claim, Health, Heartbeat};
 use baton_protocol::history::{Event, Evidence, Ground, Happening};
-use baton_protocol::hook::Hook;
-use baton_protocol::ids::{
-    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, RegistrationUid, RequestId, Seq,
-};
+use baton_protocol::ids::{Epoch, RequestId, Seq};
 use baton_protocol::lease::Lease;
-use baton_protocol::mark::Mark;
-use baton_protocol::outcome::{Failure, Read, Write, WriteFailure};
-use baton_protocol::probe::Probe;
+use baton_protocol::outcome::Failure;
 use baton_protocol::request::Request;
-use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
-use baton_protocol::wake::{Wake, Why};
-use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
+use baton_protocol::wake::Wake;
+use baton_store::{MemoryStore, Moved, Registration, Start, Store};
 
 use super::{NOW, PIPE, arn, before, lease, name};
 use crate::args::Cli;
@@ -56,7 +51,7 @@ pub(crate) struct Run {
 
 /// Everything a command meets.
 pub(crate) struct World {
-    pub(crate) store: Faulty,
+    pub(crate) store: Interposed<Faults>,
     pub(crate) bus: TestBus,
     pub(crate) clock: TestClock,
     pub(crate) look: Look,
@@ -88,7 +83,7 @@ impl World {
 
     fn around(store: MemoryStore) -> Self {
         Self {
-            store: Faulty { inner: store.clone(), faults: Mutex::default(), others: Mutex::default() },
+            store: Interposed { record: store.clone(), gate: Faults::default() },
             bus: TestBus::default(),
             clock: TestClock { now: Cell::new(NOW), acts: RefCell::default(), store },
             look: PIPE,
@@ -142,12 +137,12 @@ impl World {
 
     /// The lease of `orders`.
     pub(crate) fn lease(&self) -> Lease {
-        ready(self.store.inner.lease(&name("orders"))).expect("reads").expect("registered")
+        ready(self.store.record.lease(&name("orders"))).expect("reads").expect("registered")
     }
 
     /// The requests to `orders`, newest first.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        ready(self.store.inner.requests(&name("orders"), 10)).expect("reads")
+        ready(self.store.record.requests(&name("orders"), 10)).expect("reads")
     }
 
     /// The text with the ids of requests, which are made of chance, replaced.
@@ -365,60 +360,55 @@ impl Clock for TestClock {
     }
 }
 
-/// The store's twin, which fails where it was told to. The writes of agents, arbiter and registrar are no business of
-/// an operator's command, so they are not there.
-pub(crate) struct Faulty {
-    pub(crate) inner: MemoryStore,
+/// What goes wrong with calls to the store's twin. The writes of agents, arbiter and registrar are no business of an
+/// operator's command, so none of them passes.
+#[derive(Default)]
+pub(crate) struct Faults {
     faults: Mutex<Vec<Fault>>,
-    /// What others do just before a call, and how many calls of its name come first.
-    others: Mutex<Vec<(&'static str, usize, Deed)>>,
+    /// What others do just before a call, and how many calls of its method come first.
+    others: Mutex<Vec<(Method, usize, Deed)>>,
 }
 
 type Deed = Box<dyn Fn(&MemoryStore) + Send>;
 
 struct Fault {
-    call: &'static str,
-    /// How many calls of this name are good before.
+    call: Method,
+    /// How many calls of this method are good before.
     good_before: usize,
     failure: Failure,
     /// Whether the write is applied all the same.
     is_applied: bool,
 }
 
-impl Faulty {
-    /// The next call of this name fails, and is not applied.
-    pub(crate) fn fail(&self, call: &'static str, failure: Failure) {
+impl Faults {
+    /// The next call of this method fails, and is not applied.
+    pub(crate) fn fail(&self, call: Method, failure: Failure) {
         self.fail_later(call, 0, failure);
     }
 
-    /// So many calls of this name are good; the one after fails, and is not applied.
-    pub(crate) fn fail_later(&self, call: &'static str, good_before: usize, failure: Failure) {
+    /// So many calls of this method are good; the one after fails, and is not applied.
+    pub(crate) fn fail_later(&self, call: Method, good_before: usize, failure: Failure) {
         self.add(Fault { call, good_before, failure, is_applied: false });
     }
 
-    /// The next call of this name is applied, and its answer is lost.
-    pub(crate) fn lose_answer(&self, call: &'static str) {
+    /// The next call of this method is applied, and its answer is lost.
+    pub(crate) fn lose_answer(&self, call: Method) {
         let failure = Failure::Unknown("timed out".to_owned());
         self.add(Fault { call, good_before: 0, failure, is_applied: true });
     }
 
-    /// So many calls of this name are made; just before the next one somebody else does this.
-    pub(crate) fn meanwhile(
-        &self,
-        call: &'static str,
-        before: usize,
-        act: impl Fn(&MemoryStore) + Send + 'static,
-    ) {
+    /// So many calls of this method are made; just before the next one somebody else does this.
+    pub(crate) fn meanwhile(&self, call: Method, before: usize, act: impl Fn(&MemoryStore) + Send + 'static) {
         self.others.lock().expect("no panic before").push((call, before, Box::new(act)));
     }
 
-    fn others_act(&self, call: &'static str) {
+    fn others_act(&self, call: Method, record: &MemoryStore) {
         let mut others = self.others.lock().expect("no panic before");
-        others.retain_mut(|(name, before, act)| {
-            let due = *name == call && *before == 0;
+        others.retain_mut(|(method, before, act)| {
+            let due = *method == call && *before == 0;
             if due {
-                act(&self.inner);
-            } else if *name == call {
+                act(record);
+            } else if *method == call {
                 *before -= 1;
             }
             !due
@@ -429,139 +419,38 @@ impl Faulty {
         self.faults.lock().expect("no panic before").push(fault);
     }
 
-    fn fault(&self, call: &'static str) -> Option<(Failure, bool)> {
-        self.others_act(call);
+    fn fault(&self, call: Method) -> Option<Fault> {
         let mut faults = self.faults.lock().expect("no panic before");
         let place = faults.iter().position(|fault| fault.call == call)?;
         if faults[place].good_before > 0 {
             faults[place].good_before -= 1;
             return None;
         }
-        let fault = faults.remove(place);
-        Some((fault.failure, fault.is_applied))
-    }
-
-    async fn read<T>(&self, call: &'static str, inner: impl Future<Output = Read<T>> + Send) -> Read<T> {
-        match self.fault(call) {
-            Some((failure, _)) => Err(failure),
-            None => inner.await,
-        }
+        Some(faults.remove(place))
     }
 }
 
-const NOT_AN_OPERATOR_S: &str = "an operator's command must not call this";
+/// All that an operator's command may call.
+const AN_OPERATOR_S: [Method; 8] = [
+    Method::Lease,
+    Method::Heartbeat,
+    Method::Heartbeats,
+    Method::Probe,
+    Method::History,
+    Method::Requests,
+    Method::Clusters,
+    Method::Ask,
+];
 
-impl Store for Faulty {
-    async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
-        self.read("lease", self.inner.lease(cluster)).await
-    }
-    async fn heartbeat(&self, cluster: &ClusterName, instance: &InstanceArn) -> Read<Option<Heartbeat>> {
-        self.read("heartbeat", self.inner.heartbeat(cluster, instance)).await
-    }
-    async fn heartbeats(
-        &self,
-        cluster: &ClusterName,
-        instances: &[InstanceArn],
-    ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
-        self.read("heartbeats", self.inner.heartbeats(cluster, instances)).await
-    }
-    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
-        self.read("probe", self.inner.probe(cluster)).await
-    }
-    async fn history(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Event>> {
-        self.read("history", self.inner.history(cluster, limit)).await
-    }
-    async fn requests(&self, cluster: &ClusterName, limit: usize) -> Read<Vec<Request>> {
-        self.read("requests", self.inner.requests(cluster, limit)).await
-    }
-    async fn clusters(&self) -> Read<Vec<Entry>> {
-        self.read("clusters", self.inner.clusters()).await
-    }
-    async fn ask(&self, request: &Request) -> Write<Option<Lease>> {
-        match self.fault("ask") {
-            None => self.inner.ask(request).await,
-            Some((failure, applied)) => {
-                if applied {
-                    self.inner.ask(request).await?;
-                }
-                Err(WriteFailure::Failed(failure))
-            }
+impl Gate for Faults {
+    async fn meet(&self, call: Call<'_>, record: &MemoryStore) -> Fate {
+        let method = call.method;
+        assert!(AN_OPERATOR_S.contains(&method), "an operator's command must not call {method:?}");
+        self.others_act(method, record);
+        match self.fault(method) {
+            None => Fate::Pass,
+            Some(fault) if fault.is_applied => Fate::Lose(fault.failure),
+            Some(fault) => Fate::Fail(fault.failure),
         }
-    }
-
-    async fn start(&self, _: &ClusterName, _: &InstanceArn, _: &Start) -> Write<Option<Heartbeat>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn beat(&self, _: &ClusterName, _: &InstanceArn, _: &Beat) -> Write<Option<Heartbeat>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn release(
-        &self,
-        _: &ClusterName,
-        _: &InstanceArn,
-        _: &Incarnation,
-        _: Epoch,
-    ) -> Write<Option<Heartbeat>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn leave_wake(&self, _: &ClusterName, _: &InstanceArn, _: Why, _: WallTime) -> Result<(), Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn commit(&self, _: &Grant) -> Result<Committed, Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn record_rotation(
-        &self,
-        _: &ClusterName,
-        _: Epoch,
-        _: &AllocationId,
-        _: &Mark,
-    ) -> Write<Option<Lease>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn hooks(&self, _: &ClusterName) -> Read<Vec<Hook>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn record_hook(&self, _: &ClusterName, _: &Hook) -> Result<(), Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn restore(&self, _: &Restoration) -> Result<Committed, Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn suspect(&self, _: &ClusterName, _: WallTime) -> Result<u32, Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-
-    async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn append(&self, _: &Event) -> Result<bool, Failure> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<Option<String>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn register(&self, _: &Registration) -> Write<Option<Lease>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn reconfigure(&self, _: &Registration, _: Option<&InstanceArn>) -> Write<Option<Lease>> {
-        panic!("{NOT_AN_OPERATOR_S}")
-    }
-    async fn retire(&self, _: &ClusterName, _: &RegistrationUid, _: &Event) -> Write<Option<Lease>> {
-        panic!("{NOT_AN_OPERATOR_S}")
     }
 }

@@ -17,7 +17,7 @@ use baton_sweeper::sweep::{Memory, SweepError, sweep};
 use lambda_runtime::Diagnostic;
 use serde_json::json;
 
-use support::{Faulty, NOW, TestBus, name, register, settle};
+use support::{Faults, Faulty, NOW, TestBus, name, register, settle};
 
 fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -71,7 +71,7 @@ async fn how_the_clusters_stand_is_counted_and_one_that_cannot_be_read_wants_eve
         register(&store.record, cluster).await;
     }
     settle(&store.record, "a").await;
-    store.lease.insert(name("c"), Failure::Throttled);
+    store.gate.lease.insert(name("c"), Failure::Throttled);
     let mut counted = None;
     let swept = sweep(&store, &TestBus::default(), &Memory::default(), NOW, pending(), |census| {
         counted = Some(census.clone())
@@ -121,8 +121,8 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
     for cluster in ["a", "b", "c", "d"] {
         register(&store.record, cluster).await;
     }
-    store.lease.insert(name("b"), Failure::Throttled);
-    store.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
+    store.gate.lease.insert(name("b"), Failure::Throttled);
+    store.gate.heartbeats.insert(name("c"), Failure::Unknown("no answer".to_owned()));
     let bus = TestBus::default();
     let error = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ())
         .await
@@ -137,7 +137,8 @@ async fn a_cluster_that_cannot_be_read_stops_no_other_and_fails_the_sweep() {
 
 #[tokio::test]
 async fn an_unreadable_directory_is_told_apart() {
-    let store = Faulty { directory: Some(Failure::Denied("no".to_owned())), ..Faulty::default() };
+    let gate = Faults { directory: Some(Failure::Denied("no".to_owned())), ..Faults::default() };
+    let store = Faulty { gate, ..Faulty::default() };
     let error = sweep(&store, &TestBus::default(), &Memory::default(), NOW, pending(), |_| ())
         .await
         .expect_err("nothing can be swept");
@@ -208,9 +209,9 @@ async fn a_turn_that_was_not_taken_comes_in_the_next_sweep_and_sleep_is_not_made
     let first = turns(&store, &memory, 0).await;
     assert!(0 < first && first < 20, "half of them or so: {first}");
     // Nobody can be read for a minute; who had its turn then has it in the next.
-    store.lease = all.into_iter().map(|cluster| (cluster, Failure::Throttled)).collect();
+    store.gate.lease = all.into_iter().map(|cluster| (cluster, Failure::Throttled)).collect();
     assert_eq!(turns(&store, &memory, 1).await, 0);
-    store.lease.clear();
+    store.gate.lease.clear();
     assert_eq!(turns(&store, &memory, 2).await, 20);
     // A process that slept for an hour goes on as if it had begun.
     let late = turns(&store, &memory, 62).await;
@@ -219,8 +220,9 @@ async fn a_turn_that_was_not_taken_comes_in_the_next_sweep_and_sleep_is_not_made
 
 #[tokio::test]
 async fn what_a_probe_found_and_cannot_be_read_keeps_nobody_from_being_woken() {
-    let store =
-        Faulty { probe: Some(Failure::Malformed("another version's".to_owned())), ..Faulty::default() };
+    let gate =
+        Faults { probe: Some(Failure::Malformed("another version's".to_owned())), ..Faults::default() };
+    let store = Faulty { gate, ..Faulty::default() };
     register(&store.record, "orders").await;
     let bus = TestBus::default();
     let answer = sweep(&store, &bus, &Memory::default(), NOW, pending(), |_| ()).await;

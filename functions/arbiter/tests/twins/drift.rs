@@ -3,6 +3,7 @@
 use baton_arbiter::drive::Parts;
 use baton_arbiter::handler::handle;
 use baton_cloud::memory::Asked;
+use baton_doubles::Interposed;
 use baton_protocol::ec2::RouteTarget;
 use baton_protocol::history::Happening;
 use baton_protocol::ids::ClusterName;
@@ -81,11 +82,9 @@ async fn that_a_drift_is_over_is_told_once_though_no_answer_to_its_record_or_its
     world.told();
     world.parts.cloud.delete_route(&world.tables[0], DESTINATION);
     let parts = Parts {
-        store: Lossy {
-            inner: world.parts.store.clone(),
-            records: 4.into(),
-            rows: 1.into(),
-            ..Lossy::default()
+        store: Interposed {
+            record: world.parts.store.clone(),
+            gate: Lossy { records: 4.into(), rows: 1.into(), ..Lossy::default() },
         },
         cloud: world.parts.cloud.clone(),
         successor: Woken::default(),

@@ -2,6 +2,7 @@
 
 use baton_arbiter::drive::Parts;
 use baton_arbiter::handler::handle;
+use baton_doubles::Interposed;
 use baton_protocol::ids::{Epoch, InstanceArn, RequestId};
 use baton_protocol::request::{Request, Wish};
 use baton_store::Store;
@@ -22,13 +23,9 @@ async fn answer_to(world: &World, id: &str) -> Option<String> {
 
 /// Runs an invocation, with `between` asked for after it has read the lease and before its commit arrives.
 async fn wake_with(world: &World, between: Request) {
-    let store = Lossy {
-        inner: world.parts.store.clone(),
-        asked_before_commit: Some(between).into(),
-        ..Lossy::default()
-    };
+    let gate = Lossy { asked_before_commit: Some(between).into(), ..Lossy::default() };
     let parts = Parts {
-        store,
+        store: Interposed { record: world.parts.store.clone(), gate },
         cloud: world.parts.cloud.clone(),
         successor: Woken::default(),
         origin: world.parts.origin,

@@ -84,7 +84,7 @@ async fn silence_is_given_up_before_lambda_ends_the_invocation() {
 #[tokio::test]
 async fn work_that_never_ends_is_answered_before_the_time_is_up() {
     let bench = Bench::new().await;
-    bench.registrar.store.on_writes([Trouble::Hang]);
+    bench.registrar.store.gate.on_writes([Trouble::Hang]);
     let request = bench.request("Create", "create-1", STACK, bench.properties());
     let begun = Instant::now();
     bench.invoke(request, Duration::from_millis(2_500)).await.expect("answered");
@@ -99,7 +99,7 @@ async fn work_that_never_ends_is_answered_before_the_time_is_up() {
 #[tokio::test]
 async fn a_panic_is_answered_too() {
     let bench = Bench::new().await;
-    bench.registrar.store.on_reads([Trouble::Panic]);
+    bench.registrar.store.gate.on_reads([Trouble::Panic]);
     let reason = failed(&bench.create("create-1", STACK, bench.properties()).await);
     assert!(reason.starts_with("Fault: ") && reason.contains("the store panicked"), "{reason}");
 }
@@ -108,7 +108,7 @@ async fn a_panic_is_answered_too() {
 async fn a_table_that_does_not_answer_is_told_as_unknown() {
     let bench = Bench::new().await;
     let unknown = || Trouble::Before(Failure::Unknown("no answer".to_owned()));
-    bench.registrar.store.on_writes((0..10_000).map(|_| unknown()));
+    bench.registrar.store.gate.on_writes((0..10_000).map(|_| unknown()));
     let request = bench.request("Create", "create-1", STACK, bench.properties());
     bench.invoke(request, Duration::from_millis(6_000)).await.expect("answered");
     let reason = failed(&bench.cloudformation.last());

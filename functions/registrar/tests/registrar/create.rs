@@ -195,14 +195,14 @@ async fn throttled_and_lost_looks_are_asked_again() {
         bench.cloud.fail(Fault::on(action, CloudTrouble::Throttle).times(2));
         bench.cloud.fail(Fault::on(action, CloudTrouble::FailUnknownBefore));
     }
-    bench.registrar.store.on_reads([Trouble::Before(Failure::Throttled), Trouble::After]);
+    bench.registrar.store.gate.on_reads([Trouble::Before(Failure::Throttled), Trouble::After]);
     succeeded(&bench.create("create-1", STACK, bench.properties()).await);
 }
 
 #[tokio::test]
 async fn a_registration_whose_answer_was_lost_is_found_and_not_made_twice() {
     let bench = Bench::new().await;
-    bench.registrar.store.on_writes([Trouble::After, Trouble::Before(Failure::Conflict)]);
+    bench.registrar.store.gate.on_writes([Trouble::After, Trouble::Before(Failure::Conflict)]);
     let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
     let lease = bench.standing().await;
     assert_eq!((id, lease.revision), (format!("orders/{}", lease.uid), 1));
@@ -211,7 +211,7 @@ async fn a_registration_whose_answer_was_lost_is_found_and_not_made_twice() {
 #[tokio::test]
 async fn a_denied_write_is_told_at_once() {
     let bench = Bench::new().await;
-    bench.registrar.store.on_writes([Trouble::Before(Failure::Denied("AccessDenied: no".to_owned()))]);
+    bench.registrar.store.gate.on_writes([Trouble::Before(Failure::Denied("AccessDenied: no".to_owned()))]);
     let reason = failed(&bench.create("create-1", STACK, bench.properties()).await);
     assert!(
         reason.starts_with("TableFailed: writing the lease of orders failed: denied: AccessDenied"),
@@ -366,7 +366,7 @@ async fn of_two_registrations_at_the_same_moment_whoever_finds_the_other_gives_w
     let lease = bench.standing().await;
     let other = bench.of_billing(&lease).await;
     succeeded(&bench.delete(&id).await);
-    *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
+    *bench.registrar.store.gate.overtaken_by.lock().expect("nobody panicked") = Some(other);
     let reason = failed(&bench.create("create-2", STACK, bench.properties()).await);
     assert!(reason.contains("belongs to the cluster billing"), "{reason}");
     assert_eq!(bench.standing().await.state, LeaseState::Retired);

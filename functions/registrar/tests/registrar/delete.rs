@@ -61,11 +61,11 @@ async fn a_late_deletion_does_not_reach_the_successor() {
 async fn throttled_and_lost_writes_are_made_again_and_a_denied_one_is_told() {
     let bench = Bench::new().await;
     let id = succeeded(&bench.create("create-1", STACK, bench.properties()).await);
-    bench.registrar.store.on_writes([Trouble::Before(Failure::Denied("no".to_owned()))]);
+    bench.registrar.store.gate.on_writes([Trouble::Before(Failure::Denied("no".to_owned()))]);
     let reason = failed(&bench.delete(&id).await);
     assert!(reason.starts_with("TableFailed: the retirement of orders failed: denied"), "{reason}");
     assert_eq!(bench.standing().await.state, LeaseState::Active);
-    bench.registrar.store.on_writes([Trouble::Before(Failure::Throttled), Trouble::After]);
+    bench.registrar.store.gate.on_writes([Trouble::Before(Failure::Throttled), Trouble::After]);
     succeeded(&bench.delete(&id).await);
     assert_eq!(bench.standing().await.state, LeaseState::Retired);
 }

@@ -167,7 +167,7 @@ async fn what_is_certain_refuses_even_if_another_part_has_no_answer_until_the_ti
 async fn the_network_is_looked_at_once_for_all_attempts_of_a_request() {
     let bench = Bench::new().await;
     let conflict = || Trouble::Before(Failure::Conflict);
-    bench.registrar.store.on_writes([conflict(), Trouble::Before(Failure::Throttled), conflict()]);
+    bench.registrar.store.gate.on_writes([conflict(), Trouble::Before(Failure::Throttled), conflict()]);
     succeeded(&bench.register().await);
     assert_eq!(bench.registrar.account.asked().len(), 9);
 }

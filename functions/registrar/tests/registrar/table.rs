@@ -80,7 +80,7 @@ async fn an_update_that_the_arbiter_overtakes_undoes_nothing_of_what_it_did() {
     let id = succeeded(&bench.create("create-1", STACK, by_tag(&bench)).await);
     let second = tagged(&bench);
     let other = taking_in(&bench, &second).await;
-    *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
+    *bench.registrar.store.gate.overtaken_by.lock().expect("nobody panicked") = Some(other);
     answer_short(&bench);
     let mut properties = by_tag(&bench);
     properties["CoolDownSeconds"] = json!("60");

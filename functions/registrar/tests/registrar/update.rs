@@ -151,7 +151,7 @@ async fn a_change_whose_answer_was_lost_is_found_and_not_made_twice() {
     let (bench, id) = registered().await;
     let mut properties = bench.properties();
     properties["Mode"] = json!("available");
-    bench.registrar.store.on_writes([Trouble::Before(Failure::Throttled), Trouble::After]);
+    bench.registrar.store.gate.on_writes([Trouble::Before(Failure::Throttled), Trouble::After]);
     succeeded(&bench.update("update-1", &id, properties).await);
     let lease = bench.standing().await;
     assert_eq!((lease.mode, lease.revision), (Mode::Available, 2));
@@ -220,7 +220,7 @@ async fn a_change_that_meets_another_stack_s_at_the_same_moment_gives_way() {
     let mut without = bench.properties();
     without.as_object_mut().expect("an object").remove("Addresses");
     let id = succeeded(&bench.create("create-2", STACK, without).await);
-    *bench.registrar.store.overtaken_by.lock().expect("nobody panicked") = Some(other);
+    *bench.registrar.store.gate.overtaken_by.lock().expect("nobody panicked") = Some(other);
     let reason = failed(&bench.update("update-1", &id, bench.properties()).await);
     assert!(reason.contains("belongs to the cluster billing"), "{reason}");
 }

@@ -1,33 +1,28 @@
 //! A record to sweep, which fails where a test says so, and a bus that remembers.
 //!
-//! Every method that a sweep has no business with panics, so a sweep that wrote anything would fail its tests.
+//! Every call that a sweep has no business with panics, so a sweep that wrote anything would fail its tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use baton_client::BusFailure;
+use baton_doubles::{Call, Fate, Gate, Interposed, Kind, Method};
 use baton_protocol::findings::Findings;
 use baton_protocol::grant::{Committed, Grant, HolderCheck};
-use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
+use baton_protocol::heartbeat::{Beat, Health};
 use baton_protocol::history::{Event, Ground, Happening};
-use baton_protocol::hook::Hook;
 use baton_protocol::ids::{
-    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid,
-    RequestId, Seq,
+    AllocationId, ClusterName, Epoch, Incarnation, InstanceArn, InterfaceId, NodeName, RegistrationUid, Seq,
 };
-use baton_protocol::lease::{Lease, Member, Mode};
-use baton_protocol::mark::Mark;
+use baton_protocol::lease::{Member, Mode};
 use baton_protocol::notification::Notification;
-use baton_protocol::outcome::{Failure, Read, Write};
-use baton_protocol::probe::Probe;
-use baton_protocol::request::Request;
+use baton_protocol::outcome::Failure;
 use baton_protocol::resource::{Address, Observed, Resources};
-use baton_protocol::restored::Restoration;
 use baton_protocol::time::WallTime;
 use baton_protocol::timing::Timing;
-use baton_protocol::wake::{Wake, Why};
-use baton_store::{Entry, MemoryStore, Moved, Registration, Start, Store};
+use baton_protocol::wake::Wake;
+use baton_store::{MemoryStore, Moved, Registration, Start, Store};
 use baton_sweeper::sweep::Waker;
 
 pub(crate) const NOW: WallTime = WallTime(1_800_000_000_000);
@@ -186,149 +181,29 @@ impl Waker for TestBus {
 }
 
 /// The record, but for the reads that fail.
+pub(crate) type Faulty = Interposed<Faults>;
+
+/// The reads that fail.
 #[derive(Debug, Default)]
-pub(crate) struct Faulty {
-    pub(crate) record: MemoryStore,
+pub(crate) struct Faults {
     pub(crate) directory: Option<Failure>,
     pub(crate) probe: Option<Failure>,
     pub(crate) lease: BTreeMap<ClusterName, Failure>,
     pub(crate) heartbeats: BTreeMap<ClusterName, Failure>,
 }
 
-impl Store for Faulty {
-    async fn lease(&self, cluster: &ClusterName) -> Read<Option<Lease>> {
-        match self.lease.get(cluster) {
-            Some(failure) => Err(failure.clone()),
-            None => self.record.lease(cluster).await,
-        }
-    }
-
-    async fn heartbeats(
-        &self,
-        cluster: &ClusterName,
-        instances: &[InstanceArn],
-    ) -> Read<BTreeMap<InstanceArn, Heartbeat>> {
-        match self.heartbeats.get(cluster) {
-            Some(failure) => Err(failure.clone()),
-            None => self.record.heartbeats(cluster, instances).await,
-        }
-    }
-
-    async fn clusters(&self) -> Read<Vec<Entry>> {
-        match &self.directory {
-            Some(failure) => Err(failure.clone()),
-            None => self.record.clusters().await,
-        }
-    }
-
-    async fn heartbeat(&self, _: &ClusterName, _: &InstanceArn) -> Read<Option<Heartbeat>> {
-        panic!("a sweep reads the heartbeats of a cluster at once")
-    }
-
-    async fn probe(&self, cluster: &ClusterName) -> Read<Option<Probe>> {
-        match &self.probe {
-            Some(failure) => Err(failure.clone()),
-            None => self.record.probe(cluster).await,
-        }
-    }
-
-    async fn history(&self, _: &ClusterName, _: usize) -> Read<Vec<Event>> {
-        panic!("no business of a sweep")
-    }
-
-    async fn requests(&self, _: &ClusterName, _: usize) -> Read<Vec<Request>> {
-        panic!("no business of a sweep")
-    }
-
-    async fn start(&self, _: &ClusterName, _: &InstanceArn, _: &Start) -> Write<Option<Heartbeat>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn beat(&self, _: &ClusterName, _: &InstanceArn, _: &Beat) -> Write<Option<Heartbeat>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn release(
-        &self,
-        _: &ClusterName,
-        _: &InstanceArn,
-        _: &Incarnation,
-        _: Epoch,
-    ) -> Write<Option<Heartbeat>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn leave_wake(&self, _: &ClusterName, _: &InstanceArn, _: Why, _: WallTime) -> Result<(), Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn commit(&self, _: &Grant) -> Result<Committed, Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn record_rotation(
-        &self,
-        _: &ClusterName,
-        _: Epoch,
-        _: &AllocationId,
-        _: &Mark,
-    ) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn record_moved(&self, _: &ClusterName, _: &Moved) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn hooks(&self, _: &ClusterName) -> Read<Vec<Hook>> {
-        panic!("no business of a sweep")
-    }
-
-    async fn record_hook(&self, _: &ClusterName, _: &Hook) -> Result<(), Failure> {
-        panic!("no business of a sweep")
-    }
-
-    async fn end_hook(&self, _: &ClusterName, _: &Hook, _: &str) -> Result<(), Failure> {
-        panic!("no business of a sweep")
-    }
-
-    async fn restore(&self, _: &Restoration) -> Result<Committed, Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn end_fence(&self, _: &ClusterName, _: &RequestId) -> Result<(), Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn suspect(&self, _: &ClusterName, _: WallTime) -> Result<u32, Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn record_probe(&self, _: &ClusterName, _: &Probe) -> Result<(), Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn append(&self, _: &Event) -> Result<bool, Failure> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn answer(&self, _: &ClusterName, _: &RequestId, _: &str) -> Write<Option<String>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn ask(&self, _: &Request) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn register(&self, _: &Registration) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn reconfigure(&self, _: &Registration, _: Option<&InstanceArn>) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
-    }
-
-    async fn retire(&self, _: &ClusterName, _: &RegistrationUid, _: &Event) -> Write<Option<Lease>> {
-        panic!("a sweep writes nothing")
+impl Gate for Faults {
+    async fn meet(&self, call: Call<'_>, _: &MemoryStore) -> Fate {
+        let of = |failures: &BTreeMap<ClusterName, Failure>| failures.get(call.cluster?).cloned();
+        let failure = match call.method {
+            Method::Clusters => self.directory.clone(),
+            Method::Lease => of(&self.lease),
+            Method::Heartbeats => of(&self.heartbeats),
+            Method::Probe => self.probe.clone(),
+            Method::Heartbeat => panic!("a sweep reads the heartbeats of a cluster at once"),
+            method if call.kind == Kind::Write => panic!("a sweep writes nothing, and this is {method:?}"),
+            method => panic!("{method:?} is no business of a sweep"),
+        };
+        failure.map_or(Fate::Pass, Fate::Fail)
     }
 }
