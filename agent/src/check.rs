@@ -34,12 +34,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use crate::config::{Check, Probe, When};
+use crate::machine::systemctl;
 use crate::{packet_fence, vip as virtual_addresses};
 use aside::Aside;
 use debounce::{Debounce, Verdict};
-
-pub(crate) use room::CPU_PRESSURE;
-pub(crate) use systemd::systemctl;
 
 /// Whether a unit is active, and how it is in any case.
 pub(crate) async fn unit_is_active(systemctl: &std::path::Path, unit: &str, timeout: Duration) -> Try {

@@ -22,12 +22,13 @@ use baton_protocol::ids::{ClusterName, Epoch};
 use baton_protocol::time::BootTime;
 use tokio::process::Command;
 
-use crate::check::{self, systemctl};
+use crate::check;
 use crate::clock;
 use crate::command::{self, End, Finished, Starter};
 use crate::config::{self, Act};
 use crate::deadman::{DeadManError, Teller};
 use crate::log::chain;
+use crate::machine::systemctl;
 
 /// A unit is looked at for so long at least, however late its job has ended: a look takes some milliseconds.
 const LOOK_LEAST: Duration = Duration::from_millis(500);

@@ -18,6 +18,7 @@ pub mod hook;
 pub mod identity;
 pub mod leaving;
 pub mod log;
+mod machine;
 pub mod metrics;
 mod netlink;
 pub mod notify;

@@ -9,9 +9,7 @@ use nix::sys::statvfs::{Statvfs, statvfs};
 use super::Try;
 use crate::config::Percent;
 use crate::file;
-
-/// Where the kernel tells what waited for a CPU (Linux, "PSI - Pressure Stall Information").
-pub(crate) const CPU_PRESSURE: &str = "/proc/pressure/cpu";
+use crate::machine::CPU_PRESSURE;
 
 /// How much memory could be had without swapping, by the kernel's own estimate.
 pub(super) fn memory(least: Percent) -> Try {

@@ -4,21 +4,13 @@
 //! failed; and not over D-Bus, whose client would be a tree of crates for one question. A unit's control group
 //! could be read without a process, and knows nothing of a unit that is restarted again and again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use super::aside::Aside;
 use super::{Try, script};
-
-/// Where distributions put it.
-const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
-
-/// The program, where this machine has it.
-pub(crate) fn systemctl() -> Option<PathBuf> {
-    SYSTEMCTL.map(PathBuf::from).into_iter().find(|path| path.exists())
-}
 
 /// One try, at most `timeout` long. Dropping the future kills the command.
 pub(super) async fn probe(systemctl: Option<&Path>, unit: &str, timeout: Duration, aside: &mut Aside) -> Try {
@@ -52,6 +44,8 @@ fn judge(unit: &str, output: &str) -> Try {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn judged(load: &str, active: &str, sub: &str) -> (bool, String) {

@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::diagnostic::{Problem, Source};
 use super::semantic::{Asked, Checked};
-use crate::check;
+use crate::machine;
 
 /// Who asks, and what is to be looked at.
 #[derive(Debug, Clone, Copy)]
@@ -180,14 +180,14 @@ fn names(path: &Path) -> VecDeque<OsString> {
 /// Why this machine cannot answer what a check asks; `None` if it can.
 fn unanswerable(source: &Source, asked: &Spanned<Asked>) -> Option<Problem> {
     match asked.get_ref() {
-        Asked::Units => check::systemctl().is_none().then(|| {
+        Asked::Units => machine::systemctl().is_none().then(|| {
             let message = "there is no `systemctl` on this machine".to_owned();
             Problem::new(source, asked.span(), "config::check::systemd", message)
                 .label("asks systemd")
                 .help("look for the process instead: `process = { pid-file = \"...\" }`")
         }),
-        Asked::CpuPressure => fs::read_to_string(check::CPU_PRESSURE).err().map(|error| {
-            let message = format!("cannot read `{}`: {error}", check::CPU_PRESSURE);
+        Asked::CpuPressure => fs::read_to_string(machine::CPU_PRESSURE).err().map(|error| {
+            let message = format!("cannot read `{}`: {error}", machine::CPU_PRESSURE);
             Problem::new(source, asked.span(), "config::check::cpu", message)
                 .label("not told by this kernel")
                 .help("start the kernel with `psi=1`, or use `load = { per-cpu-at-most = 4 }`")
