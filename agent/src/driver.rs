@@ -245,6 +245,9 @@ impl Driver {
                         self.take(Answer::Heartbeats(Ok(found)));
                     }
                     Some(call) => {
+                        if matches!(call, Command::ReadHeartbeats(_)) {
+                            self.node.asks_apart(clock::now());
+                        }
                         let attempt = self.timing().attempt_timeout();
                         open.push(caller.perform(call, self.node.neighbours(), attempt).boxed());
                     }

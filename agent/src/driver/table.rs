@@ -184,7 +184,8 @@ impl<'a, S: Store, W: Wakes> Caller<'a, S, W> {
         match told("read lease", found) {
             Ok((lease, found)) => Answer::Lease(Ok(lease), Neighbours { asked, found }),
             Err(failure) => {
-                if !asked.is_empty() {
+                // A table that is throttled is not asked for more.
+                if !asked.is_empty() && failure != Failure::Throttled {
                     locked(&self.alone).note(clock::boot());
                 }
                 Answer::Lease(Err(failure), Neighbours::default())

@@ -38,6 +38,10 @@ impl Sim<'_> {
     pub(crate) fn call_table(&mut self, machine: usize, command: Command) {
         self.watch_call(machine, &command);
         let Some(command) = self.answer_from_along(machine, command) else { return };
+        if matches!(command, Command::ReadHeartbeats(_)) {
+            let local = self.local(machine);
+            self.machines[machine].agent.iter_mut().for_each(|node| node.asks_apart(local));
+        }
         let m = &self.machines[machine];
         let attempt =
             m.agent.as_ref().and_then(|node| node.lease()).map_or(self.plan.timing, |lease| lease.timing);

@@ -261,6 +261,14 @@ impl Node {
         self.lease.as_ref().filter(|_| running).map(|lease| self.others(lease)).unwrap_or_default()
     }
 
+    /// The others' heartbeats were not read along with the lease, and are asked for by themselves at this moment: what comes is no older.
+    /// A driver that does not say so is believed to have read them along.
+    pub fn asks_apart(&mut self, now: Now) {
+        if self.cycle == Cycle::Watching {
+            self.peers.ask(now.boot);
+        }
+    }
+
     /// Of a lease, those whom this node watches: a holder watches all the others, and everybody else the holder.
     fn others(&self, lease: &Lease) -> Vec<InstanceArn> {
         if lease.state == LeaseState::Retired {

@@ -50,6 +50,7 @@ fn beat_to(rig: &mut Rig, ms: u64) {
 fn nobody_counts_as_alive_by_what_an_answer_that_came_late_has_shown() {
     let mut rig = with_peers_alive();
     rig.lease_mut().mode = Mode::Available;
+    rig.reads_along = true;
     beat_to(&mut rig, 3_000);
     rig.hold(&[Kind::Lease]);
     rig.run_to(4_500);
@@ -64,6 +65,30 @@ fn nobody_counts_as_alive_by_what_an_answer_that_came_late_has_shown() {
     assert_eq!((releases(&rig), rig.state()), (0, "serving"), "nobody is there to take over");
     beat_to(&mut rig, 18_000);
     assert_eq!(releases(&rig), 1, "somebody is");
+}
+
+/// Each call takes 550 ms, so that a cycle takes half a beat longer than it may. What is asked for apart is younger than the lease.
+#[test]
+fn a_table_that_is_slow_hides_nobody_who_is_asked_for_apart() {
+    for (reads_along, handed_over) in [(false, 1), (true, 0)] {
+        let mut rig = with_peers_alive();
+        rig.reads_along = reads_along;
+        rig.hold(&[Kind::Beat, Kind::Lease, Kind::Heartbeats]);
+        rig.run_to(3_000);
+        for cycle in 0..4 {
+            for kind in [Kind::Beat, Kind::Lease, Kind::Heartbeats] {
+                rig.peer_beats(2);
+                rig.peer_beats(3);
+                rig.freeze_to(rig.ms() + 550);
+                rig.answer(kind, Fate::Done);
+            }
+            if cycle == 2 {
+                rig.node.handle_health(rig.now, Health::Bad);
+            }
+            rig.run_to(rig.ms());
+        }
+        assert_eq!(releases(&rig), handed_over, "{reads_along}");
+    }
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(super) struct Rig {
     pub(super) open: VecDeque<(Command, BootTime)>,
     /// Everything that was handed out, in order.
     pub(super) log: Vec<(BootTime, Command)>,
+    /// Whether the others' heartbeats are read along with the lease.
+    pub(super) reads_along: bool,
     onlooker: Onlooker,
 }
 
@@ -145,6 +147,7 @@ impl Rig {
             held: BTreeSet::new(),
             open: VecDeque::new(),
             log: Vec::new(),
+            reads_along: false,
             onlooker: Onlooker {
                 up,
                 started: up,
@@ -262,6 +265,9 @@ impl Rig {
             self.onlooker.told = self.own.as_ref().is_some_and(Heartbeat::is_unguarded);
             self.onlooker.see(&command, self.now);
             self.log.push((self.now.boot, command.clone()));
+            if !self.reads_along && matches!(command, Command::ReadHeartbeats(_)) {
+                self.node.asks_apart(self.now);
+            }
             match command {
                 Command::LeaveWake(_)
                 | Command::Wake(_)
