@@ -156,13 +156,14 @@ impl IdentityError {
     /// too many questions, a fault of the service.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Unusable { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Status { status, .. } => *status == 429 || *status >= 500,
             Self::Endpoint(_)
             | Self::Disabled { .. }
             | Self::NoTokens { .. }
             | Self::TokenWanted { .. }
             | Self::Missing { .. }
+            | Self::Unusable { .. }
             | Self::Malformed { .. }
             | Self::Arn(_) => false,
         }

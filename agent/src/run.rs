@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use baton_client::{Limits, SdkConfig};
+use baton_protocol::time::WallTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config, ConfigError, Environment, Imds};
@@ -68,10 +69,11 @@ type Failure = Box<dyn std::error::Error>;
 async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
     // First of all, so that a signal during the start is not a death without order.
     let mut signals = Signals::new()?;
+    let (begun, mut is_to_reload) = (clock::wall(), false);
     notify::status("asking the instance metadata service who this node is");
     let surroundings = tokio::select! {
         surroundings = surroundings(&config) => surroundings?,
-        _ = signals.end() => return Ok(()),
+        _ = signals.end(&mut is_to_reload) => return Ok(()),
     };
     let Identity { instance, region, zone } = &surroundings.identity;
     tracing::info!(%instance, zone, region, clusters = config.summary(), "baton-agent starts");
@@ -80,7 +82,7 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
         0 => {}
         hooks => tracing::warn!(hooks, "ended what an earlier run was starting when it was killed"),
     }
-    let desk = Desk::new(said_of(&surroundings.identity, &file, config.imds));
+    let desk = Desk::new(said_of(&surroundings.identity, &file, config.imds, begun));
     let socket = Socket::listen(&status::path(&config), desk.clone());
     if let Err(error) = &socket {
         tracing::warn!(reason = chain(error), "`baton-agent status` cannot be answered");
@@ -90,6 +92,9 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Failure> {
         tokio::spawn(metrics::publish(to, desk.clone()));
     }
     let mut drivers = Drivers::start(config, surroundings, desk.clone());
+    if is_to_reload {
+        reload(&mut drivers, &desk, &file).await;
+    }
     loop {
         // Cancel-safe: a driver's end stays in the set until it is taken, a signal in its stream.
         tokio::select! {
@@ -126,17 +131,17 @@ fn remove_strays(config: &Config) {
     }
 }
 
-/// What the agent says of itself whatever its clusters do.
-fn said_of(identity: &Identity, file: &Path, imds: Imds) -> Status {
+/// What the agent says of itself whatever its clusters do. It has read its configuration when it began.
+fn said_of(identity: &Identity, file: &Path, imds: Imds, begun: WallTime) -> Status {
     Status {
         schema: status::SCHEMA,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        since: clock::wall(),
+        since: begun,
         instance: identity.instance.instance_id().to_string(),
         zone: identity.zone.clone(),
         imds,
-        configuration: Configuration { file: file.to_owned(), read: clock::wall(), refused: None },
+        configuration: Configuration { file: file.to_owned(), read: begun, refused: None },
         clusters: Vec::new(),
         silent: Vec::new(),
     }
@@ -252,11 +257,12 @@ impl Signals {
         }
     }
 
-    /// Resolves when the agent is asked to end before it has begun: what it read a moment ago is not read again.
-    async fn end(&mut self) -> Ending {
+    /// Resolves when the agent is asked to end before it has begun. What it has read is read again once it has, if that is asked.
+    async fn end(&mut self, is_to_reload: &mut bool) -> Ending {
         loop {
-            if let Told::End(ending) = self.next().await {
-                return ending;
+            match self.next().await {
+                Told::End(ending) => return ending,
+                Told::Reload => *is_to_reload = true,
             }
         }
     }
