@@ -1,15 +1,25 @@
 //! The agent as a program where the metadata service gives no session tokens, or no answer yet.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use baton_bench::rig::{Rig, ended, named};
+use baton_bench::rig::{Rig, configuration, ended, named};
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(40);
+
+/// What the agent says when an operator asks.
+fn status(program: &Path, rig: &Rig) -> Value {
+    let socket = rig.place().join("run/status.sock");
+    let asked = Command::new(program).args(["status", "--json", "--socket"]).arg(socket).output();
+    serde_json::from_slice(&asked.expect("it starts").stdout).expect("JSON")
+}
 
 /// Who it is and with which credentials it writes come from the metadata, and from nowhere else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,9 +49,7 @@ async fn an_agent_beats_by_version_1_of_the_metadata_where_that_is_chosen_and_en
     let agent = rig.run().expect("it starts");
     rig.until_beats(3).await.expect("its heartbeats are confirmed");
     assert!(log().contains("are asked without session tokens"), "{}", log());
-    let socket = rig.place().join("run/status.sock");
-    let asked = Command::new(&program).args(["status", "--json", "--socket"]).arg(socket).output();
-    let status: Value = serde_json::from_slice(&asked.expect("it starts").stdout).expect("JSON");
+    let status = status(&program, &rig);
     assert_eq!(status["imds"], "v1", "{status}");
     ended(agent).await.expect("it ran until here");
 }
@@ -51,11 +59,11 @@ async fn an_agent_beats_by_version_1_of_the_metadata_where_that_is_chosen_and_en
 async fn an_agent_that_starts_before_its_metadata_can_be_had_waits_for_them() {
     let binaries = Binaries::build(&mut |_| ()).expect("the programs are built");
     let program = binaries.path("baton-agent");
-    let rig = Rig::start(program, Moto::start().expect("it starts")).await.expect("a rig");
+    let rig = Rig::start(program.clone(), Moto::start().expect("it starts")).await.expect("a rig");
     rig.metadata.be_down(true);
     let only = named("only", 0).expect("valid");
     rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
-    let mut agent = rig.agent(&[only], Duration::from_secs(1)).expect("it starts");
+    let mut agent = rig.agent(std::slice::from_ref(&only), Duration::from_secs(1)).expect("it starts");
     let log = || std::fs::read_to_string(rig.place().join("agent.log")).expect("written");
     let told = || log().contains("who this node is cannot be told yet").then_some(());
     rig.until("it says what it waits for", told).await.expect("told");
@@ -65,7 +73,14 @@ async fn an_agent_that_starts_before_its_metadata_can_be_had_waits_for_them() {
     assert_eq!((agent.try_wait().expect("asked"), rig.passage.beats()), (None, 0), "{}", log());
     assert_eq!(log().matches("cannot be told yet").count(), 1, "the same is told once: {}", log());
 
+    // What is changed meanwhile is in force once it has begun.
+    let changed = configuration(rig.place(), &[only], &rig.service.url(), Duration::from_secs(1));
+    rig.configure(&changed.replace(".check.web]", ".check.app]")).expect("written");
+    let pid = Pid::from_raw(i32::try_from(agent.id().expect("it runs")).expect("a pid"));
+    kill(pid, Signal::SIGHUP).expect("it runs");
     rig.metadata.be_down(false);
     rig.until_beats(3).await.expect("its heartbeats are confirmed");
+    let in_force = || status(&program, &rig).to_string().contains(r#""name":"app""#).then_some(());
+    rig.until("the changed check is in force", in_force).await.expect("in force");
     ended(agent).await.expect("it ran until here");
 }
