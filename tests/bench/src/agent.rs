@@ -31,6 +31,9 @@ const ROUNDS: usize = 5;
 /// A tenth of the soak comes before memory is looked at first: connections are open by then and every path was taken.
 const WARM_UP: usize = 10;
 
+/// What the call of the AWS CLI takes of a processor of 2.6 GHz that nobody else is busy on; 474 to 518 were measured.
+const AWS_CLI_MS: f64 = 500.0;
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -87,7 +90,7 @@ impl Report {
     /// What is beyond its limit, in words.
     pub fn beyond(&self) -> Vec<String> {
         let limits = [
-            ("processor time of a heartbeat, ms", self.cpu_ms_per_beat, 1.0),
+            ("processor time of a heartbeat, ms", self.cpu_ms_per_beat, self.cpu_limit_ms()),
             ("memory, MB", self.rss_mb, 12.0),
             // Below this the kernel's own count of pages wavers.
             ("growth of memory, MB", self.rss_growth_mb, 0.5),
@@ -100,6 +103,11 @@ impl Report {
         ];
         let beyond = limits.into_iter().filter(|(_, found, most)| found > most);
         beyond.map(|(what, found, most)| format!("{what}: {found}, expected at most {most}")).collect()
+    }
+
+    /// A millisecond, and on a machine that is slower at the moment, by the same call of the AWS CLI, so much longer.
+    fn cpu_limit_ms(&self) -> f64 {
+        rounded((self.aws_cli_cpu_ms / AWS_CLI_MS).max(1.0), 3)
     }
 }
 
@@ -283,8 +291,11 @@ mod tests {
     #[test]
     fn each_figure_has_a_limit_that_it_may_reach_and_not_exceed() {
         assert_eq!(report().beyond(), [""; 0]);
+        let slow = Report { cpu_ms_per_beat: 1.8, aws_cli_cpu_ms: 900.0, ..report() };
+        assert_eq!(slow.beyond(), [""; 0], "the machine is slow, and not the agent");
         for broken in [
             Report { cpu_ms_per_beat: 1.001, ..report() },
+            Report { cpu_ms_per_beat: 1.801, aws_cli_cpu_ms: 900.0, ..report() },
             Report { rss_mb: 12.01, ..report() },
             Report { rss_growth_mb: 0.51, ..report() },
             Report { binary_mb: 8.01, ..report() },
