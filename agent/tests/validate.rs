@@ -33,6 +33,16 @@ fn a_refused_file_ends_with_78_and_shows_the_place() {
     }
 }
 
+/// What root trusts is looked at from the root of the file system on, wherever the path begins.
+#[test]
+fn a_path_from_here_is_looked_at_where_it_leads() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton-agent"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["validate", "tests/config/bad-timeout.toml"]);
+    let output = command.output().expect("started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("bad-timeout.toml:4:11") && !said.contains("cannot look at"), "{said}");
+}
+
 #[test]
 fn a_file_that_is_not_there_ends_with_78() {
     let output = validate(&["validate", "/nonexistent/agent.toml"]);

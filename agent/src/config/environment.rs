@@ -122,7 +122,11 @@ fn unusable(source: &Source, span: Range<usize>, program: &Path, root: bool) -> 
 /// Why somebody other than root could change what is found at this path; `None` if nobody can. Whoever may replace a symbolic
 /// link on the way decides what is found, so everything that the system goes through is looked at, and not only the end.
 fn unsafe_to_trust(path: &Path) -> Option<String> {
-    let mut ahead: VecDeque<OsString> = names(path);
+    let path = match std::path::absolute(path) {
+        Ok(path) => path,
+        Err(error) => return Some(format!("cannot tell where `{}` is: {error}", path.display())),
+    };
+    let mut ahead: VecDeque<OsString> = names(&path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
     loop {
