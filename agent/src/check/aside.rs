@@ -205,6 +205,7 @@ mod tests {
         go_on.send(()).expect("it waits");
         let group = told.recv_timeout(Duration::from_secs(20)).expect("told").expect("started");
         eventually("what came too late is dead", || !is_alive(group)).await;
+        eventually("its thread has come back", || !aside.starter.is_busy()).await;
         let running = aside.start(Command::new("/bin/true"), Duration::from_secs(20)).await.expect("started");
         assert_eq!(running.finish().await.expect("watched").end, command::End::Exited(0));
     }

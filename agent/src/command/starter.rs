@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -28,8 +28,8 @@ use crate::deadman::target::{Process, processes};
 const THREAD: &str = "baton-start-";
 
 /// Makes the names differ. Of more starts than that at once, each is in a hung file system of its own.
-static STARTS: AtomicU32 = AtomicU32::new(0);
-const STARTS_MOST: u32 = 0x1000;
+static STARTS: AtomicU64 = AtomicU64::new(0);
+const STARTS_MOST: u64 = 0x1000;
 
 /// From one look for the process of a start to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -42,6 +42,8 @@ pub struct Starter(Arc<watch::Sender<Option<Out>>>);
 /// A start that has not come back.
 #[derive(Debug)]
 struct Out {
+    /// Of all starts of this program, which it is.
+    number: u64,
     /// Of its thread, and of its process while that has no program.
     name: String,
     /// Whether nobody waits for it any more.
@@ -50,12 +52,30 @@ struct Out {
     is_killed: bool,
 }
 
-/// The thread's own end of a start; dropped once it has come back, or where there was no thread for it.
-struct Busy(Starter);
+/// The thread's own end of the start of this number; dropped once it has come back, or where there was no thread for it.
+struct Busy(Starter, u64);
+
+impl Busy {
+    /// Tells what has come of the start, which is under way no longer: in one step, so that whoever hears of it may start the next.
+    /// Returns what nobody hears of any more; that start is under way until it has been ended.
+    fn tell(
+        &self,
+        started: io::Result<Running>,
+        to: oneshot::Sender<io::Result<Running>>,
+    ) -> Option<io::Result<Running>> {
+        let mut unheard = None;
+        self.0.0.send_if_modified(|out| {
+            unheard = to.send(started).err();
+            unheard.is_none() && out.take_if(|out| out.number == self.1).is_some()
+        });
+        unheard
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.send_replace(None);
+        // The next one may be under way already.
+        self.0.0.send_if_modified(|out| out.take_if(|out| out.number == self.1).is_some());
     }
 }
 
@@ -141,15 +161,15 @@ impl Starter {
         start: impl FnOnce() -> io::Result<Running> + Send + 'static,
         late: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<(Timer, oneshot::Receiver<io::Result<Running>>, Wanted)> {
-        let number = STARTS.fetch_add(1, Ordering::Relaxed) % STARTS_MOST;
-        let name = format!("{THREAD}{number:03x}");
-        let out = Out { name: name.clone(), is_given_up: false, is_killed: false };
+        let number = STARTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{THREAD}{:03x}", number % STARTS_MOST);
+        let out = Out { number, name: name.clone(), is_given_up: false, is_killed: false };
         if !self.0.send_if_modified(|before| before.is_none() && before.replace(out).is_none()) {
             let why =
                 "an earlier start of it has not come back; see whether the file system that it lies on hangs";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
         }
-        let busy = Busy(self.clone());
+        let busy = Busy(self.clone(), number);
         let limit = Timer::after(timeout)?;
         let (tell, told) = oneshot::channel();
         let runtime = tokio::runtime::Handle::current();
@@ -158,7 +178,7 @@ impl Starter {
         std::thread::Builder::new().name(name).spawn(move || {
             let _entered = runtime.enter();
             let started = this.wanted().and_then(|()| start());
-            if let Err(Ok(running)) = tell.send(started) {
+            if let Some(Ok(running)) = busy.tell(started, tell) {
                 let group = running.group();
                 drop(running);
                 late(group);
@@ -192,20 +212,29 @@ impl Starter {
     /// made it yet.
     async fn pursue(self) {
         loop {
-            let name = self.0.borrow().as_ref().filter(|out| out.is_given_up).map(|out| out.name.clone());
-            let Some(name) = name else { return };
+            let given_up = |out: &&Out| out.is_given_up;
+            let out = self.0.borrow().as_ref().filter(given_up).map(|out| (out.number, out.name.clone()));
+            let Some((number, name)) = out else { return };
             let own = getpid().as_raw();
             let is_it = move |process: &Process| process.parent == own && process.name == name;
             // A look takes milliseconds where there are many processes.
             let killed = tokio::task::spawn_blocking(move || end(is_it)).await;
             if killed.is_ok_and(|killed| killed > 0) {
+                // The next one may be under way already.
                 self.0.send_if_modified(|out| {
-                    out.as_mut().is_some_and(|out| !std::mem::replace(&mut out.is_killed, true))
+                    let out = out.as_mut().filter(|out| out.number == number);
+                    out.is_some_and(|out| !std::mem::replace(&mut out.is_killed, true))
                 });
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Whether a start has not come back.
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
     /// Waits until no start is under way, other than one whose process was killed. One that somebody waits for is waited for too.
@@ -254,4 +283,30 @@ fn program(pid: i32) -> Option<PathBuf> {
     let bytes = path.as_os_str().as_bytes();
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_hears_of_a_start_may_begin_the_next_at_once() {
+        let starter = Starter::default();
+        for _ in 0..2_000 {
+            let refused = || Err(io::Error::other("on purpose"));
+            let start = starter.start_by(Duration::from_secs(20), refused, |_| ());
+            // Looked at without a pause, since waking up would take longer than what the thread has left to do.
+            let mut start = pin!(tokio::task::unconstrained(start));
+            let heard = loop {
+                match start.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(heard) => break heard.expect_err("refused"),
+                    Poll::Pending => std::hint::spin_loop(),
+                }
+            };
+            assert_eq!(heard.to_string(), "on purpose");
+        }
+    }
 }
