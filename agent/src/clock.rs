@@ -110,25 +110,21 @@ impl AsRawFd for Descriptor {
 /// A timer for a moment that changes, of a loop that waits for it again and again: setting the one that is there costs the kernel a
 /// quarter of what another one does.
 #[derive(Debug, Default)]
-pub struct Alarm {
-    timer: Option<Timer>,
-    set_for: Option<BootTime>,
-}
+pub struct Alarm(Option<(Timer, BootTime)>);
 
 impl Alarm {
     /// Resolves once `due` has come; never for none. Cancel-safe.
     pub async fn until(&mut self, due: Option<BootTime>) -> io::Result<()> {
         let Some(due) = due else { return std::future::pending().await };
-        match &mut self.timer {
-            Some(_) if self.set_for == Some(due) => {}
-            Some(timer) => timer.set(due)?,
-            none => *none = Some(Timer::at(due)?),
+        let (timer, set_for) = match &mut self.0 {
+            Some(there) => there,
+            none => none.insert((Timer::at(due)?, due)),
+        };
+        if *set_for != due {
+            timer.set(due)?;
+            *set_for = due;
         }
-        self.set_for = Some(due);
-        match &self.timer {
-            Some(timer) => timer.expired().await,
-            None => std::future::pending().await,
-        }
+        timer.expired().await
     }
 }
 

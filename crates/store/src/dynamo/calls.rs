@@ -36,15 +36,15 @@ impl DynamoStore {
 
     /// Several items, as each of them is now. Keys must differ from one another.
     pub(super) async fn get_all(&self, keys: &[Key]) -> Read<Vec<Item>> {
-        let Some((items, left)) = self.get_batch(keys).await? else { return Ok(Vec::new()) };
+        let (items, left) = self.get_batch(keys).await?;
         if left.is_empty() { Ok(items) } else { Err(Failure::Throttled) }
     }
 
-    /// What was read of several items, and the keys of those that were not, for want of throughput; `None` for no keys, which is
-    /// no call.
-    pub(super) async fn get_batch(&self, keys: &[Key]) -> Read<Option<(Vec<Item>, Vec<Item>)>> {
+    /// What was read of several items, and the keys of those that were not, for want of throughput. No keys are no
+    /// call.
+    pub(super) async fn get_batch(&self, keys: &[Key]) -> Read<(Vec<Item>, Vec<Item>)> {
         if keys.is_empty() {
-            return Ok(None);
+            return Ok((Vec::new(), Vec::new()));
         }
         refuse_too_many(keys.len())?;
         let wanted = KeysAndAttributes::builder()
@@ -62,7 +62,7 @@ impl DynamoStore {
         let left = answer.unprocessed_keys.unwrap_or_default().into_values();
         let left = left.flat_map(|left| left.keys).collect();
         let mut tables = answer.responses.unwrap_or_default();
-        Ok(Some((tables.remove(&self.table).unwrap_or_default(), left)))
+        Ok((tables.remove(&self.table).unwrap_or_default(), left))
     }
 
     /// The items of a partition whose sort keys begin with `prefix`, the last first where `newest_first`, up

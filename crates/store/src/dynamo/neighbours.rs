@@ -26,7 +26,7 @@ impl DynamoStore {
         }
         let mut keys = keys_of(cluster, instances);
         keys.push(lease.clone());
-        let (items, left) = self.get_batch(&keys).await?.unwrap_or_default();
+        let (items, left) = self.get_batch(&keys).await?;
         if left.iter().any(|key| is_at(key, &lease)) {
             // Neighbours' items may have been too large to leave it room.
             return Ok((self.get(&lease).await?.map(read).transpose()?, None));
