@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::ids::ClusterName;
 use baton_sandbox::Moto;
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -136,6 +137,27 @@ impl Rig {
         found.map_err(|_| format!("in vain until {what}; {}", self.log()).into())
     }
 
+    /// What the agent says of itself when an operator asks; nothing while it does not answer.
+    pub fn status(&self) -> Option<Value> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(["status", "--json", "--socket"]).arg(self.place().join("run/status.sock"));
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// A promote or a demote of a configuration that adds a line to what [`Rig::hooks`] returns, except where the agent starts.
+    pub fn telling_hook(&self, line: &str) -> String {
+        shell_hook(&format!(
+            "test \"$BATON_REASON\" = start || echo {line} >> {}/hooks",
+            self.place().display()
+        ))
+    }
+
+    /// The lines of the hooks that have run.
+    pub fn hooks(&self) -> String {
+        std::fs::read_to_string(self.place().join("hooks")).unwrap_or_default()
+    }
+
     /// The end of the agents' log, for messages.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(self.place.path().join("agent.log")).unwrap_or_default();
@@ -162,6 +184,11 @@ pub async fn ended(mut agent: Child) -> Result<(), Trouble> {
 /// A name of a cluster.
 pub fn named(what: &str, n: usize) -> Result<ClusterName, Trouble> {
     Ok(ClusterName::new(format!("{what}-{n}"))?)
+}
+
+/// A hook of a configuration, as a line of the shell.
+pub fn shell_hook(line: &str) -> String {
+    format!("{{ command = [\"/bin/sh\", \"-c\", {line:?}], timeout = \"20s\" }}")
 }
 
 /// As much as the agent in strict mode needs, and one check of the service.

@@ -9,7 +9,7 @@ use baton_protocol::heartbeat::{Beat, Health, Heartbeat};
 use baton_protocol::history::Ground;
 use baton_protocol::ids::{ClusterName, InstanceArn};
 use baton_protocol::time::WallTime;
-use baton_protocol::timing::Timing;
+use baton_protocol::timing::{Durations, Timing};
 use baton_store::{DynamoStore, Registration, Start, Store};
 
 use crate::Trouble;
@@ -31,6 +31,13 @@ pub struct Table {
 /// The instance whose agent is measured.
 pub fn measured() -> InstanceArn {
     build::node(1)
+}
+
+/// For what is not measured: twice as long a validity as of the default profile, so that a machine that stands still for seconds
+/// costs no lease.
+pub fn patient() -> Timing {
+    let durations = Durations { validity_ms: 8_000, silence_ms: 12_000, ..Timing::DEFAULT.durations() };
+    Timing::new(durations).expect("silence outlasts validity")
 }
 
 fn now() -> WallTime {

@@ -1,6 +1,6 @@
 //! What becomes of the output of a hook that fails, of the agent as a program.
 
-use baton_bench::rig::{Rig, ended, named};
+use baton_bench::rig::{Rig, ended, named, shell_hook};
 use baton_protocol::findings::{Hook, TAIL_LONGEST};
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::timing::Timing;
@@ -26,12 +26,11 @@ async fn the_journal_has_the_last_4_kb_of_a_failed_hook_and_the_heartbeat_the_la
     rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
     let place = rig.place().display();
     let write = "i=0; while [ $i -lt 1500 ]; do echo line $i; i=$((i+1)); done; exit 3";
-    let hook = |text: &str| format!("{{ command = [\"/bin/sh\", \"-c\", {text:?}], timeout = \"20s\" }}");
     let text = format!(
         "table = \"baton\"\n[cluster.{only}]\nruntime-directory = \"{place}/run\"\nhooks = {{ promote = {}, demote = {} }}\n\
          service = {{ pid-file = \"{place}/service.pid\" }}\n",
-        hook(write),
-        hook("exit 0")
+        shell_hook(write),
+        shell_hook("exit 0")
     );
     rig.configure(&text).expect("written");
     let agent = rig.run().expect("it starts");

@@ -1,6 +1,7 @@
 //! The agent as a program whose neighbours' heartbeats cannot be read.
 
 use baton_bench::rig::{Rig, ended, named};
+use baton_bench::table::patient;
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
@@ -18,27 +19,22 @@ async fn a_holder_that_cannot_read_its_neighbours_serves_on() {
     let program = binaries.path("baton-agent");
     let rig = Rig::start(program, Moto::start().expect("it starts")).await.expect("a rig");
     let only = named("only", 0).expect("valid");
-    rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
+    rig.table.register(&only, patient()).await.expect("registered");
     let (place, url) = (rig.place().display(), rig.service.url());
-    let hook = |what: &str| {
-        let tell = format!("test \"$BATON_REASON\" = start || echo {what} >> {place}/hooks");
-        format!("{{ command = [\"/bin/sh\", \"-c\", {tell:?}], timeout = \"10s\" }}")
-    };
     let text = format!(
         "table = \"baton\"\n[cluster.{only}]\nruntime-directory = \"{place}/run\"\n\
          hooks = {{ promote = {}, demote = {} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n\
          [cluster.{only}.check.web]\nhttp = {{ url = \"{url}\" }}\ninterval = \"1s\"\ntimeout = \"400ms\"\n",
-        hook("promote"),
-        hook("demote")
+        rig.telling_hook("promote"),
+        rig.telling_hook("demote")
     );
     rig.configure(&text).expect("written");
     let agent = rig.run().expect("it starts");
     rig.table.grant(&only).await.expect("it serves");
     rig.passage.cut_batches();
     let before = rig.passage.beats();
-    rig.until_beats(before + longer_than_validity(Timing::DEFAULT)).await.expect("it beats on");
-    let hooks = std::fs::read_to_string(rig.place().join("hooks")).expect("written");
-    assert_eq!(hooks, "promote\n", "{}", rig.log());
+    rig.until_beats(before + longer_than_validity(patient())).await.expect("it beats on");
+    assert_eq!(rig.hooks(), "promote\n", "{}", rig.log());
     let mine = rig.table.until("it serves", &only, |found| found.serving_epoch.is_some()).await;
     mine.expect("it serves");
     ended(agent).await.expect("it ran until here");

@@ -35,20 +35,24 @@ async fn what_a_killed_agent_was_starting_is_ended_by_the_next_run_and_never_run
     let only = named("only", 0).expect("valid");
     rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
     let (place, hook, ran) = (rig.place().display(), rig.place().join("promote.sh"), rig.place().join("ran"));
+    let demoted = rig.place().join("demoted");
     std::fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", ran.display())).expect("written");
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("ours");
     let _held = Held::new(&hook);
     let text = format!(
         "table = \"baton\"\n[cluster.{only}]\nruntime-directory = \"{place}/run\"\n\
          hooks = {{ promote = {{ command = [\"{place}/promote.sh\"], timeout = \"300s\" }}, \
-         demote = {{ command = [\"/bin/true\"], timeout = \"10s\" }} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n"
+         demote = {{ command = [\"/bin/touch\", \"{place}/demoted\"], timeout = \"10s\" }} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n"
     );
     rig.configure(&text).expect("written");
     let mut agent = rig.run().expect("it starts");
     let pid = agent.id().expect("it runs");
     let orphan = tokio::select! {
         served = rig.table.grant(&only) => panic!("its hook hangs: {served:?}"),
-        found = rig.until("the hook to be started", || half_started(pid)) => found.expect("found"),
+        // Before the demote of its start has run, it is that one which is seen half started.
+        found = rig.until("the hook to be started", || demoted.exists().then(|| half_started(pid)).flatten()) => {
+            found.expect("found")
+        }
     };
     agent.kill().await.expect("ours");
     assert!(stat(orphan).is_some(), "it outlives the agent: {}", rig.log());
