@@ -108,7 +108,8 @@ async fn a_demote_ends_a_start_that_hangs_before_it_stops_anything() {
     node.depose().await;
     node.wait("the demote ran", || node.read("hooks").contains("demote")).await;
     node.until_status("it stands by", |status| status.state == State::Standby).await;
-    assert_eq!((children(python), node.read("left").as_str()), (0, ""));
+    assert_eq!(node.read("left"), "");
+    node.wait("its start has ended", || children(python) == 0).await;
     node.stop().await;
     held.let_go();
     assert!(!node.path("promoted").exists(), "what was dead before did not run");

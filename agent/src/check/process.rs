@@ -74,11 +74,11 @@ mod tests {
     use std::process::{Child, Command};
 
     use super::*;
+    use crate::testing::installed;
 
     /// A process of a name that no other has.
     fn sleeper(place: &Path, name: &str) -> Child {
-        let program = place.join(name);
-        fs::copy("/bin/sleep", &program).expect("copied");
+        let program = installed(Path::new("/bin/sleep"), &place.join(name));
         Command::new(&program).arg("600").spawn().expect("started")
     }
 

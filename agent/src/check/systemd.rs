@@ -47,6 +47,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::testing::executable;
 
     fn judged(load: &str, active: &str, sub: &str) -> (bool, String) {
         let output = format!("SubState={sub}\nLoadState={load}\nActiveState={active}\n");
@@ -73,11 +74,7 @@ mod tests {
     }
 
     fn program(place: &tempfile::TempDir, text: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = place.path().join("systemctl");
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-        path
+        executable(&place.path().join("systemctl"), &format!("#!/bin/sh\n{text}\n"))
     }
 
     #[tokio::test]
@@ -98,8 +95,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let path = program(&place, "sleep 600");
         // Long enough for a busy machine to start it.
-        let tried =
-            probe(Some(&path), "orders.service", Duration::from_millis(1_500), &mut Aside::default()).await;
+        let tried = probe(Some(&path), "orders.service", Duration::from_secs(5), &mut Aside::default()).await;
         assert!(!tried.success && tried.reason.starts_with("`systemctl`: killed after "), "{tried:?}");
         assert!(!probe(None, "orders.service", Duration::from_secs(1), &mut Aside::default()).await.success);
     }
