@@ -106,15 +106,15 @@ fn instances(lease: &Lease) -> Vec<InstanceArn> {
     lease.members.iter().map(|member| member.instance.clone()).collect()
 }
 
-/// Who joined and who was retired, by the newest row that tells of it. The end of the first move may be told of at the same moment.
+/// Who joined and who was retired, by the row of the latest change. Rows of one millisecond are in no order.
 async fn last_row(world: &World) -> (Vec<InstanceArn>, Vec<InstanceArn>) {
-    let rows = world.parts.store.history(&cluster(), 3).await.expect("read");
+    let rows = world.parts.store.history(&cluster(), 100).await.expect("read");
+    let now = world.lease().await.revision;
     let told = rows.iter().find_map(|row| match &row.what {
-        Happening::Members { joined, retired, revision } => Some((joined, retired, revision)),
+        Happening::Members { joined, retired, revision } if *revision == now => Some((joined, retired)),
         _ => None,
     });
-    let Some((joined, retired, revision)) = told else { panic!("{rows:?}") };
-    assert_eq!(*revision, world.lease().await.revision);
+    let Some((joined, retired)) = told else { panic!("none of revision {now}: {rows:?}") };
     let joined = joined.iter().map(|newcomer| newcomer.instance.clone());
     (joined.collect(), retired.iter().map(|departed| departed.instance.clone()).collect())
 }
