@@ -58,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let options = StageOptions {
         sandbox: Options { keep: arguments.keep, ..Options::default() },
         timing: arguments.profile.name().to_owned(),
+        fall: 2,
         ..StageOptions::default()
     };
     let mut stage = Stage::set(options, &mut progress)?;

@@ -51,6 +51,7 @@ pub(crate) fn check(quick: bool) -> Result<(), Box<dyn Error>> {
         sandbox: Options { nodes: 2, ..Options::default() },
         mode: "strict".to_owned(),
         timing: "default".to_owned(),
+        ..StageOptions::default()
     };
     let deployment = Deployment::make(&options, &mut output::note)?;
     let metadata = Imds::start(&deployment.sandbox, Some(&deployment.role))?;

@@ -35,6 +35,8 @@ pub struct NodeOptions {
     pub role: Option<String>,
     /// Variables that the agent gets besides, such as its log level.
     pub env: BTreeMap<String, String>,
+    /// How many tries in a row must fail, one each 500 ms, until a node is unhealthy.
+    pub fall: u32,
 }
 
 /// A node of the cluster. Everything it runs ends when it is dropped, and at the latest with this process.
@@ -239,7 +241,7 @@ fn configuration(
     let port = service.port().to_string();
     let promote = command("promote.py", &[node, &port]);
     let demote = command("demote.py", &[]);
-    let NodeOptions { table, bus, cluster, .. } = options;
+    let NodeOptions { table, bus, cluster, fall, .. } = options;
     format!(
         r#"table = "{table}"
 bus = "{bus}"
@@ -257,9 +259,9 @@ pid-file = {pid_file}
 [cluster.{cluster}.check.web]
 http = {{ url = "http://{service}/ready" }}
 interval = "500ms"
-timeout = "300ms"
+timeout = "450ms"
 rise = 2
-fall = 2
+fall = {fall}
 when = "serving"
 "#,
         run = quoted(&directory.join("run")),

@@ -74,7 +74,9 @@ pub fn read(path: &Path) -> Result<Vec<Moment>, SandboxError> {
             answer: line.to_owned(),
         })
     };
-    text.lines().map(understood).collect()
+    // The service may be writing what comes after the last whole line.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(understood).collect()
 }
 
 /// The runs in any number of logs, by their beginning.

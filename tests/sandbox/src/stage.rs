@@ -23,11 +23,15 @@ pub struct StageOptions {
     pub mode: String,
     /// `default` or `fast`.
     pub timing: String,
+    /// How many tries of its service in a row must fail, one each 500 ms, until a node is unhealthy.
+    pub fall: u32,
 }
 
 impl Default for StageOptions {
     fn default() -> Self {
-        Self { sandbox: Options::default(), mode: "strict".to_owned(), timing: "fast".to_owned() }
+        // Where nobody makes a service sick, one whose machine stands still is none.
+        let fall = 10;
+        Self { sandbox: Options::default(), mode: "strict".to_owned(), timing: "fast".to_owned(), fall }
     }
 }
 
@@ -90,6 +94,7 @@ impl Stage {
             bus: CONTROL_PLANE.to_owned(),
             role: Some(role),
             env: BTreeMap::from([("BATON_LOG_FORMAT".to_owned(), "json".to_owned())]),
+            fall: options.fall,
         };
         let mut nodes = Node::all(&sandbox, &node_options)?;
         nodes.iter_mut().try_for_each(Node::start)?;

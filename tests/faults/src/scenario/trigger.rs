@@ -381,6 +381,7 @@ pub(super) async fn probe(rig: &mut Rig) -> Result<Seen, Trouble> {
     let nodes: Vec<_> = found.obstacles.iter().filter_map(|obstacle| obstacle.node.clone()).collect();
     let during = unprotected_now(rig).await?;
     rig.sandbox().moto().set_faults(&[])?;
+    rig.beat(&[0, 1, 2], None).await?;
     rig.wake("probe").await;
     let after = unprotected_now(rig).await?;
     let seen = whole(rig, holder, epoch).await?;

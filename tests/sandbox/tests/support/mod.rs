@@ -59,6 +59,7 @@ pub(crate) fn node_options(sandbox: &Sandbox, role: Option<String>) -> NodeOptio
         bus: "baton".to_owned(),
         role,
         env: BTreeMap::new(),
+        fall: 2,
     }
 }
 
