@@ -12,7 +12,7 @@ use baton_protocol::request::{Request, Wish};
 use serde::Serialize;
 
 use crate::command::Snapshot;
-use crate::command::history::ground_word;
+use crate::rows::ground_word;
 use crate::text::{length, moment, rfc3339};
 
 /// A stage of a hand-over.

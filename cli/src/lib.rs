@@ -16,6 +16,8 @@ pub mod findings;
 pub mod gather;
 pub mod handover;
 pub mod output;
+pub mod report;
+pub mod rows;
 pub mod text;
 pub mod trouble;
 pub mod view;
@@ -29,7 +31,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command, Completions};
 use crate::clock::Clock;
 use crate::command::{
-    Session, exclude, failback, failover, fence, history, pause, restore, resume, status, switchover,
+    Session, drain, exclude, failback, failover, fence, history, pause, restore, resume, status, switchover,
 };
 use crate::console::Console;
 use crate::exit::Exit;
@@ -73,7 +75,7 @@ async fn dispatch<S: Store, W: Waker, C: Clock>(
         Command::Failover(args) => failover::run(session, console, cluster, args).await,
         Command::Failback(args) => failback::run(session, console, cluster, args).await,
         Command::Exclude(args) => exclude::run(session, console, cluster, args).await,
-        Command::Drain(args) => exclude::drain(session, console, cluster, args).await,
+        Command::Drain(args) => drain::run(session, console, cluster, args).await,
         Command::Include(args) => exclude::include(session, console, cluster, args).await,
         Command::Fence(args) => fence::run(session, console, cluster, args).await,
         Command::Doctor(_) => Err(Trouble::new(Exit::Unexpected, "`doctor` was given no way to EC2")),

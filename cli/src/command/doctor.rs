@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use baton_cloud::Cloud;
-use baton_doctor::{Change, Diagnosis, Fix, Severity, Standing, diagnose, is_clean, standings};
+use baton_doctor::{Change, Diagnosis, Fix, Severity, diagnose, is_clean, standings};
 use baton_protocol::ids::ClusterName;
 use baton_store::Store;
 use baton_survey::Account;
-use serde::Serialize;
 
 use crate::args::Doctor;
 use crate::asking;
@@ -21,6 +20,7 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::gather::{Eyes, gather};
 use crate::output;
+use crate::report::{Outcome, Report, Step};
 use crate::text::{printable, rfc3339};
 use crate::trouble::Trouble;
 use crate::view::SCHEMA_VERSION;
@@ -29,59 +29,6 @@ use crate::waker::Waker;
 /// How long the arbiter has for what it was woken for, and between two looks at that.
 const WAKE_LOOKS: usize = 10;
 const WAKE_EVERY: Duration = Duration::from_secs(2);
-
-/// The result.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Of this form.
-    pub schema_version: u32,
-    /// The cluster.
-    pub cluster: String,
-    /// When it was examined.
-    pub at: String,
-    /// Whether nothing was found.
-    pub clean: bool,
-    /// How each row stands.
-    pub rows: Vec<Standing>,
-    /// What was found.
-    pub findings: Vec<Diagnosis>,
-    /// What `--fix` did before that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Vec<Step>>,
-}
-
-/// A change of the plan, and what came of it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Step {
-    /// The findings that it is for.
-    pub findings: Vec<String>,
-    /// The command that does the same.
-    pub command: String,
-    /// Whether it needs consent.
-    pub fix: Fix,
-    /// Whether EC2 says that you may; none: it cannot be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed: Option<bool>,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// Why it was not made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    #[serde(skip)]
-    change: Change,
-}
-
-/// What came of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It was made.
-    Made,
-    /// It failed, or nobody knows.
-    Failed,
-    /// It was not tried.
-    Skipped,
-}
 
 /// Runs the command.
 pub async fn run<S: Store, W: Waker, C: Clock, E: Cloud, A: Account>(

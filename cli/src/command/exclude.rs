@@ -1,5 +1,4 @@
-//! `baton exclude` and `baton drain`: a node shall not hold the lease for a while, and hands it over first if it does.
-//! `baton include` takes that back.
+//! `baton exclude`: a node shall not hold the lease for a while. `baton include` takes that back.
 
 use std::time::Duration;
 
@@ -10,13 +9,12 @@ use baton_protocol::time::WallTime;
 use baton_store::Store;
 use serde::Serialize;
 
-use crate::args::{Drain, Exclude, Format, HandOver, Include, Switchover};
+use crate::args::{Exclude, Format, Include};
 use crate::asking;
 use crate::clock::Clock;
-use crate::command::switchover::{self, Asked};
 use crate::command::{Session, Snapshot, must_be_active};
 use crate::console::Console;
-use crate::eligibility::{Kind, member};
+use crate::eligibility::member;
 use crate::exit::Exit;
 use crate::output::json;
 use crate::text::{length, to_second};
@@ -196,28 +194,6 @@ fn sentence(
     }
     text.push_str(&format!("It ends by itself; `baton include {cluster}` ends it sooner.\n"));
     text
-}
-
-/// Runs `baton drain`: a holder is asked to hand over and is excluded, in one request; any other node is excluded.
-pub async fn drain<S: Store, W: Waker, C: Clock>(
-    session: &Session<'_, S, W, C>,
-    console: &mut Console<'_>,
-    named: Option<&ClusterName>,
-    args: &Drain,
-) -> Result<Exit, Trouble> {
-    let cluster = session.cluster(named).await?;
-    let snapshot = session.snapshot(&cluster).await?;
-    must_be_active(&snapshot.lease)?;
-    let node = member(&snapshot, &args.what.node)?;
-    let Drain { what, wait, yes, .. } = args.clone();
-    if snapshot.lease.holder.as_ref() != Some(&node.instance) {
-        let exclude = Exclude { cluster: Some(cluster.clone()), what };
-        return run(session, console, Some(&cluster), &exclude).await;
-    }
-    let how = HandOver { reason: what.reason, wait, valid_for: what.length, yes };
-    let asked = Switchover { cluster: Some(cluster.clone()), to: None, how };
-    let of = Some(&node.instance);
-    switchover::ask_for(session, console, Some(&cluster), &asked, Asked { kind: Kind::Drain, of }).await
 }
 
 /// Runs `baton include`. Where nothing is excluded there is nothing to do, and that is done.

@@ -1,6 +1,7 @@
 //! The commands, one per file, and what they share: the session, the choice of the cluster, and one reading of it.
 
 pub mod doctor;
+pub mod drain;
 pub mod exclude;
 pub mod failback;
 pub mod failover;

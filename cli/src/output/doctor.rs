@@ -1,12 +1,12 @@
 //! A diagnosis: for people, as JSON, as lines, and as SARIF.
 
-use baton_doctor::{Diagnosis, Row, Severity, Verdict};
+use baton_doctor::{Severity, Verdict};
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement};
 
 use super::{json, sarif, table, tsv};
 use crate::args::Format;
-use crate::command::doctor::{Outcome, Report};
 use crate::console::Look;
+use crate::report::{Outcome, Report, rows};
 use crate::text::printable;
 use crate::trouble::Trouble;
 
@@ -27,10 +27,6 @@ pub(super) fn weight(severity: Severity) -> &'static str {
         Severity::Unknown => "unknown",
         Severity::Violation => "violation",
     }
-}
-
-pub(super) fn rows(found: &Diagnosis) -> String {
-    found.rows.iter().map(Row::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn for_people(report: &Report, look: Look) -> String {

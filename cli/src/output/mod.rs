@@ -7,8 +7,8 @@ pub mod table;
 mod tsv;
 
 use crate::args::Format;
-use crate::command::history::Rows;
 use crate::console::Look;
+use crate::rows::Rows;
 use crate::trouble::Trouble;
 use crate::view::View;
 

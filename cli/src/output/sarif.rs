@@ -4,8 +4,7 @@
 use baton_doctor::{CHECKS, Diagnosis, Severity};
 use serde_json::{Value, json};
 
-use super::doctor::rows;
-use crate::command::doctor::Report;
+use crate::report::{Report, rows};
 
 /// One run with a result for each finding.
 pub(super) fn log(report: &Report) -> Value {

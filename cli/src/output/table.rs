@@ -6,8 +6,8 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
 };
 
-use crate::command::history::{MARGIN, Row, Rows};
 use crate::console::Look;
+use crate::rows::{MARGIN, Row, Rows};
 use crate::text::{length, seconds, to_second};
 use crate::view::{NodeView, State, View, health_word};
 

@@ -1,6 +1,6 @@
 //! Tab-separated lines with a header. Durations are milliseconds, an absent value is an empty field.
 
-use crate::command::history::Rows;
+use crate::rows::Rows;
 use crate::text::printable;
 use crate::view::{View, health_word};
 
