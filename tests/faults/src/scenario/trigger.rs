@@ -126,6 +126,8 @@ pub(super) async fn failover(rig: &mut Rig) -> Result<Seen, Trouble> {
     rig.wake("sweep").await;
     let waits = whole(rig, holder, epoch).await?;
     let held = told(rig, from, |what| matches!(what, Happening::Held { until: None, .. })).await?;
+    // Whoever is to follow has to have beaten a moment ago.
+    rig.claim(next).await?;
     let id = ask(rig, Wish::Failover { to: None, why: "a scenario".to_owned() }).await?;
     let seen = whole(rig, next, epoch + 1).await?;
     let seen = and(seen, "before the word", waits.expected, waits.observed);
