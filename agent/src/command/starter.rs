@@ -44,8 +44,6 @@ pub struct Starter(Arc<watch::Sender<Option<Out>>>);
 struct Out {
     /// Of all starts of this program, which it is.
     number: u64,
-    /// Of its thread, and of its process while that has no program.
-    name: String,
     /// Whether nobody waits for it any more.
     is_given_up: bool,
     /// Whether its process was sent SIGKILL, so that it never runs its program, or no longer.
@@ -66,7 +64,8 @@ impl Busy {
         let mut unheard = None;
         self.0.0.send_if_modified(|out| {
             unheard = to.send(started).err();
-            unheard.is_none() && out.take_if(|out| out.number == self.1).is_some()
+            // Nobody else ends it, so that it is this one which is under way.
+            unheard.is_none() && out.take().is_some()
         });
         unheard
     }
@@ -162,8 +161,7 @@ impl Starter {
         late: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<(Timer, oneshot::Receiver<io::Result<Running>>, Wanted)> {
         let number = STARTS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{THREAD}{:03x}", number % STARTS_MOST);
-        let out = Out { number, name: name.clone(), is_given_up: false, is_killed: false };
+        let out = Out { number, is_given_up: false, is_killed: false };
         if !self.0.send_if_modified(|before| before.is_none() && before.replace(out).is_none()) {
             let why =
                 "an earlier start of it has not come back; see whether the file system that it lies on hangs";
@@ -175,7 +173,7 @@ impl Starter {
         let runtime = tokio::runtime::Handle::current();
         let this = self.clone();
         // A plain thread, because a runtime would wait for its own at the end, and a hung disk would keep the agent from ending.
-        std::thread::Builder::new().name(name).spawn(move || {
+        std::thread::Builder::new().name(name_of(number)).spawn(move || {
             let _entered = runtime.enter();
             let started = this.wanted().and_then(|()| start());
             if let Some(Ok(running)) = busy.tell(started, tell) {
@@ -212,10 +210,9 @@ impl Starter {
     /// made it yet.
     async fn pursue(self) {
         loop {
-            let given_up = |out: &&Out| out.is_given_up;
-            let out = self.0.borrow().as_ref().filter(given_up).map(|out| (out.number, out.name.clone()));
-            let Some((number, name)) = out else { return };
-            let own = getpid().as_raw();
+            let number = self.0.borrow().as_ref().filter(|out| out.is_given_up).map(|out| out.number);
+            let Some(number) = number else { return };
+            let (own, name) = (getpid().as_raw(), name_of(number));
             let is_it = move |process: &Process| process.parent == own && process.name == name;
             // A look takes milliseconds where there are many processes.
             let killed = tokio::task::spawn_blocking(move || end(is_it)).await;
@@ -246,6 +243,11 @@ impl Starter {
             let _ = out.wait_for(|out| out.as_ref().is_none_or(|out| out.is_killed)).await;
         }
     }
+}
+
+/// Of the thread of a start, and of its process while that has no program.
+fn name_of(number: u64) -> String {
+    format!("{THREAD}{:03x}", number % STARTS_MOST)
 }
 
 /// Ends every start of this process that is under way; how many there were. To be called when it ends, because a start outlives it.
