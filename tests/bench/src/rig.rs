@@ -145,12 +145,20 @@ impl Rig {
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    /// A promote or a demote of a configuration that adds a line to what [`Rig::hooks`] returns, except where the agent starts.
-    pub fn telling_hook(&self, line: &str) -> String {
-        shell_hook(&format!(
-            "test \"$BATON_REASON\" = start || echo {line} >> {}/hooks",
-            self.place().display()
-        ))
+    /// A cluster of a configuration whose hooks add a line to what [`Rig::hooks`] returns, except where the agent starts, with a check
+    /// of this name that asks the service.
+    pub fn telling_cluster(&self, name: &ClusterName, check: &str, interval: &str) -> String {
+        let (place, url) = (self.place().display(), self.service.url());
+        let hook =
+            |line| shell_hook(&format!("test \"$BATON_REASON\" = start || echo {line} >> {place}/hooks"));
+        format!(
+            "[cluster.{name}]\nruntime-directory = \"{place}/run\"\n\
+             hooks = {{ promote = {}, demote = {} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n\
+             [cluster.{name}.check.{check}]\nhttp = {{ url = \"{url}\" }}\ninterval = \"{interval}\"\n\
+             timeout = \"400ms\"\n",
+            hook("promote"),
+            hook("demote")
+        )
     }
 
     /// The lines of the hooks that have run.
@@ -184,6 +192,12 @@ pub async fn ended(mut agent: Child) -> Result<(), Trouble> {
 /// A name of a cluster.
 pub fn named(what: &str, n: usize) -> Result<ClusterName, Trouble> {
     Ok(ClusterName::new(format!("{what}-{n}"))?)
+}
+
+/// What a line of an agent's log says under this name.
+pub fn told(line: &str, name: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    Some(line.get(name)?.as_str()?.to_owned())
 }
 
 /// A hook of a configuration, as a line of the shell.

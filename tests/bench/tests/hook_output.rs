@@ -1,20 +1,15 @@
 //! What becomes of the output of a hook that fails, of the agent as a program.
 
-use baton_bench::rig::{Rig, ended, named, shell_hook};
+use baton_bench::rig::{Rig, ended, named, shell_hook, told};
 use baton_protocol::findings::{Hook, TAIL_LONGEST};
 use baton_protocol::heartbeat::Heartbeat;
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
-use serde_json::Value;
 
 /// The line of the log that tells of the hook's failure, with what was kept of its output.
-fn told(log: &str) -> Option<String> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let output = |line: Value| {
-        ["/output", "/fields/output"].iter().find_map(|at| line.pointer(at)?.as_str().map(str::to_owned))
-    };
-    lines.filter_map(output).find(|output| !output.is_empty())
+fn output_in(log: &str) -> Option<String> {
+    log.lines().filter_map(|line| told(line, "output")).find(|output| !output.is_empty())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,7 +31,7 @@ async fn the_journal_has_the_last_4_kb_of_a_failed_hook_and_the_heartbeat_the_la
     let agent = rig.run().expect("it starts");
     let log = || std::fs::read_to_string(rig.place().join("agent.log")).ok();
     let looks = async {
-        let kept = rig.until("the log to tell", || told(&log()?)).await.expect("told");
+        let kept = rig.until("the log to tell", || output_in(&log()?)).await.expect("told");
         let hook = |found: &Heartbeat| found.findings.as_ref().and_then(|findings| findings.hook.clone());
         let beat = rig.table.until("the heartbeat tells", &only, |found| hook(found).is_some()).await;
         (kept, hook(&beat.expect("told")).expect("just seen"))

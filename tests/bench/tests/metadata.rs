@@ -2,21 +2,14 @@
 
 use std::time::Duration;
 
-use baton_bench::rig::{Rig, configuration, ended, named};
+use baton_bench::rig::{Rig, configuration, ended, named, told};
 use baton_protocol::timing::Timing;
 use baton_sandbox::Moto;
 use baton_sandbox::binaries::Binaries;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(40);
-
-/// Of a line of the log.
-fn reason(line: &str) -> Option<String> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    ["/reason", "/fields/reason"].iter().find_map(|at| line.pointer(at)?.as_str().map(str::to_owned))
-}
 
 /// Who it is and with which credentials it writes come from the metadata, and from nowhere else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,8 +55,8 @@ async fn an_agent_that_starts_before_its_metadata_can_be_had_waits_for_them() {
     rig.table.register(&only, Timing::DEFAULT).await.expect("registered");
     let mut agent = rig.agent(std::slice::from_ref(&only), Duration::from_secs(1)).expect("it starts");
     let log = || std::fs::read_to_string(rig.place().join("agent.log")).expect("written");
-    let told = || log().contains("who this node is cannot be told yet").then_some(());
-    rig.until("it says what it waits for", told).await.expect("told");
+    let waits = || log().contains("who this node is cannot be told yet").then_some(());
+    rig.until("it says what it waits for", waits).await.expect("told");
     // So often is it asked by one try of the start.
     let asked = rig.metadata.asked();
     rig.until("it asks again", || (rig.metadata.asked() >= asked + 6).then_some(())).await.expect("asked");
@@ -71,7 +64,8 @@ async fn an_agent_that_starts_before_its_metadata_can_be_had_waits_for_them() {
     // Where this process stands still an answer is missing, which is another reason.
     let text = log();
     let lines = text.lines().filter(|line| line.contains("cannot be told yet"));
-    let reasons: Vec<_> = lines.filter_map(reason).collect();
+    let reasons: Vec<_> = lines.filter_map(|line| told(line, "reason")).collect();
+    assert!(!reasons.is_empty(), "{text}");
     assert!(reasons.windows(2).all(|pair| pair[0] != pair[1]), "the same is told once: {text}");
 
     // What is changed meanwhile is in force once it has begun.

@@ -20,14 +20,7 @@ async fn a_holder_that_cannot_read_its_neighbours_serves_on() {
     let rig = Rig::start(program, Moto::start().expect("it starts")).await.expect("a rig");
     let only = named("only", 0).expect("valid");
     rig.table.register(&only, patient()).await.expect("registered");
-    let (place, url) = (rig.place().display(), rig.service.url());
-    let text = format!(
-        "table = \"baton\"\n[cluster.{only}]\nruntime-directory = \"{place}/run\"\n\
-         hooks = {{ promote = {}, demote = {} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n\
-         [cluster.{only}.check.web]\nhttp = {{ url = \"{url}\" }}\ninterval = \"1s\"\ntimeout = \"400ms\"\n",
-        rig.telling_hook("promote"),
-        rig.telling_hook("demote")
-    );
+    let text = format!("table = \"baton\"\n{}", rig.telling_cluster(&only, "web", "1s"));
     rig.configure(&text).expect("written");
     let agent = rig.run().expect("it starts");
     rig.table.grant(&only).await.expect("it serves");

@@ -23,19 +23,6 @@ use tokio::runtime::Runtime;
 
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// A cluster whose hooks tell that they ran, with a check of this name.
-fn cluster(rig: &Rig, name: &ClusterName, check: &str, interval: &str) -> String {
-    let (place, url) = (rig.place().display(), rig.service.url());
-    format!(
-        "[cluster.{name}]\nruntime-directory = \"{place}/run\"\n\
-         hooks = {{ promote = {}, demote = {} }}\nservice = {{ pid-file = \"{place}/service.pid\" }}\n\
-         [cluster.{name}.check.{check}]\nhttp = {{ url = \"{url}\" }}\ninterval = \"{interval}\"\n\
-         timeout = \"400ms\"\n",
-        rig.telling_hook("promote"),
-        rig.telling_hook("demote")
-    )
-}
-
 async fn until(rig: &Rig, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let look = async {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -121,7 +108,7 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
         rig.table.register(cluster, patient()).await.expect("registered");
     }
     let text = |parts: &[String]| format!("table = \"baton\"\n{}", parts.join("\n"));
-    rig.configure(&text(&[cluster(&rig, &first, "web", "1s")])).expect("written");
+    rig.configure(&text(&[rig.telling_cluster(&first, "web", "1s")])).expect("written");
     let notified = Notified::at(&rig.place().join("notify"));
     let agent = rig.run().expect("it starts");
     let pid = agent.id().expect("it runs");
@@ -137,7 +124,7 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     assert_eq!((hindrances(told), &before["pid"]), (vec![], &pid.into()), "{before}");
 
     // What is refused changes nothing, and is told with its place.
-    rig.configure(&text(&[cluster(&rig, &first, "web", "300ms")])).expect("written");
+    rig.configure(&text(&[rig.telling_cluster(&first, "web", "300ms")])).expect("written");
     hang_up();
     let refused = until(&rig, "a refusal", |status| {
         status["configuration"]["refused"].is_string() && status["clusters"][0].is_object()
@@ -146,17 +133,17 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     let why = refused["configuration"]["refused"].as_str().expect("told");
     assert!(why.contains("agent.toml:9:11: the timeout 400ms is not shorter"), "{why}");
     assert_eq!(checks(&refused), checks(&before));
-    let elsewhere = cluster(&rig, &first, "web", "1s").replace("/run\"", "/elsewhere\"");
+    let elsewhere = rig.telling_cluster(&first, "web", "1s").replace("/run\"", "/elsewhere\"");
     rig.configure(&text(&[elsewhere])).expect("written");
     hang_up();
     refused_for(&rig, "runtime directory of the cluster `first-0` cannot be changed").await;
-    let nowhere = cluster(&rig, &second, "web", "1s").replace("/run\"", "/agent.toml/run\"");
-    rig.configure(&text(&[cluster(&rig, &first, "web", "1s"), nowhere])).expect("written");
+    let nowhere = rig.telling_cluster(&second, "web", "1s").replace("/run\"", "/agent.toml/run\"");
+    rig.configure(&text(&[rig.telling_cluster(&first, "web", "1s"), nowhere])).expect("written");
     hang_up();
     refused_for(&rig, "/agent.toml/run/second-0 of the cluster `second-0`: ").await;
 
     // What is valid is in force: another check of the first cluster, and a second one beside it.
-    let both = [cluster(&rig, &first, "app", "1s"), cluster(&rig, &second, "web", "1s")];
+    let both = [rig.telling_cluster(&first, "app", "1s"), rig.telling_cluster(&second, "web", "1s")];
     rig.configure(&text(&both)).expect("written");
     hang_up();
     let after = until(&rig, "the new configuration", |status| {
@@ -176,7 +163,7 @@ async fn a_configuration_that_is_read_again_is_in_force_without_losing_the_servi
     );
 
     // A cluster that is not configured any more is ended in order; the other one is not touched.
-    rig.configure(&text(&[cluster(&rig, &second, "web", "1s")])).expect("written");
+    rig.configure(&text(&[rig.telling_cluster(&second, "web", "1s")])).expect("written");
     hang_up();
     // One that does not answer at once is not among those told of.
     let only_second = |status: &Value| {
@@ -200,7 +187,7 @@ async fn a_word_to_end_that_comes_while_a_driver_ends_for_another_configuration_
     let only = named("only", 0).expect("valid");
     rig.table.register(&only, patient()).await.expect("registered");
     let configure = |check: &str| {
-        let text = format!("table = \"baton\"\n{}", cluster(&rig, &only, check, "1s"));
+        let text = format!("table = \"baton\"\n{}", rig.telling_cluster(&only, check, "1s"));
         rig.configure(&text).expect("written");
     };
     configure("web");
@@ -255,7 +242,7 @@ fn the_fences_of_two_clusters_change_places_and_go_in_one_reload_each_without_lo
                     let fence = |port| {
                         format!("[cluster.{}.fence]\nnftables = \"required\"\ntcp = [{port}]\n", both[n])
                     };
-                    cluster(&rig, &both[n], "web", "1s")
+                    rig.telling_cluster(&both[n], "web", "1s")
                         + &ports.map(|ports| fence(ports[n])).unwrap_or_default()
                 };
                 rig.configure(&format!("table = \"baton\"\n{}{}", of(0), of(1))).expect("written");
